@@ -1,0 +1,1 @@
+"""What the database did, told truthfully: SQLAlchemy as OpenTelemetry spans, events and metrics."""

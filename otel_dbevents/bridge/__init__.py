@@ -1,0 +1,1 @@
+"""Bridge: events become telemetry."""

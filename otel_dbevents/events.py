@@ -1,0 +1,622 @@
+"""The facts: what the database did, as small frozen values.
+
+Every event carries values only: never a connection, cursor, engine or exception object, and never
+a secret (no URL, user name, parameter value or driver message). Three of them have constructors
+that are promised to users (`DatabaseConnectionEstablished`, `DatabaseConnectionFailed`,
+`DatabaseHealthCheckCompleted`); the others are made by the sources and by the judges.
+
+Fields with a semantic convention carry its name without ``db.`` (``query_text``, ``namespace``,
+``server_address``, ``error_type``). Times are nanoseconds since the Unix epoch, UTC.
+"""
+
+import math
+import os
+import random
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from enum import StrEnum
+from time import time_ns
+from typing import Any, ClassVar, TypeAlias, TypeVar
+from uuid import UUID
+
+from msgspec import Struct, field, to_builtins
+from msgspec.structs import force_setattr
+
+_rng = random.Random()  # noqa: S311 - identifiers, not secrets; its own, so an application's seed() does not repeat them
+_UUID4_KEEP = ~((0xF << 76) | (0x3 << 62)) & ((1 << 128) - 1)
+_UUID4_SET = (0x4 << 76) | (0x2 << 62)
+if hasattr(os, "register_at_fork"):  # pragma: no branch - only Windows has no fork
+    os.register_at_fork(after_in_child=_rng.seed)
+
+
+def new_id() -> bytes:
+    """Return 16 random bytes that form a version 4 UUID (RFC 9562)."""
+    return (_rng.getrandbits(128) & _UUID4_KEEP | _UUID4_SET).to_bytes(16, "big")
+
+
+class Environment(StrEnum):
+    """Where the application runs. Read without regard to case; an unknown text is `LOCAL`."""
+
+    PRODUCTION = "production"
+    STAGING = "staging"
+    LOCAL = "local"
+    DEVELOPMENT = "development"
+
+    @classmethod
+    def _missing_(cls, value: object) -> "Environment | None":
+        if not isinstance(value, str):
+            return None
+        return cls._value2member_map_.get(value.strip().lower(), cls.LOCAL)  # type: ignore[return-value]
+
+
+class DatabaseType(StrEnum):
+    """The database product: the values of ``db.system.name`` (semantic conventions 1.44).
+
+    libSQL and Turso have no value there; theirs are the lower-case product names, as the
+    convention asks.
+    """
+
+    TURSO = "turso"
+    LIBSQL = "libsql"
+    SQLITE = "sqlite"
+    REDIS = "redis"
+    POSTGRESQL = "postgresql"
+    MYSQL = "mysql"
+    MARIADB = "mariadb"
+    MICROSOFT_SQL_SERVER = "microsoft.sql_server"
+    ORACLE = "oracle.db"
+    COCKROACHDB = "cockroachdb"
+    CLICKHOUSE = "clickhouse"
+    DUCKDB = "duckdb"
+    SNOWFLAKE = "snowflake"
+    REDSHIFT = "aws.redshift"
+    SPANNER = "gcp.spanner"
+    DB2 = "ibm.db2"
+    HANA = "sap.hana"
+    FIREBIRD = "firebirdsql"
+    TRINO = "trino"
+    TERADATA = "teradata"
+    OTHER_SQL = "other_sql"
+
+    @classmethod
+    def _missing_(cls, value: object) -> "DatabaseType | None":
+        if not isinstance(value, str):
+            return None
+        return cls._value2member_map_.get(value.strip().lower())  # type: ignore[return-value]
+
+
+class HealthStatus(StrEnum):
+    """How a database answered a health check."""
+
+    HEALTHY = "healthy"
+    DEGRADED = "degraded"
+    UNHEALTHY = "unhealthy"
+
+    @classmethod
+    def _missing_(cls, value: object) -> "HealthStatus | None":
+        if not isinstance(value, str):
+            return None
+        return cls._value2member_map_.get(value.strip().lower())  # type: ignore[return-value]
+
+
+class TraceParent(Struct, frozen=True, gc=False):
+    """The span that was current when something happened (W3C Trace Context).
+
+    ``trace_id`` has 16 bytes, ``span_id`` 8, ``trace_flags`` is 1 when the trace is sampled.
+    """
+
+    trace_id: bytes
+    span_id: bytes
+    trace_flags: int = 1
+    trace_state: str = ""
+
+    def __str__(self) -> str:
+        """Return the ``traceparent`` header's value."""
+        return f"00-{self.trace_id.hex()}-{self.span_id.hex()}-{self.trace_flags:02x}"
+
+
+class Database(Struct, frozen=True, gc=False):
+    """One database as the application reaches it. Made once per engine and shared by its events.
+
+    ``namespace`` is the database's name at connect time; of an SQLite file it is the file's name
+    without its folder, since paths tell user names. ``pool_name`` is unique in the application.
+    """
+
+    environment: Environment
+    system_name: DatabaseType
+    namespace: str = ""
+    server_address: str = ""
+    server_port: int = 0
+    pool_name: str = ""
+    location: str = ""
+    """What tells two databases of one name apart where there is no server: a digest of a path."""
+
+    @property
+    def aggregate_id(self) -> str:
+        """Return the database's name in the event stream, equal in every process."""
+        parts = [self.environment.value, self.system_name.value]
+        if self.server_address:
+            port = f":{self.server_port}" if self.server_port else ""
+            parts.append(self.server_address.lower() + port)
+        if self.namespace:
+            parts.append(self.namespace + (f"#{self.location}" if self.location else ""))
+        return "/".join(parts)
+
+
+class Statement(Struct, frozen=True, gc=False):
+    """What an SQL statement says. Made once per statement text and shared by its events.
+
+    ``query_text`` has no literals. ``operation_name`` and ``collection_name`` are empty unless
+    SQLAlchemy's statement tree has exactly one of each (they must not come from the text).
+    """
+
+    query_text: str
+    query_summary: str = ""
+    operation_name: str = ""
+    collection_name: str = ""
+    writes: bool = True
+
+
+class Failure(Struct, frozen=True, gc=False):
+    """Why something failed, without any value in it.
+
+    ``error_type`` is the status code where the driver gave one, else the exception's qualified
+    name; ``description`` is made of fixed words, never of the driver's message.
+    """
+
+    error_type: str
+    exception_type: str
+    description: str = ""
+    status_code: str = ""
+    is_disconnect: bool = False
+    message: str = ""
+    """The driver's own message; empty unless the user asked for it."""
+
+
+class PoolReading(Struct, frozen=True, gc=False):
+    """A pool's numbers at one moment, read from the pool itself. -1 means: has no such limit."""
+
+    database: Database
+    idle: int
+    used: int
+    pending: int
+    max: int = -1
+    idle_max: int = -1
+    idle_min: int = -1
+
+
+class Event(Struct, frozen=True, gc=False, tag_field="event_type", tag=True, kw_only=True):
+    """What every event has. Not made itself."""
+
+    about: ClassVar[frozenset[str]] = frozenset({"id", "parent", "timestamp", "end_time_ns"})
+    """The fields that are not payload."""
+
+    id: bytes = field(default_factory=new_id)
+    database: Database | None = None
+    parent: TraceParent | None = None
+
+    @property
+    def event_id(self) -> UUID:
+        """The event's identity. Its last 8 bytes are the id of the span made of it."""
+        return UUID(bytes=self.id)
+
+    @property
+    def event_type(self) -> str:
+        """The class's name."""
+        return type(self).__name__
+
+    @property
+    def aggregate_id(self) -> str:
+        """Environment and database, the same for the same database in every process."""
+        if self.database is not None:
+            return self.database.aggregate_id
+        return Environment.LOCAL.value
+
+    @property
+    def occurred_at(self) -> datetime:
+        """When the fact was complete, UTC; microseconds are the finest a datetime can hold."""
+        seconds, nanoseconds = divmod(self.time_ns, 1_000_000_000)
+        return datetime.fromtimestamp(seconds, UTC).replace(microsecond=nanoseconds // 1000)
+
+    @property
+    def time_ns(self) -> int:
+        """When the fact was complete, in nanoseconds since the Unix epoch."""
+        raise TypeError(f"{type(self).__name__} has no time")  # pragma: no cover - abstract
+
+    @property
+    def payload(self) -> dict[str, Any]:
+        """What is particular to this event, as plain values. Empty values are left out."""
+        plain: dict[str, Any] = to_builtins(self, builtin_types=(bytes,))
+        absent: tuple[object, ...] = (None, "", {}, [])
+        return {
+            name: _plain(value)
+            for name, value in plain.items()
+            if name not in self.about and name != "event_type" and value not in absent
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the event as plain values that ``json.dumps`` takes."""
+        found: dict[str, Any] = {
+            "event_id": str(self.event_id),
+            "event_type": self.event_type,
+            "aggregate_id": self.aggregate_id,
+            "timestamp": self.occurred_at.isoformat(),
+            "payload": self.payload,
+        }
+        if self.parent is not None:
+            found["traceparent"] = str(self.parent)
+        return found
+
+
+class Fact(Event, frozen=True, gc=False):
+    """A fact of the wire, made by a source. ``database`` is the one it happened on."""
+
+    database: Database
+    parent: TraceParent | None
+    end_time_ns: int
+
+    @property
+    def time_ns(self) -> int:
+        """When the fact was complete."""
+        return self.end_time_ns
+
+    @property
+    def timestamp(self) -> datetime:
+        """When the fact was complete, UTC."""
+        return self.occurred_at
+
+
+class QueryExecuted(Fact, frozen=True, gc=False):
+    """The driver executed a statement. Fires when its result is read to the end or closed.
+
+    At the latest that is when the connection goes back to the pool. ``duration_ns`` is the
+    driver's call as the caller saw it and ``end_time_ns`` its end; ``fetch_ns`` is the time from
+    then until the result was done. Counts that the driver does not tell are -1.
+    """
+
+    duration_ns: int
+    statement: Statement
+    batch_size: int = 1
+    returned_rows: int = -1
+    affected_rows: int = -1
+    fetch_ns: int = 0
+
+
+class QueryFailed(Fact, frozen=True, gc=False):
+    """The driver refused a statement, lost the connection in it, or was cancelled in it."""
+
+    duration_ns: int
+    statement: Statement
+    failure: Failure
+    batch_size: int = 1
+
+
+class TransactionCommitted(Fact, frozen=True, gc=False):
+    """The driver returned from COMMIT. Never fires in autocommit or when nothing had been run.
+
+    ``duration_ns`` is the COMMIT's own time, ``transaction_ns`` from the first statement's start.
+    """
+
+    duration_ns: int
+    transaction_ns: int
+    statement_count: int
+
+
+class TransactionRolledBack(Fact, frozen=True, gc=False):
+    """The driver returned from ROLLBACK of a transaction that had written or failed."""
+
+    duration_ns: int
+    transaction_ns: int
+    statement_count: int
+
+
+class TransactionReleased(Fact, frozen=True, gc=False):
+    """A transaction that only read ended by ROLLBACK: nothing to keep, nothing lost."""
+
+    duration_ns: int
+    transaction_ns: int
+    statement_count: int
+
+
+class CommitFailed(Fact, frozen=True, gc=False):
+    """The driver raised in COMMIT: what the transaction wrote must be taken as lost."""
+
+    duration_ns: int
+    transaction_ns: int
+    statement_count: int
+    failure: Failure
+
+
+class RollbackFailed(Fact, frozen=True, gc=False):
+    """The driver raised in ROLLBACK; SQLAlchemy discards such a connection."""
+
+    duration_ns: int
+    transaction_ns: int
+    statement_count: int
+    failure: Failure
+
+
+class ConnectionCheckedOut(Fact, frozen=True, gc=False):
+    """The pool gave a connection.
+
+    ``duration_ns`` is the whole wait; ``create_ns`` of it went into opening a new connection.
+    """
+
+    duration_ns: int
+    create_ns: int = 0
+
+
+class ConnectionCheckedIn(Fact, frozen=True, gc=False):
+    """A connection came back. ``duration_ns`` is how long it was in use."""
+
+    duration_ns: int
+
+
+class ConnectionInvalidated(Fact, frozen=True, gc=False):
+    """A connection was found unusable and will not be used again; ``soft``: after this use."""
+
+    soft: bool = False
+    failure: Failure | None = None
+
+
+class ConnectionClosed(Fact, frozen=True, gc=False):
+    """A connection of the pool was closed. ``duration_ns`` is how long it had lived."""
+
+    duration_ns: int
+
+
+class Holder(Struct, frozen=True, gc=False):
+    """Who holds one of an exhausted pool's connections: its span, if any, and since when."""
+
+    parent: TraceParent | None
+    held_ns: int
+
+
+class CheckoutTimedOut(Fact, frozen=True, gc=False):
+    """The pool had no connection to give within its timeout. ``duration_ns`` is the wait."""
+
+    duration_ns: int
+    used: int
+    max: int
+    holders: tuple[Holder, ...] = ()
+
+
+class SlowQueryDetected(Fact, frozen=True, gc=False):
+    """A judgement: a query took at least the threshold. ``query_id`` is the query event's id."""
+
+    duration_ns: int
+    threshold_ns: int
+    statement: Statement
+    query_id: bytes
+
+
+class RepeatedQueryDetected(Fact, frozen=True, gc=False):
+    """A judgement: one statement ran many times under one span (the N+1 pattern).
+
+    Fires once per burst, when it has ended. ``duration_ns`` is the sum of the queries' times.
+    """
+
+    duration_ns: int
+    count: int
+    statement: Statement
+
+
+class DatabaseRecovered(Fact, frozen=True, gc=False):
+    """A judgement: a database that had refused connections gave one again."""
+
+    duration_ns: int
+    failed_attempts: int
+
+
+class DatabaseConnectionEstablished(Event, frozen=True, gc=False):
+    """A new connection to the database was opened (not merely taken from the pool).
+
+    Raises `ValueError` for a value that is not allowed.
+    """
+
+    environment: Environment
+    database_type: DatabaseType
+    connection_pool_size: int
+    timestamp: datetime | None = None
+    end_time_ns: int = 0
+    duration_ns: int = -1
+
+    def __post_init__(self) -> None:
+        _settle(self, "environment", Environment, self.environment)
+        _settle(self, "database_type", DatabaseType, self.database_type)
+        _count("connection_pool_size", self.connection_pool_size)
+        _date(self, self.timestamp)
+
+    @property
+    def time_ns(self) -> int:
+        """When the connection was there."""
+        return self.end_time_ns
+
+    @property
+    def aggregate_id(self) -> str:
+        """Environment and database, the same for the same database in every process."""
+        return (self.database or Database(self.environment, self.database_type)).aggregate_id
+
+
+class DatabaseConnectionFailed(Event, frozen=True, gc=False):
+    """The database could not be reached, or refused the connection.
+
+    ``retry_count`` counts the failures since the last success. Credentials in ``error_message``
+    are removed. Raises `ValueError` for a value that is not allowed.
+    """
+
+    environment: Environment
+    error_message: str
+    retry_count: int = 0
+    timestamp: datetime | None = None
+    end_time_ns: int = 0
+    duration_ns: int = -1
+    failure: Failure | None = None
+
+    def __post_init__(self) -> None:
+        _settle(self, "environment", Environment, self.environment)
+        if not isinstance(self.error_message, str):
+            raise ValueError(f"error_message takes a text, got {self.error_message!r}")
+        force_setattr(self, "error_message", redact(self.error_message))
+        _count("retry_count", self.retry_count)
+        _date(self, self.timestamp)
+
+    @property
+    def time_ns(self) -> int:
+        """When the attempt failed."""
+        return self.end_time_ns
+
+    @property
+    def aggregate_id(self) -> str:
+        """Environment and database, the same for the same database in every process."""
+        return self.database.aggregate_id if self.database else self.environment.value
+
+
+class DatabaseHealthCheckCompleted(Event, frozen=True, gc=False):
+    """A health check ended. ``latency_ms`` is its round trip in milliseconds.
+
+    Raises `ValueError` for a value that is not allowed.
+    """
+
+    status: HealthStatus
+    latency_ms: float
+    details: dict[str, Any] | None = None
+    timestamp: datetime | None = None
+    end_time_ns: int = 0
+    environment: Environment = Environment.LOCAL
+
+    def __post_init__(self) -> None:
+        _settle(self, "status", HealthStatus, self.status)
+        _settle(self, "environment", Environment, self.environment)
+        latency = self.latency_ms
+        number = isinstance(latency, int | float) and not isinstance(latency, bool)
+        if not number or not math.isfinite(latency) or latency < 0:
+            raise ValueError(f"latency_ms takes milliseconds, 0 or more, got {latency!r}")
+        if self.details is not None:
+            if not isinstance(self.details, Mapping):
+                raise ValueError(f"details takes a mapping, got {self.details!r}")
+            force_setattr(self, "details", _redacted(self.details))
+        _date(self, self.timestamp)
+
+    @property
+    def time_ns(self) -> int:
+        """When the check ended."""
+        return self.end_time_ns
+
+    @property
+    def is_healthy(self) -> bool:
+        """Whether the database answered as it should."""
+        return self.status is HealthStatus.HEALTHY
+
+    @property
+    def requires_alert(self) -> bool:
+        """Whether somebody should be told: degraded or worse."""
+        return self.status is not HealthStatus.HEALTHY
+
+    @property
+    def aggregate_id(self) -> str:
+        """Environment and database, the same for the same database in every process."""
+        return self.database.aggregate_id if self.database else self.environment.value
+
+
+AnyEvent: TypeAlias = (
+    QueryExecuted
+    | QueryFailed
+    | TransactionCommitted
+    | TransactionRolledBack
+    | TransactionReleased
+    | CommitFailed
+    | RollbackFailed
+    | ConnectionCheckedOut
+    | ConnectionCheckedIn
+    | ConnectionInvalidated
+    | ConnectionClosed
+    | CheckoutTimedOut
+    | SlowQueryDetected
+    | RepeatedQueryDetected
+    | DatabaseRecovered
+    | DatabaseConnectionEstablished
+    | DatabaseConnectionFailed
+    | DatabaseHealthCheckCompleted
+)
+"""Every event there is: what a decoder may meet."""
+
+
+_URL_CREDENTIALS = re.compile(r"(?<=://)[^\s/@]*(?:@[^\s/@]*)*@")
+_NAMED_SECRET = re.compile(
+    r"(?i)\b([\w-]*(?:password|passwd|pwd|secret|token|api[-_]?key|authorization|credential)s?)"
+    r"(\s*[=:]\s*|\s+)(?:bearer\s+|basic\s+)?(\"[^\"]*\"?|'[^']*'?|[^\s,;&)\]}]+)"
+)
+_REMOVED = "[REDACTED]"
+
+
+def redact(text: str) -> str:
+    """Return the text without credentials: a URL's user part and what follows ``password=``."""
+    return _NAMED_SECRET.sub(rf"\1\2{_REMOVED}", _URL_CREDENTIALS.sub("", text))
+
+
+_NAME_OF_SECRET = re.compile(
+    r"(?i)password|passwd|pwd|secret|token|api[-_]?key|authorization|credential"
+)
+
+
+def _redacted(value: Any, name: str = "") -> Any:
+    if _NAME_OF_SECRET.search(name):
+        return _REMOVED
+    if isinstance(value, Mapping):
+        return {str(key): _redacted(item, str(key)) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_redacted(item) for item in value]
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    return redact(str(value))
+
+
+_E = TypeVar("_E", bound=StrEnum)
+
+
+def _settle(event: Struct, name: str, kind: type[_E], value: object) -> None:
+    """Put the enum's member for a member or its text, or refuse with the values it takes."""
+    if isinstance(value, kind):
+        return
+    try:
+        member = kind(value)  # type: ignore[arg-type]
+    except ValueError:
+        allowed = ", ".join(kind)
+        raise ValueError(f"{name} takes one of {allowed}; got {value!r}") from None
+    force_setattr(event, name, member)
+
+
+def _count(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ValueError(f"{name} takes a whole number, 0 or more; got {value!r}")
+
+
+def _date(event: Any, given: datetime | None) -> None:
+    """Make ``timestamp`` and ``end_time_ns`` tell one moment; now, when neither is given."""
+    if given is None:
+        if not event.end_time_ns:
+            force_setattr(event, "end_time_ns", time_ns())
+        force_setattr(event, "timestamp", event.occurred_at)
+        return
+    if not isinstance(given, datetime):
+        raise ValueError(f"timestamp takes a datetime, got {given!r}")
+    if given.tzinfo is None:
+        raise ValueError(f"timestamp takes a datetime with a time zone, got {given!r}: add tzinfo")
+    if not event.end_time_ns:
+        since = given - datetime(1970, 1, 1, tzinfo=UTC)
+        whole = since.days * 86_400 + since.seconds
+        force_setattr(event, "end_time_ns", whole * 1_000_000_000 + since.microseconds * 1_000)
+    force_setattr(event, "timestamp", given.astimezone(UTC))
+
+
+def _plain(value: Any) -> Any:
+    """Return bytes as hexadecimal digits, at any depth."""
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value

@@ -1,0 +1,1 @@
+"""Sources: what SQLAlchemy does becomes events."""
