@@ -1,0 +1,303 @@
+"""Engines: every one, made before or after, sync or async, or only those that were named.
+
+Two seams, both taken away again by `EngineSource.detach`:
+
+- `Engine.raw_connection`, on the class: each checkout of each engine goes through it. It is where
+  an engine is first seen.
+- the methods of the engine's dialect that call the driver, on the dialect's instance: the only
+  place that tells the driver's own outcome, and cheaper than SQLAlchemy's events.
+
+What the pool does beside that (check-in, invalidation, close) comes from SQLAlchemy's pool events.
+"""
+
+import gc
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from functools import wraps
+from time import time_ns
+from typing import Any, TypeAlias
+
+from opentelemetry import context as otel_context
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
+from sqlalchemy.pool import Pool
+
+from otel_dbevents.events import Environment, PoolReading
+from otel_dbevents.sources import pool
+from otel_dbevents.sources.database import database_of
+from otel_dbevents.sources.query import QuerySource
+from otel_dbevents.sources.transaction import TransactionSource
+from otel_dbevents.sources.watch import (
+    INFO_KEY,
+    ConnectionState,
+    Publish,
+    Watch,
+    guard,
+    suppressed,
+)
+
+AnyEngine: TypeAlias = Any
+"""An `Engine`, or an `AsyncEngine`, whose ``sync_engine`` is meant."""
+
+_WATCH = "_otel_dbevents"
+"""Where an engine's watch lives: in its dialect, which all its option engines share."""
+
+_lock = threading.RLock()
+_sources: tuple["EngineSource", ...] = ()
+"""Who listens now. An engine belongs to the first that wants it."""
+
+
+class EngineSource:
+    """Listens to engines and publishes what they do.
+
+    Args:
+        publish: takes each event with the OpenTelemetry context of the call it tells of.
+        environment: where the application runs.
+        messages: whether failures carry the driver's own message.
+
+    """
+
+    def __init__(
+        self,
+        publish: Publish,
+        *,
+        environment: Environment = Environment.LOCAL,
+        messages: bool = False,
+    ) -> None:
+        self._publish = publish
+        self._environment = environment
+        self._messages = messages
+        self._every = False
+        self._watches: weakref.WeakSet[Watch] = weakref.WeakSet()
+
+    def attach(self, engine: AnyEngine | None = None) -> None:
+        """Listen to ``engine``, or to every engine there is and will be. Twice is harmless.
+
+        Raises `TypeError` when ``engine`` is not an engine.
+        """
+        global _sources
+        chosen = None if engine is None else sync_engine(engine)
+        with _lock:
+            if self not in _sources:
+                _sources = (*_sources, self)
+                _listen()
+            if chosen is not None:
+                self._adopt(chosen)
+                return
+            self._every = True
+            for found in _engines():
+                self._adopt(found)
+
+    def detach(self, engine: AnyEngine | None = None) -> None:
+        """Listen no longer to ``engine``, or to any. Twice is harmless."""
+        global _sources
+        with _lock:
+            if engine is not None:
+                watch = watch_of(sync_engine(engine))
+                if watch is not None and watch in self._watches:
+                    self._release(watch)
+                return
+            self._every = False
+            for watch in list(self._watches):
+                self._release(watch)
+            _sources = tuple(source for source in _sources if source is not self)
+            if not _sources:
+                _unlisten()
+
+    def pools(self) -> Iterator[PoolReading]:
+        """Read the pool of each engine under watch."""
+        for watch in list(self._watches):
+            reading = pool.read_engine(watch)
+            if reading is not None:
+                yield reading
+
+    def _adopt(self, engine: Engine) -> Watch | None:
+        """Put an engine under watch, unless one of the sources has it already."""
+        with _lock:
+            dialect = engine.dialect
+            known: Watch | None = dialect.__dict__.get(_WATCH)
+            if known is not None and known.active:
+                return known
+            if known is not None:
+                _unwrap(dialect, known)
+            database = database_of(engine, self._environment)
+            watch = Watch(engine, database, self._publish, messages=self._messages)
+            _wrap(dialect, watch)
+            self._watches.add(watch)
+            return watch
+
+    def _release(self, watch: Watch) -> None:
+        watch.active = False
+        self._watches.discard(watch)
+        engine = watch.engine()
+        if engine is not None:
+            _unwrap(engine.dialect, watch)
+
+    @staticmethod
+    def seen(engine: Engine) -> Watch | None:
+        """Return the watch of an engine that opens or gives a connection, if anybody wants it."""
+        watch = watch_of(engine)
+        if watch is not None:
+            return watch
+        for source in _sources:
+            if source._every:
+                return source._adopt(engine)
+        return None
+
+
+def sync_engine(engine: AnyEngine) -> Engine:
+    """Return the `Engine` that is meant. Raises `TypeError` when it is none."""
+    found = getattr(engine, "sync_engine", engine)
+    if not isinstance(found, Engine):
+        raise TypeError(
+            f"an Engine or AsyncEngine of SQLAlchemy is needed, got {type(engine).__name__}: "
+            "pass what create_engine() or create_async_engine() returned"
+        )
+    return found
+
+
+def watch_of(engine: Engine) -> Watch | None:
+    """Return the engine's watch, if it is under one."""
+    watch: Watch | None = engine.dialect.__dict__.get(_WATCH)
+    return watch if watch is not None and watch.active else None
+
+
+def _engines() -> Iterator[Engine]:
+    """Find the engines that were made before: SQLAlchemy keeps no list of them."""
+    for found in gc.get_objects():
+        if issubclass(type(found), Engine):
+            yield found
+
+
+def _wrap(dialect: Any, watch: Watch) -> None:
+    """Put our methods before the dialect's own, on this instance only."""
+    methods = QuerySource(watch, dialect).methods | TransactionSource(watch, dialect).methods
+    watch.methods = methods
+    for name, method in methods.items():
+        setattr(dialect, name, method)
+    dialect.__dict__[_WATCH] = watch
+
+
+def _unwrap(dialect: Any, watch: Watch) -> None:
+    """Take our methods away; one that somebody wrapped in turn stays, and only passes on."""
+    if dialect.__dict__.get(_WATCH) is watch:
+        del dialect.__dict__[_WATCH]
+    for name, method in watch.methods.items():
+        if dialect.__dict__.get(name) is method:
+            del dialect.__dict__[name]
+
+
+_RawConnection: TypeAlias = Callable[[Engine], Any]
+_installed: tuple[_RawConnection, _RawConnection] | None = None
+"""`Engine.raw_connection` as it was and as we made it, while anybody listens."""
+
+
+def _listen() -> None:
+    global _installed
+    if _installed is not None:
+        return
+    original = Engine.raw_connection
+    ours = _raw_connection(original)
+    Engine.raw_connection = ours  # type: ignore[method-assign, assignment]
+    _installed = (original, ours)
+    for name, listener in _POOL_LISTENERS.items():
+        if not event.contains(Pool, name, listener):
+            event.listen(Pool, name, listener)
+
+
+def _unlisten() -> None:
+    global _installed
+    if _installed is None:
+        return
+    original, ours = _installed
+    if Engine.raw_connection is ours:
+        Engine.raw_connection = original  # type: ignore[method-assign, assignment]
+        _installed = None
+    for name, listener in _POOL_LISTENERS.items():
+        if event.contains(Pool, name, listener):
+            event.remove(Pool, name, listener)
+
+
+def _raw_connection(original: _RawConnection) -> _RawConnection:
+    @wraps(original)
+    def raw_connection(engine: Engine) -> Any:
+        watch = None
+        try:
+            if _sources and not suppressed(otel_context.get_current()):
+                watch = EngineSource.seen(engine)
+        except Exception as error:  # noqa: BLE001 - the application must not see it
+            guard.caught(error)
+        if watch is None:
+            return original(engine)
+        engine_pool = engine.pool
+        start = time_ns()
+        try:
+            with pool.waiting(watch):
+                proxied = original(engine)
+        except BaseException as error:
+            pool.refused(watch, engine_pool, error, start)
+            raise
+        pool.checked_out(watch, engine_pool, proxied, start)
+        return proxied
+
+    return raw_connection
+
+
+def _told(record: Any) -> tuple[Watch, ConnectionState] | None:
+    """Return whose connection a pool's record holds, if it is one that we know."""
+    if record is None:
+        return None
+    state: ConnectionState | None = record.info.get(INFO_KEY)
+    if state is None or not state.watch.active:
+        return None
+    return state.watch, state
+
+
+def _on_checkin(_dbapi_connection: Any, record: Any) -> None:
+    try:
+        told = _told(record)
+        if told is not None:
+            pool.checked_in(*told)
+    except Exception as error:  # noqa: BLE001 - the application must not see it
+        guard.caught(error)
+
+
+def _on_detach(_dbapi_connection: Any, record: Any) -> None:
+    _on_checkin(_dbapi_connection, record)
+
+
+def _on_invalidate(_dbapi_connection: Any, record: Any, error: BaseException | None) -> None:
+    try:
+        told = _told(record)
+        if told is not None:
+            pool.invalidated(told[0], error, soft=False)
+    except Exception as own:  # noqa: BLE001 - the application must not see it
+        guard.caught(own)
+
+
+def _on_soft_invalidate(_dbapi_connection: Any, record: Any, error: BaseException | None) -> None:
+    try:
+        told = _told(record)
+        if told is not None:
+            pool.invalidated(told[0], error, soft=True)
+    except Exception as own:  # noqa: BLE001 - the application must not see it
+        guard.caught(own)
+
+
+def _on_close(_dbapi_connection: Any, record: Any) -> None:
+    try:
+        told = _told(record)
+        if told is not None:
+            pool.closed(*told)
+    except Exception as error:  # noqa: BLE001 - the application must not see it
+        guard.caught(error)
+
+
+_POOL_LISTENERS: dict[str, Callable[..., None]] = {
+    "checkin": _on_checkin,
+    "detach": _on_detach,
+    "invalidate": _on_invalidate,
+    "soft_invalidate": _on_soft_invalidate,
+    "close": _on_close,
+}

@@ -1,0 +1,202 @@
+"""The pool: connections made, given out, taken back, refused; and its numbers, read from it.
+
+No event of SQLAlchemy fires when a pool is exhausted, nor when `Engine.raw_connection` cannot
+connect. So that method, through which every checkout of an engine goes, is where we stand.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import time_ns
+from typing import Any
+
+from opentelemetry import context as otel_context
+from sqlalchemy import exc
+from sqlalchemy.engine import Engine
+from sqlalchemy.pool import NullPool, Pool, QueuePool, SingletonThreadPool, StaticPool
+
+from otel_dbevents.events import (
+    CheckoutTimedOut,
+    ConnectionCheckedIn,
+    ConnectionCheckedOut,
+    ConnectionClosed,
+    ConnectionInvalidated,
+    DatabaseConnectionEstablished,
+    DatabaseConnectionFailed,
+    Event,
+    Holder,
+    PoolReading,
+)
+from otel_dbevents.sources.failure import describe, describe_connect
+from otel_dbevents.sources.watch import (
+    INFO_KEY,
+    ConnectionState,
+    Watch,
+    guard,
+    parent_of,
+    state_of,
+    suppressed,
+)
+
+
+@contextmanager
+def waiting(watch: Watch) -> Iterator[None]:
+    """Count the caller as waiting for a connection."""
+    watch.pending.append(None)
+    try:
+        yield
+    finally:
+        watch.pending.pop()
+
+
+def checked_out(watch: Watch, pool: Pool, proxied: Any, start: int) -> None:
+    """Tell that the pool gave a connection, and that it was opened for this if it was."""
+    end = time_ns()
+    try:
+        caller = otel_context.get_current()
+        record = proxied._connection_record
+        if record is None or suppressed(caller) or proxied._counter != 1:
+            return
+        created = int(record.starttime * 1e9)
+        # SQLAlchemy clears `info` when it opens the record's connection anew.
+        is_new = INFO_KEY not in record.info and created >= start - 1_000
+        state = state_of(watch, record, created)
+        parent = parent_of(caller)
+        state.holder, state.since_ns = parent, end
+        watch.out[id(state)] = state
+        create_ns = 0
+        if is_new:
+            create_ns = max(0, end - max(created, start))
+            watch.publish(_established(watch, pool, parent, end, create_ns), caller)
+        watch.failures = 0
+        watch.publish(
+            ConnectionCheckedOut(watch.database, parent, end, max(0, end - start), create_ns),
+            caller,
+        )
+    except Exception as error:  # noqa: BLE001 - the application must not see it
+        guard.caught(error)
+
+
+def _established(
+    watch: Watch, pool: Pool, parent: Any, end: int, create_ns: int
+) -> DatabaseConnectionEstablished:
+    database = watch.database
+    return DatabaseConnectionEstablished(
+        database.environment,
+        database.system_name,
+        _size(pool),
+        end_time_ns=end,
+        duration_ns=create_ns,
+        database=database,
+        parent=parent,
+    )
+
+
+def refused(watch: Watch, pool: Pool, error: BaseException, start: int) -> None:
+    """Tell that no connection was had: the pool was exhausted, or the database not reached."""
+    end = time_ns()
+    try:
+        caller = otel_context.get_current()
+        if suppressed(caller) or not isinstance(error, Exception):
+            return
+        parent = parent_of(caller)
+        event: Event
+        if isinstance(error, exc.TimeoutError):
+            event = _timed_out(watch, pool, parent, start, end)
+        else:
+            event = DatabaseConnectionFailed(
+                watch.database.environment,
+                describe_connect(error),
+                watch.failures,
+                end_time_ns=end,
+                duration_ns=max(0, end - start),
+                failure=describe(error, messages=watch.messages),
+                database=watch.database,
+                parent=parent,
+            )
+            watch.failures += 1
+        watch.publish(event, caller)
+    except Exception as own:  # noqa: BLE001 - the application must not see it
+        guard.caught(own)
+
+
+def _timed_out(watch: Watch, pool: Pool, parent: Any, start: int, end: int) -> CheckoutTimedOut:
+    reading = read_pool(watch, pool)
+    holders = tuple(
+        Holder(state.holder, max(0, end - state.since_ns)) for state in list(watch.out.values())
+    )
+    return CheckoutTimedOut(
+        watch.database, parent, end, max(0, end - start), reading.used, reading.max, holders
+    )
+
+
+def checked_in(watch: Watch, state: ConnectionState) -> None:
+    """Tell that a connection came back, after what was still to be told of its results."""
+    for reading in list(state.results):
+        reading.done()
+    if watch.out.pop(id(state), None) is None:
+        return
+    end = time_ns()
+    caller = otel_context.get_current()
+    state.end_transaction()
+    if suppressed(caller):
+        return
+    watch.publish(
+        ConnectionCheckedIn(watch.database, parent_of(caller), end, max(0, end - state.since_ns)),
+        caller,
+    )
+
+
+def invalidated(watch: Watch, error: BaseException | None, *, soft: bool) -> None:
+    """Tell that a connection was found unusable."""
+    caller = otel_context.get_current()
+    failure = None if error is None else describe(error, disconnect=True)
+    watch.publish(
+        ConnectionInvalidated(watch.database, parent_of(caller), time_ns(), soft, failure), caller
+    )
+
+
+def closed(watch: Watch, state: ConnectionState) -> None:
+    """Tell that a connection of the pool was closed."""
+    caller = otel_context.get_current()
+    end = time_ns()
+    watch.publish(
+        ConnectionClosed(watch.database, parent_of(caller), end, max(0, end - state.created_ns)),
+        caller,
+    )
+
+
+def read_engine(watch: Watch) -> PoolReading | None:
+    """Return the pool's numbers now; None when the engine is gone."""
+    engine: Engine | None = watch.engine()
+    return None if engine is None else read_pool(watch, engine.pool)
+
+
+def read_pool(watch: Watch, pool: Pool) -> PoolReading:
+    """Return the pool's numbers, from the pool itself wherever it keeps them."""
+    database, pending, used = watch.database, len(watch.pending), len(watch.out)
+    if isinstance(pool, QueuePool):
+        size, extra = pool.size(), pool._max_overflow
+        most = -1 if extra < 0 or not size else size + extra
+        return PoolReading(
+            database, pool.checkedin(), pool.checkedout(), pending, most, size or -1, 0
+        )
+    if isinstance(pool, SingletonThreadPool):
+        return PoolReading(
+            database, max(0, len(pool._all_conns) - used), used, pending, idle_max=pool.size
+        )
+    if isinstance(pool, StaticPool):
+        there = int("connection" in pool.__dict__)
+        return PoolReading(database, max(0, there - used), min(used, there), pending, 1, 1)
+    if isinstance(pool, NullPool):
+        return PoolReading(database, 0, used, pending, idle_max=0)
+    return PoolReading(database, 0, used, pending)
+
+
+def _size(pool: Pool) -> int:
+    """Return how many connections the pool keeps at most; 0 when it keeps none."""
+    size = getattr(pool, "size", 0)
+    if callable(size):
+        size = size()
+    if isinstance(pool, StaticPool):
+        return 1
+    return max(0, size) if isinstance(size, int) else 0

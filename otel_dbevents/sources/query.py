@@ -1,0 +1,199 @@
+"""Statements: the dialect's own calls of the driver, each told of once.
+
+Start and end are taken in one frame around the driver's call, and its exception is seen as the
+driver raised it. No listener of SQLAlchemy is used: one of them on an engine makes every statement
+walk all engine events, and ``after_cursor_execute`` and ``handle_error`` can both be missed.
+"""
+
+from collections.abc import Callable, Iterator
+from time import time_ns
+from typing import Any
+
+from opentelemetry import context as otel_context
+from sqlalchemy.engine.interfaces import ExecuteStyle
+
+from otel_dbevents.events import QueryExecuted, QueryFailed
+from otel_dbevents.sources.failure import describe
+from otel_dbevents.sources.rows import CountingFetch, Reading, can_count
+from otel_dbevents.sources.statement import Statements
+from otel_dbevents.sources.watch import (
+    ConnectionState,
+    Watch,
+    guard,
+    is_connecting,
+    parent_of,
+    state_of,
+    suppressed,
+)
+
+_BATCH = "_otel_dbevents_batch_size"
+
+
+class QuerySource:
+    """Makes `QueryExecuted` and `QueryFailed` of what one dialect executes."""
+
+    def __init__(self, watch: Watch, dialect: Any) -> None:
+        self._watch = watch
+        self._statements = Statements(dialect.name)
+        self.methods: dict[str, Callable[..., Any]] = {
+            "do_execute": self._execute(dialect.do_execute),
+            "do_execute_no_params": self._execute_no_params(dialect.do_execute_no_params),
+            "do_executemany": self._executemany(dialect.do_executemany),
+        }
+        """What takes the place of the dialect's methods, by their names."""
+        deliver = getattr(dialect, "_deliver_insertmanyvalues_batches", None)
+        if deliver is not None:
+            self.methods["_deliver_insertmanyvalues_batches"] = _deliver(deliver)
+
+    def _execute(self, driver_call: Callable[..., Any]) -> Callable[..., Any]:
+        watch, told, failed = self._watch, self._executed, self._failed
+
+        def do_execute(cursor: Any, statement: str, parameters: Any, context: Any = None) -> None:
+            start = time_ns()
+            try:
+                driver_call(cursor, statement, parameters, context)
+            except BaseException as error:
+                if watch.active:
+                    failed(error, start, statement, context, 1)
+                raise
+            if watch.active:
+                told(start, time_ns(), cursor, statement, context, 1)
+
+        return do_execute
+
+    def _execute_no_params(self, driver_call: Callable[..., Any]) -> Callable[..., Any]:
+        watch, told, failed = self._watch, self._executed, self._failed
+
+        def do_execute_no_params(cursor: Any, statement: str, context: Any = None) -> None:
+            start = time_ns()
+            try:
+                driver_call(cursor, statement, context)
+            except BaseException as error:
+                if watch.active:
+                    failed(error, start, statement, context, 1)
+                raise
+            if watch.active:
+                told(start, time_ns(), cursor, statement, context, 1)
+
+        return do_execute_no_params
+
+    def _executemany(self, driver_call: Callable[..., Any]) -> Callable[..., Any]:
+        watch, told, failed = self._watch, self._executed, self._failed
+
+        def do_executemany(
+            cursor: Any, statement: str, parameters: Any, context: Any = None
+        ) -> None:
+            start = time_ns()
+            try:
+                driver_call(cursor, statement, parameters, context)
+            except BaseException as error:
+                if watch.active:
+                    failed(error, start, statement, context, len(parameters))
+                raise
+            if watch.active:
+                told(start, time_ns(), cursor, statement, context, len(parameters))
+
+        return do_executemany
+
+    def _executed(
+        self, start: int, end: int, cursor: Any, sql: str, context: Any, batch_size: int
+    ) -> None:
+        try:
+            caller = otel_context.get_current()
+            state = _connection_state(self._watch, context)
+            if state is None or suppressed(caller):
+                return
+            known = self._statements.find(sql, context)
+            statement = known.statement
+            _note(state, start, statement.writes, context)
+            parent = parent_of(caller)
+            batch_size = context.__dict__.get(_BATCH, batch_size)
+            returns_rows = known.returns_rows
+            if returns_rows is None:
+                returns_rows = cursor.description is not None
+            duration = max(0, end - start)
+            affected = -1
+            if returns_rows and _BATCH not in context.__dict__ and can_count(context):
+                context.cursor_fetch_strategy = CountingFetch(
+                    Reading(
+                        self._watch, state, parent, caller, end, duration, statement, batch_size
+                    )
+                )
+                return
+            if not returns_rows:
+                affected = cursor.rowcount
+            self._watch.publish(
+                QueryExecuted(
+                    self._watch.database,
+                    parent,
+                    end,
+                    duration,
+                    statement,
+                    batch_size,
+                    -1,
+                    affected if isinstance(affected, int) else -1,
+                ),
+                caller,
+            )
+        except Exception as error:  # noqa: BLE001 - the application must not see it
+            guard.caught(error)
+
+    def _failed(
+        self, error: BaseException, start: int, sql: str, context: Any, batch_size: int
+    ) -> None:
+        end = time_ns()
+        try:
+            caller = otel_context.get_current()
+            state = _connection_state(self._watch, context)
+            if state is None or suppressed(caller):
+                return
+            statement = self._statements.find(sql, context).statement
+            _note(state, start, statement.writes, context)
+            state.failed = True
+            self._watch.publish(
+                QueryFailed(
+                    self._watch.database,
+                    parent_of(caller),
+                    end,
+                    max(0, end - start),
+                    statement,
+                    describe(error, messages=self._watch.messages),
+                    context.__dict__.get(_BATCH, batch_size),
+                ),
+                caller,
+            )
+        except Exception as own:  # noqa: BLE001 - the application must not see it
+            guard.caught(own)
+
+
+def _connection_state(watch: Watch, context: Any) -> ConnectionState | None:
+    """Return the connection's state, or None for what SQLAlchemy runs while it connects."""
+    if context is None:
+        return None
+    connection = context.root_connection.connection
+    return None if is_connecting(connection) else state_of(watch, connection)
+
+
+def _note(state: ConnectionState, start: int, writes: bool, context: Any) -> None:
+    """Add a statement to the connection's transaction, which it may begin."""
+    if not state.transaction_ns:
+        state.transaction_ns = start
+        state.autocommit = context.root_connection._is_autocommit_isolation()
+    state.statements += 1
+    if writes:
+        state.wrote = True
+
+
+def _deliver(deliver: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
+    """Note the true number of rows of each batch that ``insertmanyvalues`` sends."""
+
+    def batches(
+        connection: Any, cursor: Any, statement: Any, parameters: Any, sizes: Any, context: Any
+    ) -> Iterator[Any]:
+        many = getattr(context, "execute_style", None) is ExecuteStyle.INSERTMANYVALUES
+        for batch in deliver(connection, cursor, statement, parameters, sizes, context):
+            if many:
+                context.__dict__[_BATCH] = getattr(batch, "current_batch_size", 1)
+            yield batch
+
+    return batches

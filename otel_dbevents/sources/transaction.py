@@ -1,0 +1,138 @@
+"""Transactions: the outcome that the driver gave, at the dialect's COMMIT and ROLLBACK.
+
+SQLAlchemy's ``commit`` event fires before the driver commits, also in autocommit where nothing is
+committed; so the dialect's methods are wrapped, which return, or raise, as the driver did.
+A transaction counts from its first statement, as SQLAlchemy's own begin does not reach the server.
+"""
+
+from collections.abc import Callable
+from time import time_ns
+from typing import Any, TypeAlias
+
+from opentelemetry import context as otel_context
+
+from otel_dbevents.events import (
+    CommitFailed,
+    RollbackFailed,
+    TransactionCommitted,
+    TransactionReleased,
+    TransactionRolledBack,
+)
+from otel_dbevents.sources.failure import describe
+from otel_dbevents.sources.watch import (
+    INFO_KEY,
+    ConnectionState,
+    Watch,
+    guard,
+    is_connecting,
+    parent_of,
+    suppressed,
+)
+
+_Ended: TypeAlias = type[TransactionCommitted | TransactionRolledBack | TransactionReleased]
+_Failed: TypeAlias = type[CommitFailed | RollbackFailed]
+
+
+class TransactionSource:
+    """Makes the transaction events of one dialect."""
+
+    def __init__(self, watch: Watch, dialect: Any) -> None:
+        self._watch = watch
+        commit, rollback = self._commit, self._rollback
+        self.methods: dict[str, Callable[..., Any]] = {
+            "do_commit": self._ending(dialect.do_commit, commit, CommitFailed),
+            "do_rollback": self._ending(dialect.do_rollback, rollback, RollbackFailed),
+            "do_commit_twophase": self._ending(dialect.do_commit_twophase, commit, CommitFailed),
+            "do_rollback_twophase": self._ending(
+                dialect.do_rollback_twophase, rollback, RollbackFailed
+            ),
+        }
+        """What takes the place of the dialect's methods, by their names."""
+
+    def _ending(
+        self,
+        driver_call: Callable[..., Any],
+        ended: Callable[[ConnectionState], _Ended],
+        failed: _Failed,
+    ) -> Callable[..., Any]:
+        watch = self._watch
+
+        def end(connection: Any, *arguments: Any, **options: Any) -> None:
+            state = _open_transaction(connection) if watch.active else None
+            start = time_ns()
+            try:
+                driver_call(connection, *arguments, **options)
+            except BaseException as error:
+                if state is not None:
+                    self._told_failed(failed, state, start, error)
+                raise
+            if state is not None:
+                self._told(ended(state), state, start)
+
+        return end
+
+    @staticmethod
+    def _commit(_state: ConnectionState) -> _Ended:
+        return TransactionCommitted
+
+    @staticmethod
+    def _rollback(state: ConnectionState) -> _Ended:
+        return TransactionRolledBack if state.wrote or state.failed else TransactionReleased
+
+    def _told(self, kind: _Ended, state: ConnectionState, start: int) -> None:
+        end = time_ns()
+        try:
+            begun, count, autocommit = state.transaction_ns, state.statements, state.autocommit
+            state.end_transaction()
+            caller = otel_context.get_current()
+            if autocommit or suppressed(caller):
+                return
+            event = kind(
+                self._watch.database,
+                parent_of(caller),
+                end,
+                max(0, end - start),
+                max(0, end - begun),
+                count,
+            )
+            self._watch.publish(event, caller)
+        except Exception as error:  # noqa: BLE001 - the application must not see it
+            guard.caught(error)
+
+    def _told_failed(
+        self, kind: _Failed, state: ConnectionState, start: int, error: BaseException
+    ) -> None:
+        end = time_ns()
+        try:
+            # The transaction stays open: the rollback that must follow belongs to it.
+            state.failed = True
+            caller = otel_context.get_current()
+            if suppressed(caller):
+                return
+            event = kind(
+                self._watch.database,
+                parent_of(caller),
+                end,
+                max(0, end - start),
+                max(0, end - state.transaction_ns),
+                state.statements,
+                describe(error, messages=self._watch.messages),
+            )
+            self._watch.publish(event, caller)
+        except Exception as own:  # noqa: BLE001 - the application must not see it
+            guard.caught(own)
+
+
+def _open_transaction(connection: Any) -> ConnectionState | None:
+    """Return the state of a connection with a transaction open on it.
+
+    ``connection`` is the pool's proxy, or SQLAlchemy's `Connection` for two-phase transactions.
+    """
+    try:
+        if is_connecting(connection):
+            return None
+        state: ConnectionState | None = connection.info.get(INFO_KEY)
+    except Exception as error:  # noqa: BLE001 - the application must not see it
+        guard.caught(error)
+        return None
+    return state if state is not None and state.transaction_ns else None
