@@ -1,0 +1,78 @@
+"""The fixtures, and the section at the end of a run that says what was not tested.
+
+Loaded by `pytest_plugins = ["tests.services.plugin"]` in the top conftest.py.
+"""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.services import tools
+from tests.services.collector import Collector, collector as run_collector
+from tests.services.jaeger import Jaeger, jaeger as run_jaeger
+from tests.services.loki import Loki, loki as run_loki
+from tests.services.postgresql import Postgresql, postgresql as run_postgresql
+from tests.services.prometheus import Prometheus, prometheus as run_prometheus
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[Postgresql]:
+    """A PostgreSQL for the whole run; `postgresql.database()` makes an empty database in it."""
+    with run_postgresql() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def jaeger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jaeger]:
+    """A Jaeger for the whole run: let every test have a service name of its own."""
+    with run_jaeger(tmp_path_factory.mktemp("jaeger")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def loki(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loki]:
+    """A Loki for the whole run: let every test have a service name of its own."""
+    with run_loki(tmp_path_factory.mktemp("loki")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def collector(
+    tmp_path_factory: pytest.TempPathFactory, jaeger: Jaeger, loki: Loki
+) -> Iterator[Collector]:
+    """The collector for the whole run, in front of `jaeger` and `loki`. Do not kill this one."""
+    directory = tmp_path_factory.mktemp("collector")
+    with run_collector(directory, jaeger=jaeger.otlp_grpc, loki=loki.otlp) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def prometheus(
+    tmp_path_factory: pytest.TempPathFactory, collector: Collector
+) -> Iterator[Prometheus]:
+    """A Prometheus for the whole run, scraping `collector` each second."""
+    directory = tmp_path_factory.mktemp("prometheus")
+    with run_prometheus(directory, collector.metrics, collector.own_metrics) as running:
+        yield running
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let `tools` speak to the terminal past the capture, as a build takes minutes."""
+    capture = config.pluginmanager.getplugin("capturemanager")
+
+    def announce(message: str) -> None:
+        if capture is None:
+            print(message, flush=True)
+            return
+        with capture.global_and_fixture_disabled():
+            print(message, flush=True)
+
+    tools.announce = announce
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say loudly which real programs were missing, and what was therefore not tested."""
+    if lines := tools.report():
+        terminalreporter.section("NOT TESTED HERE", sep="!", red=True, bold=True)
+        for line in lines:
+            terminalreporter.write_line(line)

@@ -1,0 +1,94 @@
+"""A private PostgreSQL cluster: trust on loopback, no fsync, gone with its directory."""
+
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+from tests.services.process import Process, free_ports
+from tests.services.tools import POSTGRESQL, require
+
+
+@dataclass(frozen=True)
+class Postgresql:
+    """A running server; `user` may do everything and needs no password."""
+
+    host: str
+    port: int
+    user: str
+    process: Process
+    _bin: Path
+    _numbers: "count[int]"
+
+    def database(self) -> str:
+        """Create an empty database and return its name."""
+        name = f"app{next(self._numbers)}"
+        subprocess.run(
+            [self._bin / "createdb", "-h", self.host, "-p", str(self.port), "-U", self.user, name],
+            check=True,
+            capture_output=True,
+        )
+        return name
+
+    def url(self, database: str, driver: str = "psycopg") -> str:
+        """Return the SQLAlchemy URL of a database, for `psycopg` or `asyncpg`."""
+        return f"postgresql+{driver}://{self.user}@{self.host}:{self.port}/{database}"
+
+
+@contextmanager
+def postgresql() -> Iterator[Postgresql]:
+    """Run a server of its own; stop it and forget its data afterwards."""
+    binaries = require(POSTGRESQL).parent
+    # Not pytest's tmp_path: its parents are closed to every user but root, and root may not run it.
+    with tempfile.TemporaryDirectory(prefix="pg.", ignore_cleanup_errors=True) as directory:
+        root, prefix = Path(directory), _as_another_user()
+        if prefix:
+            shutil.chown(root, "postgres")
+        initdb = [binaries / "initdb", "-D", root / "data", "-U", "app", "--auth=trust"]
+        subprocess.run(
+            [*prefix, *initdb, "--no-sync", "--encoding=UTF8", "--locale=C.UTF-8"],
+            check=True,
+            capture_output=True,
+            cwd=root,
+        )
+        (port,) = free_ports(1)
+        options = {
+            "listen_addresses": "127.0.0.1",
+            "port": port,
+            "unix_socket_directories": root,
+            "fsync": "off",
+            "synchronous_commit": "off",
+            "full_page_writes": "off",
+        }
+        command = [*prefix, binaries / "postgres", "-D", root / "data"]
+        for name, value in options.items():
+            command += ["-c", f"{name}={value}"]
+        process = Process("postgresql", command, root, lambda: _accepts(binaries, port))
+        process.start()
+        try:
+            yield Postgresql("127.0.0.1", port, "app", process, binaries, count(1))
+        finally:
+            process.stop(signal.SIGQUIT)  # PostgreSQL's immediate shutdown
+
+
+def _as_another_user() -> list[str | Path]:
+    """The command prefix that makes root the user `postgres`; setpriv keeps the process id."""
+    if os.geteuid() != 0:
+        return []
+    pwd.getpwnam("postgres")
+    return ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups"]
+
+
+def _accepts(binaries: Path, port: int) -> bool:
+    """Whether the server takes connections; asked only when somebody listens on the port."""
+    socket.create_connection(("127.0.0.1", port), timeout=5).close()
+    ready = [binaries / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(port)]
+    return subprocess.run(ready, check=False).returncode == 0

@@ -1,0 +1,122 @@
+"""A server of our own: started, awaited, killed and started again, ended by its pid."""
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+READY_WITHIN = 90.0
+"""Seconds; generous, because a deadline is there for what hangs, not for what is slow."""
+
+
+def free_ports(count: int) -> list[int]:
+    """Return so many different loopback ports on which nobody listens at the moment."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()
+
+
+def wait_until(
+    holds: Callable[[], bool], within: float = READY_WITHIN, why: Callable[[], str] = str
+) -> None:
+    """Return once `holds()`; an OSError from it means "not yet". Raise after `within` seconds."""
+    deadline = time.monotonic() + within
+    while True:
+        try:
+            if holds():
+                return
+        except OSError:
+            pass
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not within {within:.0f} s. {why()}")
+        time.sleep(0.05)
+
+
+class Process:
+    """One server process at a time, its output in `log`, its working directory `directory`.
+
+    It sees the settings given and nothing else of our environment, so that an OTEL_* variable of
+    whoever runs the tests changes nothing.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str | Path],
+        directory: Path,
+        ready: Callable[[], bool],
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
+        self.name = name
+        self.log = directory / f"{name}.log"
+        self._command = [str(part) for part in command]
+        self._directory = directory
+        self._ready = ready
+        self._settings = {"PATH": os.environ["PATH"], "HOME": str(directory), **(settings or {})}
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start the server and return when it answers; the end of its log is in the failure."""
+        if self.running:
+            return
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command,
+                cwd=self._directory,
+                env=self._settings,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # a Ctrl-C meant for pytest is not meant for it
+            )
+        try:
+            wait_until(self._answers, why=self.last_words)
+        except BaseException:
+            self.kill()
+            raise
+
+    def _answers(self) -> bool:
+        if not self.running:
+            raise RuntimeError(f"it ended with {self.exit_status}. {self.last_words()}")
+        return self._ready()
+
+    @property
+    def running(self) -> bool:
+        """Whether the process is alive."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def exit_status(self) -> int | None:
+        """What the last process ended with; None while it runs or before the first start."""
+        return None if self._process is None else self._process.poll()
+
+    def kill(self) -> None:
+        """End it by SIGKILL: it has no chance to flush or close anything."""
+        self._end(signal.SIGKILL)
+
+    def stop(self, by: signal.Signals = signal.SIGTERM) -> None:
+        """Ask it to end; after 20 seconds, make it."""
+        self._end(by)
+
+    def _end(self, by: signal.Signals) -> None:
+        if self._process is None or not self.running:
+            return
+        self._process.send_signal(by)
+        try:
+            self._process.wait(20)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def last_words(self, lines: int = 40) -> str:
+        """Return the end of the log, for a failure message."""
+        text = self.log.read_text(errors="replace") if self.log.exists() else ""
+        return f"{self.name} said:\n" + "\n".join(text.splitlines()[-lines:])

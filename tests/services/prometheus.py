@@ -1,0 +1,96 @@
+"""Prometheus with the project's own scrape configuration, and its query API."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.services.process import Process, free_ports
+from tests.services.tools import PROMETHEUS, REPOSITORY, require
+from tests.services.web import answers, get, get_json
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One series of an instant query and its value."""
+
+    labels: dict[str, str]
+    value: float
+
+
+@dataclass(frozen=True)
+class Exemplar:
+    """One exemplar: the series it belongs to, its own labels (trace_id, span_id), its value."""
+
+    series: dict[str, str]
+    labels: dict[str, str]
+    value: float
+
+
+@dataclass(frozen=True)
+class Prometheus:
+    """A running Prometheus that scrapes every second."""
+
+    process: Process
+    url: str
+
+    def query(self, promql: str) -> list[Sample]:
+        """Return the samples of an instant query that gives a vector."""
+        result = self._ask("query", query=promql)["result"]
+        return [Sample(each["metric"], float(each["value"][1])) for each in result]
+
+    def exemplars(self, promql: str) -> list[Exemplar]:
+        """Return the exemplars stored for the series that a selector names."""
+        found = self._ask("query_exemplars", query=promql, start="0", end="4102444800")
+        return [
+            Exemplar(series["seriesLabels"], each["labels"], float(each["value"]))
+            for series in found
+            for each in series["exemplars"]
+        ]
+
+    def up(self) -> dict[str, bool]:
+        """Whether the last scrape succeeded, by target address."""
+        targets = self._ask("targets", state="active")["activeTargets"]
+        return {each["labels"]["instance"]: each["health"] == "up" for each in targets}
+
+    def everything(self) -> bytes:
+        """Return all series with all labels, and all exemplars, unparsed."""
+        series = get(f"{self.url}/api/v1/series", **{"match[]": '{__name__=~".+"}'})
+        exemplars = f"{self.url}/api/v1/query_exemplars"
+        return series + get(exemplars, query='{__name__=~".+"}', start="0", end="4102444800")
+
+    def _ask(self, what: str, **question: str) -> Any:
+        answer = get_json(f"{self.url}/api/v1/{what}", question)
+        assert answer["status"] == "success", answer
+        return answer["data"]
+
+
+@contextmanager
+def prometheus(directory: Path, collector: str, collector_itself: str) -> Iterator[Prometheus]:
+    """Run Prometheus with deploy/prometheus/prometheus.yml, but these two targets, each second."""
+    binary = require(PROMETHEUS)
+    config = yaml.safe_load((REPOSITORY / "deploy/prometheus/prometheus.yml").read_text())
+    config["global"]["scrape_interval"] = "1s"
+    targets = {"collector:8889": collector, "collector:8888": collector_itself}
+    for job in config["scrape_configs"]:
+        for static in job["static_configs"]:
+            static["targets"] = [targets[target] for target in static["targets"]]
+    (directory / "prometheus.yml").write_text(yaml.safe_dump(config))
+    (port,) = free_ports(1)
+    command = [
+        binary,
+        "--config.file=prometheus.yml",
+        "--storage.tsdb.path=data",
+        f"--web.listen-address=127.0.0.1:{port}",
+        "--enable-feature=exemplar-storage",
+    ]
+    url = f"http://127.0.0.1:{port}"
+    process = Process("prometheus", command, directory, lambda: answers(f"{url}/-/ready"))
+    process.start()
+    try:
+        yield Prometheus(process, url)
+    finally:
+        process.stop()
