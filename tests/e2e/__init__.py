@@ -1,1 +1,1 @@
-"""From an application to Jaeger, Prometheus, Loki and Langfuse's endpoint, through the collector."""
+"""From an application through the collector to Jaeger, Prometheus, Loki and Langfuse."""

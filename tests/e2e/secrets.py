@@ -68,8 +68,8 @@ SECRETS_BY_KEY = tuple(
 )
 """Texts that nothing gives away but the name of the attribute."""
 
-INNOCENT = {
-    "db.query.text": "SELECT id FROM users WHERE password = ? AND token = $1 AND secret = :secret_1",
+INNOCENT: dict[str, str | int] = {
+    "db.query.text": "SELECT id FROM users WHERE password = ? AND token = $1 AND secret = :key",
     "db.query.summary": "SELECT users",
     "db.query.parameter": "UPDATE users SET password = %(password)s WHERE id = %(id)s",
     "server.address": "https://db.example:5432/path",

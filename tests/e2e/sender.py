@@ -48,7 +48,7 @@ class Sender:
         self.tracer = tracers.get_tracer("tests.e2e", "1")
         self.langfuse_tracer = tracers.get_tracer("langfuse-sdk", "5.0.4")
 
-        self._logs = InMemoryLogRecordExporter()
+        self._logs = InMemoryLogRecordExporter()  # type: ignore[no-untyped-call]
         self._loggers = LoggerProvider(resource=resource, shutdown_on_exit=False)
         self._loggers.add_log_record_processor(SimpleLogRecordProcessor(self._logs))
 
@@ -102,7 +102,7 @@ class Sender:
         """End the exporters' threads and connections."""
         self._meters.shutdown()
         self._span_exporter.shutdown()
-        self._log_exporter.shutdown()
+        self._log_exporter.shutdown()  # type: ignore[no-untyped-call]
 
 
 def _exporters(

@@ -3,7 +3,7 @@
 import gzip
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -13,9 +13,12 @@ from opentelemetry.sdk.trace import ReadableSpan
 
 from tests.e2e.secrets import INNOCENT, SECRETS, SECRETS_BY_KEY
 from tests.e2e.sender import Protocol, Sender
-from tests.services.collector import CONFIG, LANGFUSE, Collector, collector as run_collector, validate
-from tests.services.jaeger import Jaeger, jaeger as run_jaeger
-from tests.services.loki import Loki, loki as run_loki
+from tests.services.collector import CONFIG, LANGFUSE, Collector, validate
+from tests.services.collector import collector as run_collector
+from tests.services.jaeger import Jaeger
+from tests.services.jaeger import jaeger as run_jaeger
+from tests.services.loki import Loki
+from tests.services.loki import loki as run_loki
 from tests.services.process import wait_until
 from tests.services.prometheus import Prometheus
 from tests.services.web import capture
@@ -40,36 +43,37 @@ def sender_to() -> Iterator[MakeSender]:
 
 
 @pytest.fixture(params=["grpc", "http"])
-def sender(
-    request: pytest.FixtureRequest, collector: Collector, sender_to: MakeSender
-) -> Sender:
-    """A sender to the session's collector, once over each protocol, named after the test."""
+def sender(request: pytest.FixtureRequest, collector: Collector, sender_to: MakeSender) -> Sender:
+    """Send to the session's collector, over each protocol, as a service named after the test."""
     name = request.node.originalname.replace("_", "-")
     return sender_to(collector, f"{name}-{request.param}", request.param)
 
 
-def ids(spans: "tuple[ReadableSpan, ...] | list[ReadableSpan]") -> set[str]:
-    """The spans' ids, as Jaeger writes them."""
-    return {f"{span.get_span_context().span_id:016x}" for span in spans}
+def ids(spans: Sequence[ReadableSpan]) -> set[str]:
+    """Return the spans' ids, as Jaeger writes them."""
+    return {f"{context.span_id:016x}" for span in spans if (context := span.get_span_context())}
 
 
 def seen_by(jaeger: Jaeger, service: str) -> set[str]:
-    """The ids of all spans that Jaeger has of a service."""
+    """Return the ids of all spans that Jaeger has of a service."""
     traces = jaeger.traces(service)
     return {span["span_id"] for spans in traces.values() for span in spans}
 
 
 def test_a_trace_reaches_jaeger_to_the_nanosecond(sender: Sender, jaeger: Jaeger) -> None:
-    with sender.tracer.start_as_current_span(
-        "answer", kind=trace.SpanKind.SERVER, attributes={"n": 3, "x": 1.5, "tags": ["a", "b"]}
+    with (
+        sender.tracer.start_as_current_span(
+            "answer", kind=trace.SpanKind.SERVER, attributes={"n": 3, "x": 1.5, "tags": ["a", "b"]}
+        ),
+        sender.tracer.start_as_current_span("SELECT users") as query,
     ):
-        with sender.tracer.start_as_current_span("SELECT users") as query:
-            query.add_event("row read", {"rows": 7})
-            query.set_status(trace.StatusCode.ERROR, "no such table: users")
+        query.add_event("row read", {"rows": 7})
+        query.set_status(trace.StatusCode.ERROR, "no such table: users")
     child, parent = sender.finished_spans()
     assert sender.send_spans([child, parent])
 
-    trace_id = f"{parent.get_span_context().trace_id:032x}"
+    assert parent.context is not None
+    trace_id = f"{parent.context.trace_id:032x}"
     wait_until(lambda: len(jaeger.trace(trace_id)) == 2)
     first, second = jaeger.trace(trace_id)
 
@@ -180,7 +184,7 @@ def test_no_secret_is_found_behind_the_collector(
 def plant_everywhere(sender: Sender, text: str) -> None:
     """Put a text wherever an application can put one: attributes, names, messages, bodies."""
     attributes = {"note": text}
-    span = sender.tracer.start_span(f"name {text}", attributes={"list": [text], **attributes})
+    span = sender.tracer.start_span(f"name {text}", attributes={**attributes, "list": [text]})
     span.add_event(f"event {text}", attributes)
     span.set_status(trace.StatusCode.ERROR, f"status {text}")
     span.end()
@@ -234,7 +238,7 @@ def test_what_was_accepted_in_an_outage_survives_a_kill_and_arrives(
             sender.log(f"record {number}")
             assert sender.send_spans(spans)
             assert sender.send_logs()
-            sent |= ids([*spans])
+            sent |= ids(spans)
 
         collector.process.kill()
         jaeger.process.start()
@@ -265,7 +269,7 @@ def test_kills_in_mid_run_lose_nothing_that_was_accepted(
             while not enough.is_set():
                 spans = sender.make_spans(20)
                 if sender.send_spans(spans):
-                    accepted.update(ids([*spans]))
+                    accepted.update(ids(spans))
 
         thread = threading.Thread(target=send)
         thread.start()

@@ -59,7 +59,7 @@ def collector(
         "LOKI_OTLP_ENDPOINT": loki,
         **(settings or {}),
     }
-    command = [binary, *(f"--config={path}" for path in (CONFIG, *also))]
+    command = [str(binary), *(f"--config={path}" for path in (CONFIG, *also))]
     process = Process(
         "collector", command, directory, lambda: answers(f"http://{health}/"), environment
     )
@@ -72,6 +72,8 @@ def collector(
 
 def validate(*configs: Path, settings: Mapping[str, str] | None = None) -> str:
     """Return what the collector has to say against these files together; empty = nothing."""
-    command = [require(COLLECTOR), "validate", *(f"--config={path}" for path in configs)]
-    done = subprocess.run(command, env=dict(settings or {}), capture_output=True, text=True)
+    command = [str(require(COLLECTOR)), "validate", *(f"--config={path}" for path in configs)]
+    done = subprocess.run(
+        command, check=False, env=dict(settings or {}), capture_output=True, text=True
+    )
     return done.stdout + done.stderr if done.returncode else done.stderr

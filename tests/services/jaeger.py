@@ -32,14 +32,8 @@ class Jaeger:
 
     def traces(self, service: str, limit: int = 10_000) -> dict[str, list[Span]]:
         """Return a service's traces: spans in order of their start, by trace id."""
-        question = {
-            "query.service_name": service,
-            "query.start_time_min": "2000-01-01T00:00:00Z",
-            "query.start_time_max": "2100-01-01T00:00:00Z",
-            "query.num_traces": str(limit),
-        }
         found: dict[str, list[Span]] = {}
-        for span in _spans(get_json(f"{self.query}/api/v3/traces", question)):
+        for span in _spans(get_json(f"{self.query}/api/v3/traces", _question(service, limit))):
             found.setdefault(span["trace_id"], []).append(span)
         return found
 
@@ -49,15 +43,16 @@ class Jaeger:
 
     def everything(self, service: str) -> bytes:
         """Return what Jaeger answers when asked for a service's traces, unparsed."""
-        return get(
-            f"{self.query}/api/v3/traces",
-            **{
-                "query.service_name": service,
-                "query.start_time_min": "2000-01-01T00:00:00Z",
-                "query.start_time_max": "2100-01-01T00:00:00Z",
-                "query.num_traces": "10000",
-            },
-        )
+        return get(f"{self.query}/api/v3/traces", **_question(service, 10_000))
+
+
+def _question(service: str, limit: int) -> dict[str, str]:
+    return {
+        "query.service_name": service,
+        "query.start_time_min": "2000-01-01T00:00:00Z",
+        "query.start_time_max": "2100-01-01T00:00:00Z",
+        "query.num_traces": str(limit),
+    }
 
 
 @contextmanager
@@ -132,7 +127,9 @@ def _attributes(holder: dict[str, Any]) -> dict[str, Any]:
 
 def _value(value: dict[str, Any]) -> Any:
     """Return OTLP's tagged value as Python's own."""
-    ((kind, content),) = value.items() or [("none", None)]
+    if not value:
+        return None
+    ((kind, content),) = value.items()
     match kind:
         case "intValue":
             return int(content)

@@ -8,30 +8,35 @@ from collections.abc import Iterator
 import pytest
 
 from tests.services import tools
-from tests.services.collector import Collector, collector as run_collector
-from tests.services.jaeger import Jaeger, jaeger as run_jaeger
-from tests.services.loki import Loki, loki as run_loki
-from tests.services.postgresql import Postgresql, postgresql as run_postgresql
-from tests.services.prometheus import Prometheus, prometheus as run_prometheus
+from tests.services.collector import Collector
+from tests.services.collector import collector as run_collector
+from tests.services.jaeger import Jaeger
+from tests.services.jaeger import jaeger as run_jaeger
+from tests.services.loki import Loki
+from tests.services.loki import loki as run_loki
+from tests.services.postgresql import Postgresql
+from tests.services.postgresql import postgresql as run_postgresql
+from tests.services.prometheus import Prometheus
+from tests.services.prometheus import prometheus as run_prometheus
 
 
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[Postgresql]:
-    """A PostgreSQL for the whole run; `postgresql.database()` makes an empty database in it."""
+    """Run a PostgreSQL for all tests; `postgresql.database()` makes an empty database in it."""
     with run_postgresql() as running:
         yield running
 
 
 @pytest.fixture(scope="session")
 def jaeger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jaeger]:
-    """A Jaeger for the whole run: let every test have a service name of its own."""
+    """Run a Jaeger for all tests: let every test have a service name of its own."""
     with run_jaeger(tmp_path_factory.mktemp("jaeger")) as running:
         yield running
 
 
 @pytest.fixture(scope="session")
 def loki(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loki]:
-    """A Loki for the whole run: let every test have a service name of its own."""
+    """Run a Loki for all tests: let every test have a service name of its own."""
     with run_loki(tmp_path_factory.mktemp("loki")) as running:
         yield running
 
@@ -40,7 +45,7 @@ def loki(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loki]:
 def collector(
     tmp_path_factory: pytest.TempPathFactory, jaeger: Jaeger, loki: Loki
 ) -> Iterator[Collector]:
-    """The collector for the whole run, in front of `jaeger` and `loki`. Do not kill this one."""
+    """Run the collector in front of `jaeger` and `loki`, for all tests. Do not kill this one."""
     directory = tmp_path_factory.mktemp("collector")
     with run_collector(directory, jaeger=jaeger.otlp_grpc, loki=loki.otlp) as running:
         yield running
@@ -50,7 +55,7 @@ def collector(
 def prometheus(
     tmp_path_factory: pytest.TempPathFactory, collector: Collector
 ) -> Iterator[Prometheus]:
-    """A Prometheus for the whole run, scraping `collector` each second."""
+    """Run a Prometheus for all tests, scraping `collector` each second."""
     directory = tmp_path_factory.mktemp("prometheus")
     with run_prometheus(directory, collector.metrics, collector.own_metrics) as running:
         yield running

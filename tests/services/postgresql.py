@@ -46,7 +46,7 @@ class Postgresql:
 @contextmanager
 def postgresql() -> Iterator[Postgresql]:
     """Run a server of its own; stop it and forget its data afterwards."""
-    binaries = require(POSTGRESQL).parent
+    binaries = require(POSTGRESQL).resolve().parent
     # Not pytest's tmp_path: its parents are closed to every user but root, and root may not run it.
     with tempfile.TemporaryDirectory(prefix="pg.", ignore_cleanup_errors=True) as directory:
         root, prefix = Path(directory), _as_another_user()
@@ -54,7 +54,7 @@ def postgresql() -> Iterator[Postgresql]:
             shutil.chown(root, "postgres")
         initdb = [binaries / "initdb", "-D", root / "data", "-U", "app", "--auth=trust"]
         subprocess.run(
-            [*prefix, *initdb, "--no-sync", "--encoding=UTF8", "--locale=C.UTF-8"],
+            [*prefix, *map(str, initdb), "--no-sync", "--encoding=UTF8", "--locale=C.UTF-8"],
             check=True,
             capture_output=True,
             cwd=root,
@@ -68,7 +68,7 @@ def postgresql() -> Iterator[Postgresql]:
             "synchronous_commit": "off",
             "full_page_writes": "off",
         }
-        command = [*prefix, binaries / "postgres", "-D", root / "data"]
+        command = [*prefix, str(binaries / "postgres"), "-D", str(root / "data")]
         for name, value in options.items():
             command += ["-c", f"{name}={value}"]
         process = Process("postgresql", command, root, lambda: _accepts(binaries, port))
@@ -79,8 +79,8 @@ def postgresql() -> Iterator[Postgresql]:
             process.stop(signal.SIGQUIT)  # PostgreSQL's immediate shutdown
 
 
-def _as_another_user() -> list[str | Path]:
-    """The command prefix that makes root the user `postgres`; setpriv keeps the process id."""
+def _as_another_user() -> list[str]:
+    """Return the prefix that makes root the user `postgres`; setpriv keeps the process id."""
     if os.geteuid() != 0:
         return []
     pwd.getpwnam("postgres")
@@ -90,5 +90,5 @@ def _as_another_user() -> list[str | Path]:
 def _accepts(binaries: Path, port: int) -> bool:
     """Whether the server takes connections; asked only when somebody listens on the port."""
     socket.create_connection(("127.0.0.1", port), timeout=5).close()
-    ready = [binaries / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(port)]
+    ready = [str(binaries / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port)]
     return subprocess.run(ready, check=False).returncode == 0

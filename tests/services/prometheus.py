@@ -81,7 +81,7 @@ def prometheus(directory: Path, collector: str, collector_itself: str) -> Iterat
     (directory / "prometheus.yml").write_text(yaml.safe_dump(config))
     (port,) = free_ports(1)
     command = [
-        binary,
+        str(binary),
         "--config.file=prometheus.yml",
         "--storage.tsdb.path=data",
         f"--web.listen-address=127.0.0.1:{port}",

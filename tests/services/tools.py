@@ -60,7 +60,7 @@ POSTGRESQL = Tool(
 )
 
 announce: Callable[[str], object] = print
-"""Tells whoever waits at the terminal; the plugin replaces it by one that pytest does not capture."""
+"""Tells whoever waits at the terminal; the plugin puts one here that pytest does not capture."""
 
 missing: dict[str, Tool] = {}
 """What `require` has asked for in vain during this run, by name."""
@@ -104,7 +104,9 @@ def _built(tool: Tool) -> Path | None:
 
 @cache  # a build that failed would fail again, after as many minutes
 def _build(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run([sys.executable, BUILD, *arguments], capture_output=True, text=True)
+    return subprocess.run(
+        [sys.executable, BUILD, *arguments], check=False, capture_output=True, text=True
+    )
 
 
 def report() -> list[str]:
