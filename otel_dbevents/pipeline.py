@@ -1,0 +1,244 @@
+"""The one place that wires everything: sources -> bus -> bridge, and the judges beside it.
+
+Started from the end of the way to its beginning, and stopped in the other order, so that nothing
+is lost on the way out.
+"""
+
+import atexit
+import logging
+import os
+import weakref
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import Any
+
+from opentelemetry import metrics, trace
+from opentelemetry._logs import get_logger_provider
+
+from otel_dbevents.bridge import OPEN_SPAN_TYPES, Bridge
+from otel_dbevents.bus import EventBus
+from otel_dbevents.bus.memory import MemoryBus
+from otel_dbevents.config import Config
+from otel_dbevents.events import Environment
+from otel_dbevents.judges import Judges
+from otel_dbevents.sources.engine import AnyEngine, EngineSource
+from otel_dbevents.sources.watch import guard
+
+_MS = 1_000_000
+_log = logging.getLogger("otel_dbevents")
+
+
+class Pipeline:
+    """Engines to telemetry, in this process.
+
+    Providers that are not given are the global ones. ``bus`` may be given to share it, else an
+    in-memory bus of the pipeline's own is made and closed with it.
+    """
+
+    def __init__(
+        self,
+        *,
+        tracer_provider: Any = None,
+        meter_provider: Any = None,
+        logger_provider: Any = None,
+        config: Config | None = None,
+        bus: EventBus | None = None,
+    ) -> None:
+        self.config = config = config or Config()
+        self.tracer_provider = tracer_provider or trace.get_tracer_provider()
+        self.meter_provider = meter_provider or metrics.get_meter_provider()
+        self.logger_provider = logger_provider or get_logger_provider()
+        self.environment = config.environment or _environment_of(self.tracer_provider)
+        self.bus: EventBus = bus or MemoryBus(
+            history=config.history_for(self.environment),
+            capacity=config.buffer_size,
+            synchronous=config.synchronous,
+        )
+        self._owns_bus = bus is None
+        self.source = EngineSource(
+            self.bus.publish,
+            environment=self.environment,
+            messages=config.capture_error_messages,
+        )
+        self.bridge = Bridge(
+            self.tracer_provider,
+            self.meter_provider,
+            self.logger_provider,
+            read_pools=self.source.pools,
+            read_lost=self.lost,
+            min_duration_ns=int(config.min_duration_ms * _MS),
+            require_parent=config.require_parent,
+            slow_query_ns=int(config.slow_query_ms * _MS),
+            spans=config.spans,
+            metrics=config.metrics,
+            logs=config.logs,
+        )
+        self.judges = Judges(
+            self.bus.publish,
+            slow_query_ns=int(config.slow_query_ms * _MS),
+            repeated_queries=config.repeated_queries,
+        )
+        self._subscriptions = [
+            self.bus.subscribe(self.bridge.consume, name="bridge"),
+            self.bus.subscribe(self.judges.consume, *self.judges.types, name="judges"),
+            self.bus.subscribe_inline(self.bridge.on_open_span, *OPEN_SPAN_TYPES),
+        ]
+        self._restore: list[Callable[[], None]] = []
+        for provider in (self.tracer_provider, self.meter_provider, self.logger_provider):
+            self._drain_before(provider)
+        self._closed = False
+        atexit.register(self._at_exit, weakref.ref(self))
+
+    def attach(self, engine: AnyEngine | None = None) -> None:
+        """Listen to ``engine``, or to every engine there is and will be. Twice is harmless."""
+        self.source.attach(engine)
+
+    def lost(self) -> Mapping[str, int]:
+        """Return how many events did not reach a subscriber, by reason; errors of ours included."""
+        lost = dict(self.bus.lost)
+        if guard.errors:
+            lost["source_error"] = guard.errors
+        return lost
+
+    def flush(self, timeout: float = 2.0) -> bool:
+        """Make telemetry of all that was published. False when ``timeout`` seconds ran out.
+
+        It does not make the exporters export: ``force_flush`` of the providers does both.
+        """
+        settled = self.bus.flush(timeout)
+        self.judges.settle()
+        return self.bus.flush(timeout) and settled
+
+    def close(self, timeout: float = 2.0) -> bool:
+        """Let go of all engines, flush, and stop. Closing twice is harmless."""
+        if self._closed:
+            return True
+        self._closed = True
+        atexit.unregister(self._at_exit)
+        self.source.detach()
+        done = self.flush(timeout)
+        for restore in self._restore:
+            restore()
+        for subscription in self._subscriptions:
+            subscription.cancel()
+        if self._owns_bus:
+            done = self.bus.close(timeout) and done
+        self.bridge.close()
+        return done
+
+    def _drain_before(self, provider: Any) -> None:
+        """Have our worker drained first whenever this provider is flushed or shut down."""
+        for name in ("force_flush", "shutdown"):
+            original = getattr(provider, name, None)
+            if original is None or not hasattr(provider, "__dict__"):
+                continue
+            ours = _after(weakref.WeakMethod(self.flush), original)
+            setattr(provider, name, ours)
+            self._restore.append(_restorer(provider, name, ours))
+
+    @staticmethod
+    def _at_exit(reference: "weakref.ref[Pipeline]") -> None:
+        pipeline = reference()
+        if pipeline is not None and not pipeline._closed:
+            pipeline.close(pipeline.config.flush_timeout_ms / 1000)
+
+
+def _after(drain: "weakref.WeakMethod[Callable[..., bool]]", original: Callable[..., Any]) -> Any:
+    @wraps(original)
+    def drained(*arguments: Any, **options: Any) -> Any:
+        flush = drain()
+        if flush is not None:
+            flush()
+        return original(*arguments, **options)
+
+    return drained
+
+
+def _restorer(provider: Any, name: str, ours: Any) -> Callable[[], None]:
+    def restore() -> None:
+        if provider.__dict__.get(name) is ours:
+            del provider.__dict__[name]
+
+    return restore
+
+
+def _environment_of(provider: Any) -> Environment:
+    """Return what the resource says (``deployment.environment.name``); local where it is silent."""
+    attributes: Mapping[str, Any] = getattr(getattr(provider, "resource", None), "attributes", {})
+    said = attributes.get("deployment.environment.name") or attributes.get("deployment.environment")
+    return Environment(said) if isinstance(said, str) else Environment.LOCAL
+
+
+_active: Pipeline | None = None
+"""The pipeline that `instrument` made."""
+
+
+def instrument(
+    engine: AnyEngine | None = None,
+    *,
+    tracer_provider: Any = None,
+    meter_provider: Any = None,
+    logger_provider: Any = None,
+    config: Config | None = None,
+) -> Pipeline:
+    """Listen to ``engine``, or to every engine there is and will be, sync or async.
+
+    Providers default to the global ones, settings to the environment's (``OTEL_DBEVENTS_*``).
+    Called again it adds the engine to the pipeline that runs; providers or settings other than
+    that pipeline's are ignored with a warning.
+
+    Raises:
+        ConfigError: a setting is wrong; the message names it and what it takes.
+        TypeError: ``engine`` is not an engine.
+
+    """
+    global _active
+    if _active is None or _active._closed:
+        from otel_dbevents.compat import check_versions, warn_if_contrib_active
+
+        check_versions()
+        warn_if_contrib_active()
+        _active = Pipeline(
+            tracer_provider=tracer_provider,
+            meter_provider=meter_provider,
+            logger_provider=logger_provider,
+            config=config,
+        )
+    else:
+        _warn_of_change(_active, tracer_provider, meter_provider, logger_provider, config)
+    if _active.config.enabled and os.environ.get("OTEL_SDK_DISABLED", "").lower() != "true":
+        _active.attach(engine)
+    return _active
+
+
+def uninstrument(engine: AnyEngine | None = None) -> None:
+    """Let go of ``engine``, or of all engines and stop. Calling it twice is harmless."""
+    global _active
+    if _active is None:
+        return
+    if engine is not None:
+        _active.source.detach(engine)
+        return
+    pipeline, _active = _active, None
+    pipeline.close(pipeline.config.flush_timeout_ms / 1000)
+
+
+def flush(timeout: float = 2.0) -> bool:
+    """Make telemetry of all events so far; False when ``timeout`` seconds ran out."""
+    return _active is None or _active.flush(timeout)
+
+
+def _warn_of_change(active: Pipeline, *wanted: Any) -> None:
+    names = ("tracer_provider", "meter_provider", "logger_provider", "config")
+    ignored = [
+        name
+        for name, value in zip(names, wanted, strict=True)
+        if value is not None and value is not getattr(active, name)
+        and value != getattr(active, name)
+    ]
+    if ignored:
+        _log.warning(
+            "instrument() was called again with another %s, which is ignored: call "
+            "otel_dbevents.uninstrument() first, or make a Pipeline of its own",
+            " and ".join(ignored),
+        )

@@ -1,0 +1,126 @@
+"""The engines that the shared suite runs on, each with its real database behind it."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.util import greenlet_spawn
+
+from otel_dbevents.events import Event
+from otel_dbevents.sources.engine import EngineSource
+
+DRIVERS = ("pysqlite", "aiosqlite", "psycopg", "psycopg_async", "asyncpg")
+
+
+@dataclass
+class Told:
+    """What a source told, with the contexts, in order."""
+
+    events: list[Event] = field(default_factory=list)
+    contexts: list[Any] = field(default_factory=list)
+
+    def __call__(self, told: Event, context: Any) -> None:
+        self.events.append(told)
+        self.contexts.append(context)
+
+    def names(self) -> list[str]:
+        return [told.event_type for told in self.events]
+
+    def of(self, kind: type) -> list[Any]:
+        return [told for told in self.events if isinstance(told, kind)]
+
+    def one(self, kind: type) -> Any:
+        (found,) = self.of(kind)
+        return found
+
+    def forget(self) -> None:
+        self.events.clear()
+        self.contexts.clear()
+
+
+@dataclass
+class Case:
+    """A driver with a fresh database. `run` calls a plain function in the driver's way."""
+
+    driver: str
+    url: str
+    is_async: bool
+    system: str
+    namespace: str
+    loop: asyncio.AbstractEventLoop | None = None
+    engines: list[Any] = field(default_factory=list)
+
+    def engine(self, **options: Any) -> Engine:
+        made = self.make(self.url, **options)
+        if self.system == "sqlite":
+            event.listen(made, "connect", _enforce_foreign_keys)
+        return made
+
+    def make(self, url: str, **options: Any) -> Engine:
+        if self.is_async:
+            found = create_async_engine(url, **options)
+            self.engines.append(found)
+            return found.sync_engine
+        engine = create_engine(url, **options)
+        self.engines.append(engine)
+        return engine
+
+    def run(self, act: Callable[..., Any], *arguments: Any) -> Any:
+        if self.loop is None:
+            return act(*arguments)
+        return self.loop.run_until_complete(greenlet_spawn(act, *arguments))
+
+    def close(self) -> None:
+        for engine in self.engines:
+            self.run(getattr(engine, "sync_engine", engine).dispose)
+        if self.loop is not None:
+            self.loop.close()
+
+
+def _enforce_foreign_keys(connection: Any, _record: Any) -> None:
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.close()
+
+
+def _sqlite(driver: str, path: Path) -> Case:
+    prefix = "sqlite" if driver == "pysqlite" else "sqlite+aiosqlite"
+    return Case(driver, f"{prefix}:///{path}", driver == "aiosqlite", "sqlite", path.name)
+
+
+@pytest.fixture(params=DRIVERS)
+def case(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Case]:
+    """Each driver in turn, with an empty database of its own."""
+    driver = request.param
+    if "sqlite" in driver:
+        made = _sqlite(driver, tmp_path / "shop.db")
+    else:
+        server = request.getfixturevalue("postgresql")
+        name = server.database()
+        dialect = "asyncpg" if driver == "asyncpg" else "psycopg"
+        url = f"postgresql+{dialect}://{server.user}@{server.host}:{server.port}/{name}"
+        made = Case(driver, url, driver != "psycopg", "postgresql", name)
+    if made.is_async:
+        made.loop = asyncio.new_event_loop()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def told() -> Told:
+    """What the source told."""
+    return Told()
+
+
+@pytest.fixture
+def source(told: Told) -> Iterator[EngineSource]:
+    """A source that listens to every engine until the test ends."""
+    made = EngineSource(told)
+    made.attach()
+    yield made
+    made.detach()

@@ -1,0 +1,404 @@
+"""What is told is what happened: one suite of scenes on every driver's real database."""
+
+from typing import Any
+
+import pytest
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from sqlalchemy import (
+    Column,
+    Engine,
+    ForeignKey,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    exc,
+    insert,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+
+from otel_dbevents.events import (
+    CheckoutTimedOut,
+    CommitFailed,
+    ConnectionCheckedIn,
+    ConnectionCheckedOut,
+    ConnectionClosed,
+    ConnectionInvalidated,
+    DatabaseConnectionEstablished,
+    DatabaseConnectionFailed,
+    QueryExecuted,
+    QueryFailed,
+    TransactionCommitted,
+    TransactionReleased,
+    TransactionRolledBack,
+)
+from otel_dbevents.sources.engine import EngineSource
+from tests.sources.engines import Case, Told
+
+metadata = MetaData()
+users = Table(
+    "users", metadata, Column("id", Integer, primary_key=True), Column("name", String(50))
+)
+orders = Table(
+    "orders",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("user_id", ForeignKey("users.id", deferrable=True, initially="DEFERRED")),
+)
+
+
+class Base(DeclarativeBase):
+    """The ORM's side."""
+
+
+class Note(Base):
+    """Has a key that the database makes."""
+
+    __tablename__ = "notes"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    said: Mapped[str]
+
+
+@pytest.fixture
+def engine(case: Case, told: Told, source: EngineSource) -> Engine:
+    """An engine with the tables made; what that told is forgotten."""
+    made = case.engine()
+    case.run(metadata.create_all, made)
+    case.run(Base.metadata.create_all, made)
+    told.forget()
+    return made
+
+
+def rows(engine: Engine, *names: str) -> None:
+    with engine.begin() as connection:
+        connection.execute(insert(users), [{"name": name} for name in names])
+
+
+def test_a_first_connection_is_told_with_its_database(
+    case: Case, told: Told, source: EngineSource
+) -> None:
+    engine = case.engine(pool_size=3)
+
+    def scene() -> None:
+        engine.connect().close()
+
+    case.run(scene)
+    assert told.names() == [
+        "DatabaseConnectionEstablished",
+        "ConnectionCheckedOut",
+        "ConnectionCheckedIn",
+    ]
+    established = told.one(DatabaseConnectionEstablished)
+    assert established.database_type == case.system
+    assert established.connection_pool_size == 3
+    assert established.database.namespace == case.namespace
+    if case.system == "postgresql":
+        assert established.database.server_address == "127.0.0.1"
+        assert established.database.server_port == engine.url.port
+    assert 0 < established.duration_ns <= told.one(ConnectionCheckedOut).duration_ns
+    assert told.one(ConnectionCheckedOut).create_ns == established.duration_ns
+
+
+def test_a_second_checkout_is_no_new_connection(case: Case, told: Told, engine: Engine) -> None:
+    def scene() -> None:
+        engine.connect().close()
+        engine.connect().close()
+
+    case.run(scene)
+    assert DatabaseConnectionEstablished not in map(type, told.events)
+    assert len(told.of(ConnectionCheckedOut)) == 2
+    assert len(told.of(ConnectionCheckedIn)) == 2
+
+
+def test_a_select_tells_its_rows_once_they_are_read(case: Case, told: Told, engine: Engine) -> None:
+    def scene() -> None:
+        rows(engine, "ada", "bob", "cy")
+        told.forget()
+        with engine.connect() as connection:
+            connection.execute(select(users).where(users.c.name != "zoe")).all()
+
+    case.run(scene)
+    query = told.one(QueryExecuted)
+    assert query.returned_rows == 3
+    assert query.statement.query_summary == "SELECT users"
+    assert query.statement.operation_name == "SELECT"
+    assert query.statement.collection_name == "users"
+    assert "zoe" not in query.statement.query_text
+    assert query.duration_ns > 0
+    assert told.names().index("QueryExecuted") < told.names().index("TransactionReleased")
+
+
+@pytest.mark.parametrize("read", ["fetchone", "fetchmany", "partitions", "first", "closed", "none"])
+def test_rows_are_counted_however_they_are_read(
+    case: Case, told: Told, engine: Engine, read: str
+) -> None:
+    expected = {
+        "fetchone": 2, "fetchmany": 3, "partitions": 5, "first": 1, "closed": 1, "none": 0,
+    }  # fmt: skip
+
+    def scene() -> None:
+        rows(engine, *"abcde")
+        told.forget()
+        with engine.connect() as connection:
+            result = connection.execute(select(users))
+            if read == "fetchone":
+                result.fetchone()
+                result.fetchone()
+            elif read == "fetchmany":
+                result.fetchmany(3)
+            elif read == "partitions":
+                assert [len(part) for part in result.yield_per(2).partitions()] == [2, 2, 1]
+            elif read == "first":
+                result.first()
+            elif read == "closed":
+                result.fetchone()
+                result.close()
+
+    case.run(scene)
+    assert told.one(QueryExecuted).returned_rows == expected[read]
+
+
+def test_literals_never_leave(case: Case, told: Told, engine: Engine) -> None:
+    def scene() -> None:
+        with engine.connect() as connection:
+            connection.execute(text("SELECT 'hunter2' AS pw, 4711 AS pin -- s3cret")).all()
+            connection.exec_driver_sql("SELECT 'hunter2'").all()
+
+    case.run(scene)
+    for query in told.of(QueryExecuted):
+        told_text = str(query.to_dict())
+        assert not any(word in told_text for word in ("hunter2", "4711", "s3cret"))
+
+
+def test_a_batch_tells_its_size(case: Case, told: Told, engine: Engine) -> None:
+    case.run(rows, engine, "ada", "bob", "cy")
+    query = told.one(QueryExecuted)
+    assert query.batch_size == 3
+    assert query.statement.query_summary == "INSERT users"
+
+
+def test_the_units_of_insertmanyvalues_tell_their_true_size(
+    case: Case, told: Told, engine: Engine
+) -> None:
+    def scene() -> None:
+        with Session(engine) as session:
+            session.add_all([Note(said=f"n{number}") for number in range(25)])
+            session.commit()
+
+    case.run(scene)
+    assert sum(query.batch_size for query in told.of(QueryExecuted)) == 25
+    assert told.one(TransactionCommitted).statement_count == len(told.of(QueryExecuted))
+
+
+def test_an_update_tells_the_rows_it_changed(case: Case, told: Told, engine: Engine) -> None:
+    def scene() -> None:
+        rows(engine, "ada", "bob")
+        told.forget()
+        with engine.begin() as connection:
+            connection.execute(update(users).values(name="eve"))
+
+    case.run(scene)
+    assert told.one(QueryExecuted).affected_rows == 2
+    assert told.one(QueryExecuted).returned_rows == -1
+
+
+def test_a_failing_query_tells_its_code_and_no_value(
+    case: Case, told: Told, engine: Engine
+) -> None:
+    def scene() -> None:
+        with engine.connect() as connection:
+            connection.execute(text("SELECT nosuch FROM users WHERE name = 'hunter2'"))
+
+    with pytest.raises(exc.DBAPIError) as raised:
+        case.run(scene)
+    failed = told.one(QueryFailed)
+    code = {"sqlite": "SQLITE_ERROR", "postgresql": "42703"}[case.system]
+    assert failed.failure.status_code == failed.failure.error_type == code
+    assert "sqlalchemy" not in failed.failure.exception_type
+    assert "hunter2" not in str(failed.to_dict())
+    assert "hunter2" in str(raised.value)
+    assert told.of(TransactionRolledBack)
+    assert not told.of(QueryExecuted)
+
+
+def test_a_commit_is_told_when_the_driver_has_committed(
+    case: Case, told: Told, engine: Engine
+) -> None:
+    case.run(rows, engine, "ada")
+    committed = told.one(TransactionCommitted)
+    assert committed.statement_count == 1
+    assert 0 < committed.duration_ns < committed.transaction_ns
+    assert not told.of(TransactionRolledBack)
+
+
+def test_a_failed_commit_is_no_commit(case: Case, told: Told, engine: Engine) -> None:
+    def scene() -> None:
+        with engine.begin() as connection:
+            connection.execute(insert(orders).values(user_id=999))
+
+    with pytest.raises(exc.IntegrityError):
+        case.run(scene)
+    failed = told.one(CommitFailed)
+    assert (
+        failed.failure.error_type
+        == {
+            "sqlite": "SQLITE_CONSTRAINT_FOREIGNKEY",
+            "postgresql": "23503",
+        }[case.system]
+    )
+    assert not told.of(TransactionCommitted)
+    assert not told.of(QueryFailed)
+
+
+def test_a_rollback_of_writes_and_the_release_of_reads_differ(
+    case: Case, told: Told, engine: Engine
+) -> None:
+    def scene() -> None:
+        with engine.connect() as connection:
+            connection.execute(insert(users).values(name="ada"))
+            connection.rollback()
+            connection.execute(select(users)).all()
+
+    case.run(scene)
+    assert told.one(TransactionRolledBack).statement_count == 1
+    assert told.one(TransactionReleased).statement_count == 1
+
+
+def test_nothing_is_committed_where_nothing_was_run(case: Case, told: Told, engine: Engine) -> None:
+    def scene() -> None:
+        with engine.begin():
+            pass
+
+    case.run(scene)
+    assert told.names() == ["ConnectionCheckedOut", "ConnectionCheckedIn"]
+
+
+def test_autocommit_has_no_transaction(case: Case, told: Told, engine: Engine) -> None:
+    def scene() -> None:
+        autocommit = engine.execution_options(isolation_level="AUTOCOMMIT")
+        with autocommit.begin() as connection:
+            connection.execute(insert(users).values(name="ada"))
+
+    case.run(scene)
+    assert told.one(QueryExecuted)
+    assert not told.of(TransactionCommitted)
+
+
+def test_a_savepoint_ends_no_transaction(case: Case, told: Told, engine: Engine) -> None:
+    def scene() -> None:
+        with engine.begin() as connection:
+            connection.execute(insert(users).values(name="ada"))
+            with connection.begin_nested() as savepoint:
+                connection.execute(insert(users).values(name="bob"))
+                savepoint.rollback()
+
+    case.run(scene)
+    assert not told.of(TransactionRolledBack)
+    assert told.one(TransactionCommitted).statement_count == 4
+
+
+def test_an_exhausted_pool_tells_who_holds_it(case: Case, told: Told, source: EngineSource) -> None:
+    engine = case.engine(pool_size=1, max_overflow=0, pool_timeout=0.05)
+    tracer = TracerProvider().get_tracer("test")
+
+    def scene() -> None:
+        with tracer.start_as_current_span("holder"), engine.connect():
+            engine.connect()
+
+    with pytest.raises(exc.TimeoutError):
+        case.run(scene)
+    timed_out = told.one(CheckoutTimedOut)
+    assert (timed_out.used, timed_out.max) == (1, 1)
+    (holder,) = timed_out.holders
+    assert holder.parent == timed_out.parent is not None
+    assert holder.held_ns > 0
+    assert timed_out.duration_ns >= 50_000_000
+    (reading,) = [found for found in source.pools() if found.database == timed_out.database]
+    assert (reading.idle, reading.used, reading.pending, reading.max) == (1, 0, 0, 1)
+
+
+def test_a_failed_connect_is_told_without_the_drivers_words(
+    case: Case, told: Told, source: EngineSource, tmp_path: Any
+) -> None:
+    if case.system == "sqlite":
+        url = case.url.replace("shop.db", "nowhere/shop.db")
+    else:
+        url = case.url.replace("app@127.0.0.1", "bob:hunter2@127.0.0.1").replace(
+            f":{case.url.rsplit(':', 1)[1]}", ":1/app"
+        )
+    engine = case.make(url)
+
+    def scene() -> None:
+        engine.connect()
+
+    for _ in range(2):
+        with pytest.raises((exc.DBAPIError, OSError)):
+            case.run(scene)
+    first, second = told.of(DatabaseConnectionFailed)
+    assert (first.retry_count, second.retry_count) == (0, 1)
+    assert first.failure.error_type
+    told_text = str(first.to_dict())
+    assert "hunter2" not in told_text
+    assert "bob" not in told_text
+    reason = {"sqlite": "unable to open database file", "postgresql": "refused"}[case.system]
+    assert reason in first.error_message.lower().replace("econnrefused", "refused")
+    assert not told.of(DatabaseConnectionEstablished)
+
+
+def test_raw_connections_are_seen_too(case: Case, told: Told, engine: Engine) -> None:
+    def scene() -> None:
+        raw = engine.raw_connection()
+        raw.close()
+
+    case.run(scene)
+    assert told.names() == ["ConnectionCheckedOut", "ConnectionCheckedIn"]
+
+
+def test_an_invalidated_connection_is_told_and_replaced(
+    case: Case, told: Told, engine: Engine
+) -> None:
+    def scene() -> None:
+        with engine.connect() as connection:
+            connection.invalidate()
+        engine.connect().close()
+
+    case.run(scene)
+    assert told.one(ConnectionInvalidated).soft is False
+    assert told.one(ConnectionClosed).duration_ns > 0
+    assert told.one(DatabaseConnectionEstablished)
+
+
+def test_every_event_carries_the_span_that_was_current(
+    case: Case, told: Told, engine: Engine
+) -> None:
+    tracer = TracerProvider().get_tracer("test")
+    seen: list[Any] = []
+
+    def scene() -> None:
+        with tracer.start_as_current_span("request") as span:
+            seen.append(span.get_span_context())
+            rows(engine, "ada")
+
+    case.run(scene)
+    (span_context,) = seen
+    for event, context in zip(told.events, told.contexts, strict=True):
+        assert event.parent is not None
+        assert int.from_bytes(event.parent.span_id, "big") == span_context.span_id
+        assert int.from_bytes(event.parent.trace_id, "big") == span_context.trace_id
+        assert trace.get_current_span(context).get_span_context() == span_context
+
+
+def test_the_same_database_has_one_name_everywhere(case: Case, told: Told, engine: Engine) -> None:
+    second = case.make(case.url)
+
+    def scene() -> None:
+        engine.connect().close()
+        second.connect().close()
+
+    case.run(scene)
+    assert len({event.aggregate_id for event in told.events}) == 1
+    assert len({event.event_id for event in told.events}) == len(told.events)

@@ -1,0 +1,276 @@
+"""Turning it on and off: which engines are seen, and that nothing of ours stays behind."""
+
+import asyncio
+import gc
+import threading
+import weakref
+from pathlib import Path
+
+import pytest
+from opentelemetry import context as otel_context
+from opentelemetry.sdk.trace import TracerProvider
+from sqlalchemy import Engine, create_engine, event, select, text
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import NullPool, Pool, SingletonThreadPool, StaticPool
+
+from otel_dbevents.events import ConnectionCheckedOut, QueryExecuted, QueryFailed
+from otel_dbevents.sources.engine import _POOL_LISTENERS, EngineSource
+from otel_dbevents.sources.watch import guard
+from tests.sources.engines import Told
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/a.db"
+
+
+def run_one(engine: Engine) -> None:
+    with engine.connect() as connection:
+        connection.execute(select(text("1"))).all()
+
+
+def test_an_engine_made_before_is_seen_even_on_a_connection_that_is_held(
+    told: Told, url: str
+) -> None:
+    engine = create_engine(url)
+    with engine.connect() as held:
+        source = EngineSource(told)
+        source.attach()
+        held.execute(text("SELECT 1")).all()
+        source.detach()
+    assert told.names() == ["QueryExecuted"]
+    engine.dispose()
+
+
+def test_only_the_engine_that_was_named_is_seen(told: Told, url: str, tmp_path: Path) -> None:
+    named, other = create_engine(url), create_engine(f"sqlite:///{tmp_path}/b.db")
+    source = EngineSource(told)
+    source.attach(named)
+    run_one(other)
+    assert not told.events
+    run_one(named)
+    assert told.one(QueryExecuted)
+    source.detach()
+    named.dispose()
+    other.dispose()
+
+
+def test_an_async_engine_may_be_named(told: Told, tmp_path: Path) -> None:
+    async def scene() -> None:
+        engine = create_async_engine(f"sqlite+aiosqlite:///{tmp_path}/a.db")
+        source.attach(engine)
+        async with engine.connect() as connection:
+            await connection.execute(text("SELECT 1"))
+        await engine.dispose()
+
+    source = EngineSource(told)
+    asyncio.run(scene())
+    source.detach()
+    assert told.one(QueryExecuted)
+
+
+def test_what_is_no_engine_is_refused(told: Told) -> None:
+    with pytest.raises(TypeError, match="create_engine"):
+        EngineSource(told).attach("sqlite://")
+
+
+def test_attaching_twice_tells_once_and_detaching_twice_is_harmless(told: Told, url: str) -> None:
+    engine, source, second = create_engine(url), EngineSource(told), EngineSource(told)
+    source.attach()
+    source.attach(engine)
+    second.attach()
+    run_one(engine)
+    assert len(told.of(QueryExecuted)) == 1
+    source.detach(engine)
+    source.detach(engine)
+    source.detach()
+    source.detach()
+    second.detach()
+    engine.dispose()
+
+
+def test_nothing_of_ours_stays_behind(told: Told, url: str) -> None:
+    before = Engine.raw_connection
+    engine, source = create_engine(url), EngineSource(told)
+    own = set(engine.dialect.__dict__)
+    source.attach()
+    run_one(engine)
+    assert Engine.raw_connection is not before
+    source.detach()
+    told.forget()
+    run_one(engine)
+    assert Engine.raw_connection is before
+    assert not told.events
+    assert not [name for name in set(engine.dialect.__dict__) - own if name.startswith("do_")]
+    for name, listener in _POOL_LISTENERS.items():
+        assert not event.contains(Pool, name, listener)
+    engine.dispose()
+
+
+def test_what_others_wrapped_after_us_is_left_and_only_passes_on(told: Told, url: str) -> None:
+    engine, source = create_engine(url), EngineSource(told)
+    source.attach(engine)
+    ours = engine.dialect.do_execute
+    calls = []
+
+    def theirs(*arguments: object) -> None:
+        calls.append(arguments)
+        ours(*arguments)
+
+    engine.dialect.do_execute = theirs
+    source.detach()
+    run_one(engine)
+    assert len(calls) == 1
+    assert not told.events
+    engine.dispose()
+
+
+def test_an_engine_may_be_attached_again(told: Told, url: str) -> None:
+    engine, source = create_engine(url), EngineSource(told)
+    for _ in range(2):
+        source.attach(engine)
+        run_one(engine)
+        source.detach()
+    assert len(told.of(QueryExecuted)) == 2
+    engine.dispose()
+
+
+def test_a_dropped_engine_is_collected(told: Told, url: str) -> None:
+    source = EngineSource(told)
+    source.attach()
+    engine = create_engine(url)
+    run_one(engine)
+    reference = weakref.ref(engine)
+    engine.dispose()
+    del engine
+    told.forget()
+    gc.collect()
+    assert reference() is None
+    assert not list(source.pools())
+    source.detach()
+
+
+@pytest.mark.parametrize("pool", [NullPool, StaticPool, SingletonThreadPool])
+def test_every_kind_of_pool_is_read(told: Told, url: str, pool: type[Pool]) -> None:
+    engine, source = create_engine(url, poolclass=pool), EngineSource(told)
+    source.attach(engine)
+    with engine.connect():
+        (reading,) = source.pools()
+        assert (reading.used, reading.idle) == (1, 0)
+    (reading,) = source.pools()
+    assert reading.used == 0
+    assert reading.idle == (0 if pool is NullPool else 1)
+    source.detach()
+    engine.dispose()
+
+
+def test_suppressed_work_is_not_told(told: Told, url: str, source: EngineSource) -> None:
+    engine = create_engine(url)
+    token = otel_context.attach(otel_context.set_value("suppress_instrumentation", True))
+    try:
+        run_one(engine)
+    finally:
+        otel_context.detach(token)
+    assert not told.events
+    engine.dispose()
+
+
+def test_a_publisher_that_raises_never_reaches_the_application(url: str) -> None:
+    def broken(_event: object, _context: object) -> None:
+        raise RuntimeError("telemetry is down")
+
+    source = EngineSource(broken)
+    source.attach()
+    engine = create_engine(url)
+    before = guard.errors
+    run_one(engine)
+    assert guard.errors > before
+    guard.errors = before
+    source.detach()
+    engine.dispose()
+
+
+def test_a_users_own_listener_still_runs(told: Told, url: str, source: EngineSource) -> None:
+    engine = create_engine(url)
+    seen = []
+
+    @event.listens_for(engine, "do_execute")
+    def look(*_arguments: object) -> None:
+        seen.append(1)
+
+    run_one(engine)
+    assert seen
+    assert told.one(QueryExecuted)
+    engine.dispose()
+
+
+async def test_a_cancelled_query_is_a_failed_query(
+    told: Told, source: EngineSource, postgresql
+) -> None:
+    url = postgresql.url(postgresql.database(), "asyncpg")
+    engine = create_async_engine(url)
+
+    async def slow() -> None:
+        async with engine.connect() as connection:
+            await connection.execute(text("SELECT pg_sleep(30)"))
+
+    async def wait_for_a_connection() -> None:
+        while not told.of(ConnectionCheckedOut):
+            await asyncio.sleep(0.01)
+
+    task = asyncio.create_task(slow())
+    await wait_for_a_connection()
+    await asyncio.sleep(0.1)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    failed = told.one(QueryFailed)
+    assert failed.failure.error_type == "asyncio.exceptions.CancelledError"
+    await engine.dispose()
+
+
+async def test_concurrent_tasks_keep_their_own_parents(
+    told: Told, source: EngineSource, tmp_path: Path
+) -> None:
+    engine = create_async_engine(f"sqlite+aiosqlite:///{tmp_path}/a.db")
+    tracer = TracerProvider().get_tracer("test")
+    spans = {}
+
+    async def one(number: int) -> None:
+        with tracer.start_as_current_span(str(number)) as span:
+            spans[number] = span.get_span_context().span_id
+            async with engine.connect() as connection:
+                await connection.execute(text(f"SELECT 1 AS column_{number}"))
+
+    await asyncio.gather(*(one(number) for number in range(50)))
+    await engine.dispose()
+    queries = told.of(QueryExecuted)
+    assert len(queries) == 50
+    for query in queries:
+        number = int(query.statement.query_text.rsplit("_", 1)[1])
+        assert int.from_bytes(query.parent.span_id, "big") == spans[number]
+
+
+def test_threads_keep_their_own_parents(told: Told, source: EngineSource, url: str) -> None:
+    engine = create_engine(url, pool_size=8)
+    tracer = TracerProvider().get_tracer("test")
+    spans = {}
+
+    def work(number: int) -> None:
+        with tracer.start_as_current_span(str(number)) as span:
+            spans[number] = span.get_span_context().span_id
+            for _ in range(20):
+                with engine.connect() as connection:
+                    connection.execute(text(f"SELECT 1 AS column_{number}")).all()
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    queries = told.of(QueryExecuted)
+    assert len(queries) == 160
+    for query in queries:
+        number = int(query.statement.query_text.rsplit("_", 1)[1])
+        assert int.from_bytes(query.parent.span_id, "big") == spans[number]
+    engine.dispose()
