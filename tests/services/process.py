@@ -7,6 +7,10 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from urllib.error import URLError
+
+NOT_YET = (ConnectionError, TimeoutError, URLError)
+"""What a server that is about to answer may make a client raise."""
 
 READY_WITHIN = 90.0
 """Seconds; generous, because a deadline is there for what hangs, not for what is slow."""
@@ -27,13 +31,13 @@ def free_ports(count: int) -> list[int]:
 def wait_until(
     holds: Callable[[], bool], within: float = READY_WITHIN, why: Callable[[], str] = str
 ) -> None:
-    """Return once `holds()`; an OSError from it means "not yet". Raise after `within` seconds."""
+    """Return once `holds()`; an error of NOT_YET from it does not count. Raise after `within` seconds."""
     deadline = time.monotonic() + within
     while True:
         try:
             if holds():
                 return
-        except OSError:
+        except NOT_YET:
             pass
         if time.monotonic() > deadline:
             raise TimeoutError(f"not within {within:.0f} s. {why()}")
