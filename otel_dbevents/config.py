@@ -1,0 +1,217 @@
+"""The settings: read once, checked at the start, and refused with a message that names the mend.
+
+In: keyword arguments, else ``OTEL_DBEVENTS_*`` variables, else the defaults. Out: one frozen
+`Config`. This is the only module that reads our part of the environment; ``OTEL_*`` belongs to
+the OpenTelemetry SDK.
+"""
+
+import difflib
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Final, Literal, TypeAlias
+
+from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from otel_dbevents.events import Environment
+
+PREFIX: Final = "OTEL_DBEVENTS_"
+Origin: TypeAlias = Literal["argument", "environment", "default"]
+"""Where a setting's value came from."""
+
+_HISTORY = 1000
+_DAY_MS = 86_400_000
+_log = logging.getLogger("otel_dbevents")
+
+
+class ConfigError(ValueError):
+    """One or more settings are wrong. The message tells each, what it takes, and an example."""
+
+
+def _number(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("a truth value is not a number")
+    return value
+
+
+def _environment(value: object) -> object:
+    return Environment(value) if isinstance(value, str) else value
+
+
+Milliseconds = Annotated[
+    float, Field(ge=0, le=_DAY_MS, allow_inf_nan=False), BeforeValidator(_number)
+]
+Count = Annotated[int, Field(ge=0, le=1_000_000), BeforeValidator(_number)]
+
+
+class Config(BaseSettings):
+    """How the pipeline behaves. Frozen; each argument may also be an ``OTEL_DBEVENTS_*`` variable.
+
+    An argument goes before its variable, and the variable before the default. Raises `ConfigError`
+    when a value is not allowed or an argument is not known; all that is wrong is told at once.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_ignore_empty=True,
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+    )
+
+    enabled: bool = Field(True, description="Whether anything is observed at all.")
+    environment: Annotated[Environment | None, BeforeValidator(_environment)] = Field(
+        None,
+        description="Where the application runs. Not set: the resource's "
+        "`deployment.environment.name`, else `local`.",
+        examples=["production"],
+    )
+    slow_query_ms: Milliseconds = Field(
+        500,
+        description="From this duration on a query is slow: `SlowQueryDetected`. 0 turns it off.",
+        examples=["200"],
+    )
+    repeated_queries: Count = Field(
+        10,
+        description="So many runs of one statement under one span are an N+1 burst: "
+        "`RepeatedQueryDetected`. 0 turns it off.",
+        examples=["20"],
+    )
+    min_duration_ms: Milliseconds = Field(
+        0,
+        description="No spans for successful queries shorter than this; metrics count them still.",
+        examples=["1.5"],
+    )
+    require_parent: bool = Field(
+        False,
+        description="Spans only within a span of the application; metrics count all still.",
+        examples=["true"],
+    )
+    capture_error_messages: bool = Field(
+        False,
+        description="Keep the driver's own error messages. They can hold values of your data.",
+        examples=["true"],
+    )
+    history: Count | None = Field(
+        None,
+        description=f"How many events the bus remembers. Not set: {_HISTORY}, and 0 in production.",
+        examples=["100"],
+    )
+    buffer_size: Annotated[int, Field(ge=1, le=10_000_000), BeforeValidator(_number)] = Field(
+        20_000,
+        description="Events that wait for a consumer; beyond it the oldest is dropped and counted.",
+        examples=["50000"],
+    )
+    flush_timeout_ms: Annotated[
+        float, Field(ge=0, le=600_000, allow_inf_nan=False), BeforeValidator(_number)
+    ] = Field(
+        2_000,
+        description="How long the end of the process may wait for what is not sent yet.",
+        examples=["5000"],
+    )
+    synchronous: bool = Field(
+        False,
+        description="Make spans at once, on the caller's thread: for tests and notebooks.",
+        examples=["true"],
+    )
+    spans: bool = Field(True, description="Emit spans.", examples=["false"])
+    metrics: bool = Field(True, description="Emit metrics.", examples=["false"])
+    logs: bool = Field(True, description="Emit domain events as log records.", examples=["false"])
+
+    _given: frozenset[str] = PrivateAttr(default=frozenset())
+    _told: ClassVar[set[str]] = set()
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise ConfigError(_explained(error, frozenset(values))) from None
+        self._given = frozenset(values)
+        self._warn_of_unknown(os.environ)
+
+    @classmethod
+    def from_mapping(cls, options: Mapping[str, Any]) -> "Config":
+        """Make settings of plain options, such as those of an ``OTEL_CONFIG_FILE``.
+
+        An option without a value (None) is taken as not given.
+        """
+        return cls(**{name: value for name, value in options.items() if value is not None})
+
+    def history_for(self, environment: Environment) -> int:
+        """Return how many events the bus remembers in this environment."""
+        if self.history is not None:
+            return self.history
+        return 0 if environment is Environment.PRODUCTION else _HISTORY
+
+    def origin(self, name: str) -> Origin:
+        """Return where the value of the setting ``name`` came from."""
+        if name in self._given:
+            return "argument"
+        return "environment" if name in self.model_fields_set else "default"
+
+    @classmethod
+    def _warn_of_unknown(cls, environ: Mapping[str, str]) -> None:
+        """Say once for each variable that looks like ours and is not."""
+        known = {variable(name) for name in cls.model_fields}
+        for found in sorted(environ):
+            if not found.upper().startswith(PREFIX) or found.upper() in known | cls._told:
+                continue
+            cls._told.add(found.upper())
+            near = _nearest(found.upper(), sorted(known))
+            _log.warning("%s is not a setting of otel_dbevents and is ignored%s", found, near)
+
+
+def variable(name: str) -> str:
+    """Return the environment variable of the setting ``name``."""
+    return PREFIX + name.upper()
+
+
+def takes(name: str) -> str:
+    """Say which values the setting ``name`` takes."""
+    rule: dict[str, Any] = Config.model_json_schema()["properties"][name]
+    rule = rule.get("anyOf", [rule])[0]
+    if "$ref" in rule:
+        return "one of " + ", ".join(Environment)
+    if rule["type"] == "boolean":
+        return "true or false"
+    number = "a whole number" if rule["type"] == "integer" else "a number of milliseconds"
+    return f"{number} from {rule['minimum']} to {rule['maximum']}"
+
+
+def _explained(error: ValidationError, given: frozenset[str]) -> str:
+    lines = [
+        _line(str(found["loc"][0]), found["type"] == "extra_forbidden", found, given)
+        for found in error.errors(include_url=False, include_context=False)
+    ]
+    if len(lines) == 1:
+        return lines[0]
+    return "\n".join([f"{len(lines)} settings of otel_dbevents are wrong:", *lines])
+
+
+def _line(name: str, unknown: bool, found: Mapping[str, Any], given: frozenset[str]) -> str:
+    if unknown:
+        near = _nearest(name, sorted(Config.model_fields))
+        return f"{name} is not a setting of otel_dbevents{near}"
+    field = Config.model_fields[name]
+    example = (field.examples or ["false"])[0]
+    got = repr(found["input"])
+    got = got if len(got) <= 60 else got[:57] + "..."
+    if name in given:
+        shown, example = name, f"{name}={_literal(example)}"
+    else:
+        shown = variable(name)
+        example = f"{shown}={example}"
+    return f"{shown} takes {takes(name)}, but got {got}; for example {example}"
+
+
+def _literal(example: str) -> str:
+    """Return the example as it is written in Python."""
+    if example in ("true", "false"):
+        return example.capitalize()
+    return example if example.replace(".", "").isdigit() else f'"{example}"'
+
+
+def _nearest(name: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    return f"; did you mean {near[0]}?" if near else f"; there are: {', '.join(known)}"
