@@ -1,1 +1,211 @@
-"""Bridge: events become telemetry."""
+"""Bridge: events become telemetry.
+
+In: batches of events, each with the context of the call it tells of, on a worker
+(`Bridge.consume`); single events on the application's thread (`Bridge.on_open_span`). Out: spans,
+metrics and log records through OpenTelemetry's providers.
+
+Promised: an event that cannot be told, or a processor that raises, costs only its own telemetry,
+of that one signal, and is counted in `Bridge.lost`. Metrics count every event, whatever filter or
+sampler drops its span. A log record and an exemplar point to the event's own span where it has
+one, else to the span that was current.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, TypeAlias, TypeVar
+
+from opentelemetry import trace
+from opentelemetry._logs import LoggerProvider, get_logger_provider
+from opentelemetry.context import Context
+from opentelemetry.metrics import MeterProvider, get_meter_provider
+from opentelemetry.trace import TracerProvider
+
+from otel_dbevents.bridge.logs import EVENT_NAMES, OPEN_SPAN_TYPES, Logs, add_to_open_span
+from otel_dbevents.bridge.metrics import Metrics
+from otel_dbevents.bridge.spans import NOWHERE, Spans, parent_context
+from otel_dbevents.events import Event, PoolReading
+
+__all__ = ["EVENT_NAMES", "OPEN_SPAN_TYPES", "Bridge"]
+
+_log = logging.getLogger(__name__)
+_LOG_EVERY_S: Final = 60.0
+
+Delivery: TypeAlias = tuple[Event, Any]
+"""An event and the OpenTelemetry context of its call; None where it crossed a process."""
+
+
+def _no_pools() -> Iterable[PoolReading]:
+    return ()
+
+
+def _no_losses() -> Mapping[str, int]:
+    return {}
+
+
+class Bridge:
+    """Tells events to OpenTelemetry.
+
+    Each provider may be None (that signal is off), the API's own no-op, or the API's proxy that
+    stands there until the application sets one: then it is used from the next batch on.
+
+    - ``read_pools`` is called when metrics are collected, for each pool's numbers at that moment.
+    - ``read_lost`` is called then too, for the events lost before they came here, by reason.
+    - ``min_duration_ns``: a shorter call has no span, unless it failed or took ``slow_query_ns``.
+    - ``require_parent``: what would be a trace of its own has no span, failed or not.
+    - ``wait_span_ns``: from how long a wait for a connection (its opening apart) has a span.
+    - ``spans``, ``metrics``, ``logs``: False switches the signal off, as None for its provider.
+
+    Times are nanoseconds. Instruments cannot be taken out of a meter: after `close` they report
+    nothing and hold nothing of this bridge.
+    """
+
+    open_span_types: tuple[type[Event], ...] = OPEN_SPAN_TYPES
+    """The types that `on_open_span` is for."""
+
+    def __init__(
+        self,
+        tracer_provider: TracerProvider | None,
+        meter_provider: MeterProvider | None,
+        logger_provider: LoggerProvider | None,
+        *,
+        read_pools: Callable[[], Iterable[PoolReading]] = _no_pools,
+        read_lost: Callable[[], Mapping[str, int]] = _no_losses,
+        min_duration_ns: int = 0,
+        require_parent: bool = False,
+        slow_query_ns: int = 500_000_000,
+        wait_span_ns: int = 1_000_000,
+        spans: bool = True,
+        metrics: bool = True,
+        logs: bool = True,
+    ) -> None:
+        self._read_pools, self._read_lost = read_pools, read_lost
+        self._min_duration_ns, self._slow_query_ns = min_duration_ns, slow_query_ns
+        self._require_parent, self._wait_span_ns = require_parent, wait_span_ns
+        self._tracer_provider = tracer_provider if spans else None
+        self._meter_provider = meter_provider if metrics else None
+        self._logger_provider = logger_provider if logs else None
+        self._spans: Spans | None = None
+        self._metrics: Metrics | None = None
+        self._logs: Logs | None = None
+        self._lost: dict[str, int] = {}
+        self._lock = threading.Lock()
+        self._logged_at = -_LOG_EVERY_S
+        self._is_closed = False
+        self._is_complete = False
+        self._take_providers()
+
+    @property
+    def lost(self) -> Mapping[str, int]:
+        """How often an event could not be told, by reason.
+
+        ``span_error``, ``metric_error``, ``log_error``: that signal raised; ``closed``: it came
+        after `close`.
+        """
+        return dict(self._lost)
+
+    def consume(self, batch: Sequence[Delivery]) -> None:
+        """Tell a batch of events. Never raises."""
+        if self._is_closed:
+            self._count("closed", len(batch))
+            return
+        if not self._is_complete:
+            self._take_providers()
+        for event, context in batch:
+            self._tell(event, context)
+
+    def on_open_span(self, event: Event, context: Context | None) -> None:
+        """Add an event of `open_span_types` to the span in ``context``, if it is recording.
+
+        Called on the application's thread, while its span is open.
+        """
+        if not self._is_closed:
+            add_to_open_span(event, context)
+
+    def close(self) -> None:
+        """Report nothing more. May be called twice."""
+        self._is_closed = True
+        if self._metrics is not None:
+            self._metrics.close()
+        self._spans, self._metrics, self._logs = None, None, None
+        self._read_pools, self._read_lost = _no_pools, _no_losses
+
+    def _tell(self, event: Event, captured: Context | None) -> None:
+        """Make the span first: the other two point to it."""
+        spans, metrics, logs = self._spans, self._metrics, self._logs
+        context = captured
+        try:
+            context = parent_context(event, captured)
+            if spans is not None:
+                context = spans.record(event, context)
+        except Exception:  # noqa: BLE001 - a processor or sampler of anybody's may raise anything
+            self._failed("span_error", event)
+        context = context or NOWHERE
+        for signal, recorder in (("metric_error", metrics), ("log_error", logs)):
+            try:
+                if recorder is not None:
+                    recorder.record(event, context)
+            except Exception:  # noqa: BLE001 - the next event and signal must not suffer
+                self._failed(signal, event)
+
+    def _failed(self, reason: str, event: Event) -> None:
+        """Count the error that is being handled; log it, at most once a minute."""
+        self._count(reason, 1)
+        now = time.monotonic()
+        if now - self._logged_at >= _LOG_EVERY_S:
+            self._logged_at = now
+            _log.warning("could not tell of %s (%s)", event.event_type, reason, exc_info=True)
+
+    def _count(self, reason: str, number: int) -> None:
+        with self._lock:
+            self._lost[reason] = self._lost.get(reason, 0) + number
+
+    def _all_lost(self) -> Mapping[str, int]:
+        counts = dict(self._read_lost())
+        for reason, number in self.lost.items():
+            counts[reason] = counts.get(reason, 0) + number
+        return counts
+
+    def _take_providers(self) -> None:
+        """Start each signal whose provider is there by now."""
+        with self._lock:
+            tracers = _settled(self._tracer_provider, trace.get_tracer_provider)
+            if tracers is not None and self._spans is None:
+                self._spans = Spans(
+                    tracers,
+                    min_duration_ns=self._min_duration_ns,
+                    require_parent=self._require_parent,
+                    slow_query_ns=self._slow_query_ns,
+                    wait_span_ns=self._wait_span_ns,
+                )
+            meters = _settled(self._meter_provider, get_meter_provider)
+            if meters is not None and self._metrics is None:
+                self._metrics = Metrics(
+                    meters, read_pools=self._read_pools, read_lost=self._all_lost
+                )
+            loggers = _settled(self._logger_provider, get_logger_provider)
+            if loggers is not None and self._logs is None:
+                self._logs = Logs(loggers)
+            self._is_complete = (
+                (tracers or self._tracer_provider) is tracers
+                and (meters or self._meter_provider) is meters
+                and (loggers or self._logger_provider) is loggers
+            )
+
+
+_P = TypeVar("_P")
+
+
+def _settled(provider: _P | None, get_current: Callable[[], _P]) -> _P | None:
+    """Return the provider; for the API's proxy the one behind it, None while there is none."""
+    if provider is None or not _is_proxy(provider):
+        return provider
+    current = get_current()
+    return None if _is_proxy(current) else current
+
+
+def _is_proxy(provider: object) -> bool:
+    """Tell whether it is one of the API's stand-ins; only the tracers' has a public name."""
+    kind = type(provider)
+    return kind.__module__.startswith("opentelemetry.") and "Proxy" in kind.__name__

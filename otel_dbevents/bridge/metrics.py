@@ -1,0 +1,351 @@
+"""Metrics: every event counts, whatever becomes of its span.
+
+Names, units and buckets of ``db.*`` are the conventions' (docs/db/database-metrics.md 1.44).
+``db.client.operation.duration`` has queries, COMMITs and ROLLBACKs: what is a client span is a
+record, of the same time. No attribute holds a query's text or anything else without bounds.
+"""
+
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import attrgetter
+from typing import Any, Final
+from weakref import WeakKeyDictionary
+
+from opentelemetry.context import Context
+from opentelemetry.metrics import CallbackOptions, Histogram, Meter, MeterProvider, Observation
+
+from otel_dbevents.bridge import attributes as at
+from otel_dbevents.events import (
+    CheckoutTimedOut,
+    CommitFailed,
+    ConnectionCheckedIn,
+    ConnectionCheckedOut,
+    DatabaseConnectionEstablished,
+    DatabaseConnectionFailed,
+    DatabaseHealthCheckCompleted,
+    DatabaseRecovered,
+    Event,
+    Failure,
+    PoolReading,
+    QueryExecuted,
+    QueryFailed,
+    RollbackFailed,
+    TransactionCommitted,
+    TransactionReleased,
+    TransactionRolledBack,
+)
+
+DURATION_BUCKETS: Final = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0)
+"""Seconds: the convention's for ``db.client.operation.duration``; ours for the connection times."""
+ROWS_BUCKETS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000)
+"""Rows: the convention's for ``db.client.response.returned_rows``."""
+HEALTH_BUCKETS: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.5, 5.0)
+"""Seconds: ours; 0.1 and 0.2 are bounds, so that a promise of either can be checked exactly."""
+
+_MOST_DATABASES = 1000
+
+
+class Metrics:
+    """Records the metrics. All instruments are made here, once.
+
+    ``read_pools`` is called at collection for the pools' numbers, ``read_lost`` for the events
+    that were lost until then, by reason.
+    """
+
+    def __init__(
+        self,
+        meter_provider: MeterProvider,
+        *,
+        read_pools: Callable[[], Iterable[PoolReading]],
+        read_lost: Callable[[], Mapping[str, int]],
+    ) -> None:
+        meter = meter_provider.get_meter(at.SCOPE, at.VERSION, at.SCHEMA_URL)
+        self._status: dict[str, tuple[at.Attributes, int]] = {}
+        self._make_instruments(meter)
+        self._observed = _Observed(meter)
+        self._observe(read_pools, read_lost)
+        self._recorders: dict[type[Event], Callable[[Any, Context], None]] = {
+            QueryExecuted: self._query_executed,
+            QueryFailed: self._query_failed,
+            TransactionCommitted: self._committed,
+            CommitFailed: self._commit_failed,
+            TransactionRolledBack: self._rolled_back,
+            RollbackFailed: self._rollback_failed,
+            TransactionReleased: self._released,
+            ConnectionCheckedOut: self._checked_out,
+            ConnectionCheckedIn: self._checked_in,
+            CheckoutTimedOut: self._timed_out,
+            DatabaseConnectionEstablished: self._established,
+            DatabaseConnectionFailed: self._connect_failed,
+            DatabaseRecovered: self._recovered,
+            DatabaseHealthCheckCompleted: self._health_checked,
+        }
+
+    def record(self, event: Event, context: Context) -> None:
+        """Record what the event measures; exemplars point to the span that ``context`` holds."""
+        recorder = self._recorders.get(type(event))
+        if recorder is not None:
+            recorder(event, context)
+
+    def close(self) -> None:
+        """Report nothing more at collection, and let go of what was read there."""
+        self._observed.close()
+        self._status.clear()
+
+    def _make_instruments(self, meter: Meter) -> None:
+        def seconds(name: str, text: str, buckets: Sequence[float] = DURATION_BUCKETS) -> Histogram:
+            return meter.create_histogram(
+                name, "s", text, explicit_bucket_boundaries_advisory=buckets
+            )
+
+        self._duration = seconds(
+            "db.client.operation.duration", "Duration of database client operations."
+        )
+        self._rows = meter.create_histogram(
+            "db.client.response.returned_rows",
+            "{row}",
+            "The number of rows that a query returned.",
+            explicit_bucket_boundaries_advisory=ROWS_BUCKETS,
+        )
+        connection = "db.client.connection."
+        self._create = seconds(connection + "create_time", "Time to open a new connection.")
+        self._wait = seconds(connection + "wait_time", "Time to get a connection from the pool.")
+        self._use = seconds(connection + "use_time", "Time from taking to returning a connection.")
+        self._timeouts = meter.create_counter(
+            connection + "timeouts", "{timeout}", "Waits for a connection that ran out of time."
+        )
+        self._attempts = meter.create_counter(
+            "database.connection.attempts", "{attempt}", "Attempts to open a connection."
+        )
+        self._failures = meter.create_counter(
+            "database.connection.failures", "{attempt}", "Attempts that gave no connection."
+        )
+        self._transactions = meter.create_counter(
+            "dbevents.transactions", "{transaction}", "Transactions that ended, by outcome."
+        )
+        self._health = seconds(
+            "database.health.latency", "Round trip of a health check.", HEALTH_BUCKETS
+        )
+
+    def _observe(
+        self,
+        read_pools: Callable[[], Iterable[PoolReading]],
+        read_lost: Callable[[], Mapping[str, int]],
+    ) -> None:
+        observed, connection = self._observed, "db.client.connection."
+        pools: tuple[tuple[str, str, str, Callable[[PoolReading], int]], ...] = (
+            (
+                "idle.max",
+                "{connection}",
+                "The most idle connections allowed.",
+                attrgetter("idle_max"),
+            ),
+            (
+                "idle.min",
+                "{connection}",
+                "The fewest idle connections kept.",
+                attrgetter("idle_min"),
+            ),
+            ("max", "{connection}", "The most open connections allowed.", attrgetter("max")),
+            (
+                "pending_requests",
+                "{request}",
+                "Requests that wait for a connection.",
+                attrgetter("pending"),
+            ),
+        )
+        count = connection + "count"
+        text = "The number of connections in a state."
+        observed.up_down(count, "{connection}", text, lambda: _counts(read_pools()))
+        for name, unit, text, field in pools:
+            observed.up_down(connection + name, unit, text, _limits_of(read_pools, field))
+        observed.counter(
+            "dbevents.events.lost",
+            "{event}",
+            "Events that did not become telemetry, by reason.",
+            lambda: [Observation(n, {at.LOST_REASON: why}) for why, n in read_lost().items()],
+        )
+        # No unit: Prometheus would append "_ratio" to the name of a gauge with unit 1.
+        text = "1 when the database gave the last connection asked for, 0 when it did not."
+        observed.gauge("database.connection.status", "", text, self._read_status)
+
+    def _read_status(self) -> list[Observation]:
+        return [Observation(up, labels) for labels, up in tuple(self._status.values())]
+
+    def _query_executed(self, event: QueryExecuted, context: Context) -> None:
+        labels = at.query_labels(event.database, event.statement, event.batch_size != 1)
+        self._duration.record(event.duration_ns / 1e9, labels, context)
+        if event.returned_rows >= 0:
+            self._rows.record(event.returned_rows, labels, context)
+
+    def _query_failed(self, event: QueryFailed, context: Context) -> None:
+        labels = at.query_labels(event.database, event.statement, event.batch_size != 1)
+        failed = {**labels, **at.failure_attributes(event.failure)}
+        self._duration.record(event.duration_ns / 1e9, failed, context)
+
+    def _committed(self, event: TransactionCommitted, context: Context) -> None:
+        self._transaction(event, context, "COMMIT", "committed")
+
+    def _commit_failed(self, event: CommitFailed, context: Context) -> None:
+        self._transaction(event, context, "COMMIT", "commit_failed", event.failure)
+
+    def _rolled_back(self, event: TransactionRolledBack, context: Context) -> None:
+        self._transaction(event, context, "ROLLBACK", "rolled_back")
+
+    def _rollback_failed(self, event: RollbackFailed, context: Context) -> None:
+        self._transaction(event, context, "ROLLBACK", "rollback_failed", event.failure)
+
+    def _released(self, event: TransactionReleased, context: Context) -> None:
+        labels = {**at.database_attributes(event.database), at.TRANSACTION_OUTCOME: "released"}
+        self._transactions.add(1, labels, context)
+
+    def _transaction(
+        self,
+        event: TransactionCommitted | CommitFailed | TransactionRolledBack | RollbackFailed,
+        context: Context,
+        operation: str,
+        outcome: str,
+        failure: Failure | None = None,
+    ) -> None:
+        known = at.database_attributes(event.database)
+        self._transactions.add(1, {**known, at.TRANSACTION_OUTCOME: outcome}, context)
+        labels = {**known, at.DB_OPERATION_NAME: operation}
+        if failure is not None:
+            labels.update(at.failure_attributes(failure))
+        self._duration.record(event.duration_ns / 1e9, labels, context)
+
+    def _checked_out(self, event: ConnectionCheckedOut, context: Context) -> None:
+        labels = {at.POOL_NAME: at.pool_name(event.database)}
+        self._wait.record(event.duration_ns / 1e9, labels, context)
+
+    def _checked_in(self, event: ConnectionCheckedIn, context: Context) -> None:
+        labels = {at.POOL_NAME: at.pool_name(event.database)}
+        self._use.record(event.duration_ns / 1e9, labels, context)
+
+    def _timed_out(self, event: CheckoutTimedOut, context: Context) -> None:
+        self._timeouts.add(1, {at.POOL_NAME: at.pool_name(event.database)}, context)
+
+    def _established(self, event: DatabaseConnectionEstablished, context: Context) -> None:
+        labels = _whereabouts(event)
+        self._attempts.add(1, labels, context)
+        self._failures.add(0, labels, context)  # so that a rate can be computed from the start
+        self._set_status(event, 1)
+        if event.duration_ns >= 0 and event.database is not None:
+            pool = {at.POOL_NAME: at.pool_name(event.database)}
+            self._create.record(event.duration_ns / 1e9, pool, context)
+
+    def _connect_failed(self, event: DatabaseConnectionFailed, context: Context) -> None:
+        labels = _whereabouts(event)
+        self._attempts.add(1, labels, context)
+        self._failures.add(1, {**labels, **at.failure_attributes(event.failure)}, context)
+        self._set_status(event, 0)
+
+    def _recovered(self, event: DatabaseRecovered, _context: Context) -> None:
+        self._set_status(event, 1)
+
+    def _health_checked(self, event: DatabaseHealthCheckCompleted, context: Context) -> None:
+        labels = {**_whereabouts(event), at.HEALTH_STATUS: event.status.value}
+        self._health.record(event.latency_ms / 1e3, labels, context)
+        if event.is_healthy:
+            self._set_status(event, 1)
+
+    def _set_status(self, event: Event, up: int) -> None:
+        """Keep the last outcome. A failure that named no database ends with any success there."""
+        environment = at.environment_of(event)
+        if up and environment in self._status:
+            self._status[environment] = (self._status[environment][0], 1)
+        self._status[event.aggregate_id] = (_whereabouts(event), up)
+        if len(self._status) > _MOST_DATABASES:
+            del self._status[next(iter(self._status))]
+
+
+def _whereabouts(event: Event) -> dict[str, at.Value]:
+    database = at.database_of(event)
+    known = at.database_attributes(database) if database is not None else {}
+    return {
+        **known,
+        at.ENVIRONMENT: at.environment_of(event),
+        at.AGGREGATE_ID: event.aggregate_id,
+    }
+
+
+def _counts(readings: Iterable[PoolReading]) -> Iterable[Observation]:
+    for reading in readings:
+        name = at.pool_name(reading.database)
+        for state, number in (("idle", reading.idle), ("used", reading.used)):
+            yield Observation(number, {at.POOL_NAME: name, at.CONNECTION_STATE: state})
+
+
+def _limits_of(
+    read_pools: Callable[[], Iterable[PoolReading]], field: Callable[[PoolReading], int]
+) -> Callable[[], Iterable[Observation]]:
+    """Return a source of one number per pool. -1 means there is no such limit: not reported."""
+
+    def read() -> Iterable[Observation]:
+        for reading in read_pools():
+            if field(reading) >= 0:
+                labels = {at.POOL_NAME: at.pool_name(reading.database)}
+                yield Observation(field(reading), labels)
+
+    return read
+
+
+class _Sources:
+    """The callback of one instrument: reads all that live bridges want read there."""
+
+    def __init__(self) -> None:
+        self.live: tuple[Callable[[], Iterable[Observation]], ...] = ()
+
+    def __call__(self, _options: CallbackOptions) -> Iterable[Observation]:
+        for source in self.live:
+            yield from source()
+
+
+_lock = threading.Lock()
+_sources_of: WeakKeyDictionary[Any, _Sources] = WeakKeyDictionary()
+"""By instrument, because the SDK keeps an instrument for ever and ignores the callback of a second
+one of the same name: without this a bridge made after another was closed would report nothing."""
+
+
+class _Observed:
+    """The observable instruments of one bridge, and the way to silence them."""
+
+    def __init__(self, meter: Meter) -> None:
+        self._meter = meter
+        self._opened: list[tuple[_Sources, Callable[[], Iterable[Observation]]]] = []
+
+    def up_down(
+        self, name: str, unit: str, text: str, source: Callable[[], Iterable[Observation]]
+    ) -> None:
+        self._open(self._meter.create_observable_up_down_counter, name, unit, text, source)
+
+    def counter(
+        self, name: str, unit: str, text: str, source: Callable[[], Iterable[Observation]]
+    ) -> None:
+        self._open(self._meter.create_observable_counter, name, unit, text, source)
+
+    def gauge(
+        self, name: str, unit: str, text: str, source: Callable[[], Iterable[Observation]]
+    ) -> None:
+        self._open(self._meter.create_observable_gauge, name, unit, text, source)
+
+    def close(self) -> None:
+        with _lock:
+            for sources, source in self._opened:
+                sources.live = tuple(live for live in sources.live if live is not source)
+            self._opened.clear()
+
+    def _open(
+        self,
+        create: Callable[..., Any],
+        name: str,
+        unit: str,
+        text: str,
+        source: Callable[[], Iterable[Observation]],
+    ) -> None:
+        with _lock:
+            mine = _Sources()
+            instrument = create(name, callbacks=[mine], unit=unit, description=text)
+            sources = _sources_of.setdefault(instrument, mine)
+            sources.live += (source,)
+            self._opened.append((sources, source))
