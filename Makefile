@@ -2,25 +2,52 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+OLDEST := .venv-oldest
 
-.PHONY: demo test setup lint unit oldest clean
+.PHONY: demo test lint suite oldest bench setup clean
 
 demo: $(VENV)/.demo
 	@$(BIN)/otel-dbevents demo
 
-test: lint unit oldest
+# The types, the rules, the whole suite, and the suite again on the oldest versions that we support.
+test: lint suite oldest
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+suite: $(VENV)/.dev
+	$(BIN)/python -m pytest --cov --cov-report=term --cov-fail-under=95
+
+oldest: $(OLDEST)/.dev
+	$(OLDEST)/bin/python -m pytest -m 'not e2e'
+
+bench: $(VENV)/.dev
+	$(BIN)/python benchmarks/run.py
 
 setup: $(VENV)/.dev
 
-$(VENV)/bin/python:
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+clean:
+	rm -rf $(VENV) $(OLDEST) build dist .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+%/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
+	@echo "Setting up $* (once)"
+	@$(PYTHON) -m venv $*
+	@$*/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
 
 $(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --editable '.[demo]'
+	@$(BIN)/python -m pip install --quiet --editable '.[demo]'
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --editable '.[demo]' --group dev
+	@$(BIN)/python -m pip install --quiet --editable '.[demo]' --group dev
+	@touch $@ $(VENV)/.demo
+
+$(OLDEST)/.dev: pyproject.toml | $(OLDEST)/bin/python
+	@$(OLDEST)/bin/python -m pip install --quiet --editable '.[demo]' --group oldest
 	@touch $@
+
+# The environments are kept: make would otherwise take them for intermediate files.
+.PRECIOUS: %/bin/python

@@ -187,13 +187,12 @@ def _note(state: ConnectionState, start: int, writes: bool, context: Any) -> Non
 def _deliver(deliver: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
     """Note the true number of rows of each batch that ``insertmanyvalues`` sends."""
 
-    def batches(
-        connection: Any, cursor: Any, statement: Any, parameters: Any, sizes: Any, context: Any
-    ) -> Iterator[Any]:
+    def batches(*arguments: Any) -> Iterator[Any]:
+        context = arguments[-1]
         many = getattr(context, "execute_style", None) is ExecuteStyle.INSERTMANYVALUES
-        for batch in deliver(connection, cursor, statement, parameters, sizes, context):
-            if many:
-                context.__dict__[_BATCH] = getattr(batch, "current_batch_size", 1)
+        for batch in deliver(*arguments):
+            if many and hasattr(batch, "batch"):
+                context.__dict__[_BATCH] = len(batch.batch)
             yield batch
 
     return batches

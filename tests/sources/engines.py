@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import AsyncAdaptedQueuePool
 from sqlalchemy.util import greenlet_spawn
 
 from otel_dbevents.events import Event
@@ -63,6 +64,8 @@ class Case:
 
     def make(self, url: str, **options: Any) -> Engine:
         if self.is_async:
+            # the pool that aiosqlite has by default since SQLAlchemy 2.0.38
+            options.setdefault("poolclass", AsyncAdaptedQueuePool)
             found = create_async_engine(url, **options)
             self.engines.append(found)
             return found.sync_engine

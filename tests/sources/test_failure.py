@@ -1,0 +1,102 @@
+"""What may be told of a driver's exception: types and codes; never its words."""
+
+import sqlite3
+
+import pytest
+
+from otel_dbevents.sources.failure import describe, describe_connect
+
+
+class Coded(Exception):
+    """A driver's error with an SQLSTATE, as psycopg and asyncpg have it."""
+
+    sqlstate = "23505"
+
+
+class Wrapped(Exception):
+    """What SQLAlchemy's adapter of an async driver raises."""
+
+
+Wrapped.__module__ = "sqlalchemy.dialects.postgresql.asyncpg"
+
+
+class MySQLError(Exception):
+    """Named by its number."""
+
+
+MySQLError.__module__ = "pymysql.err"
+
+
+def test_an_sqlstate_is_code_and_type() -> None:
+    failure = describe(Coded("Key (email)=(eve@example.org) already exists"))
+    assert failure.error_type == failure.status_code == "23505"
+    assert failure.exception_type.endswith("Coded")
+    assert "eve" not in str(failure)
+
+
+def test_sqlite_tells_its_extended_result_code() -> None:
+    connection = sqlite3.connect(":memory:")
+    connection.execute("CREATE TABLE t (a UNIQUE)")
+    connection.execute("INSERT INTO t VALUES (1)")
+    with pytest.raises(sqlite3.IntegrityError) as raised:
+        connection.execute("INSERT INTO t VALUES (1)")
+    connection.close()
+    failure = describe(raised.value)
+    assert failure.error_type == "SQLITE_CONSTRAINT_UNIQUE"
+    assert failure.exception_type == "sqlite3.IntegrityError"
+
+
+def test_mysql_tells_its_number() -> None:
+    assert describe(MySQLError(1062, "Duplicate entry 'eve'")).error_type == "1062"
+    assert describe(MySQLError()).error_type == "pymysql.err.MySQLError"
+
+
+def test_without_a_code_the_type_is_the_exceptions_name() -> None:
+    assert describe(ValueError("secret")).error_type == "ValueError"
+    assert describe(ValueError("secret")).status_code == ""
+
+
+def test_the_original_exception_is_told_and_not_the_adapters() -> None:
+    wrapped = Wrapped("outer")
+    wrapped.__cause__ = Coded("inner")
+    failure = describe(wrapped)
+    assert failure.exception_type.endswith("Coded")
+    assert failure.error_type == "23505"
+
+
+def test_the_message_is_told_only_when_asked_for_and_without_credentials() -> None:
+    error = ValueError("cannot open postgresql://bob:hunter2@db/shop")
+    assert describe(error).message == ""
+    assert describe(error, messages=True).message == "cannot open postgresql://db/shop"
+
+
+def test_a_refused_connection_is_told_by_the_systems_name() -> None:
+    error = Exception("could not connect as bob")
+    error.__cause__ = ConnectionRefusedError(111, "Connection refused")
+    assert describe_connect(error) == "Exception: ECONNREFUSED"
+    assert describe_connect(TimeoutError()) == "TimeoutError: timed out"
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ('FATAL: password authentication failed for user "bob"', "authentication failed"),
+        ("connection to server failed: Connection refused", "connection refused"),
+        ("unable to open database file", "unable to open database file"),
+        ("something about bob that nobody foresaw", ""),
+    ],
+)
+def test_a_drivers_words_become_fixed_words(said: str, told: str) -> None:
+    reason = describe_connect(RuntimeError(said))
+    assert reason == (f"RuntimeError: {told}" if told else "RuntimeError")
+    assert "bob" not in reason
+
+
+def test_a_loop_of_causes_ends() -> None:
+    first, second = RuntimeError(), RuntimeError()
+    first.__cause__, second.__cause__ = second, first
+    assert describe_connect(first) == "RuntimeError"
+
+
+def test_an_unnamed_system_error_is_told_by_its_type() -> None:
+    assert describe_connect(OSError("no number")) == "OSError"
