@@ -31,7 +31,7 @@ def free_ports(count: int) -> list[int]:
 def wait_until(
     holds: Callable[[], bool], within: float = READY_WITHIN, why: Callable[[], str] = str
 ) -> None:
-    """Return once `holds()`; an error of NOT_YET from it does not count. Raise after `within` seconds."""
+    """Return once `holds()`, where an error of NOT_YET means no; raise after `within` seconds."""
     deadline = time.monotonic() + within
     while True:
         try:
