@@ -35,12 +35,20 @@ class Sender:
     `send_spans` and `send_logs` return whether the collector has accepted: it answered "success".
     """
 
-    def __init__(self, collector: Collector, service: str, protocol: Protocol = "grpc") -> None:
+    def __init__(
+        self,
+        collector: Collector,
+        service: str,
+        protocol: Protocol = "grpc",
+        timeout: float = 10,
+    ) -> None:
         self.service = service
         resource = Resource.create(
             {"service.name": service, "deployment.environment.name": "staging"}
         )
-        self._span_exporter, self._log_exporter, metric_exporter = _exporters(collector, protocol)
+        self._span_exporter, self._log_exporter, metric_exporter = _exporters(
+            collector, protocol, timeout
+        )
 
         self._spans = InMemorySpanExporter()
         tracers = TracerProvider(resource=resource)
@@ -61,10 +69,11 @@ class Sender:
         )
         self.meter = self._meters.get_meter("tests.e2e", "1")
 
-    def make_spans(self, count: int) -> Sequence[ReadableSpan]:
-        """Return so many finished spans, each a trace of its own."""
+    def make_spans(self, count: int, weight: int = 0) -> Sequence[ReadableSpan]:
+        """Return so many finished spans, each a trace of its own and `weight` bytes heavier."""
         for number in range(count):
-            self.tracer.start_span(f"work {number}").end()
+            attributes = {"ballast": "x" * weight} if weight else None
+            self.tracer.start_span(f"work {number}", attributes=attributes).end()
         return self.finished_spans()
 
     def finished_spans(self) -> Sequence[ReadableSpan]:
@@ -106,18 +115,18 @@ class Sender:
 
 
 def _exporters(
-    collector: Collector, protocol: Protocol
+    collector: Collector, protocol: Protocol, timeout: float
 ) -> tuple[SpanExporter, LogRecordExporter, MetricExporter]:
     if protocol == "grpc":
         at = collector.otlp_grpc
         return (
-            grpc_traces.OTLPSpanExporter(at, insecure=True),
-            grpc_logs.OTLPLogExporter(at, insecure=True),
-            grpc_metrics.OTLPMetricExporter(at, insecure=True),
+            grpc_traces.OTLPSpanExporter(at, insecure=True, timeout=timeout),
+            grpc_logs.OTLPLogExporter(at, insecure=True, timeout=timeout),
+            grpc_metrics.OTLPMetricExporter(at, insecure=True, timeout=timeout),
         )
     at = collector.otlp_http
     return (
-        http_traces.OTLPSpanExporter(f"{at}/v1/traces"),
-        http_logs.OTLPLogExporter(f"{at}/v1/logs"),
-        http_metrics.OTLPMetricExporter(f"{at}/v1/metrics"),
+        http_traces.OTLPSpanExporter(f"{at}/v1/traces", timeout=timeout),
+        http_logs.OTLPLogExporter(f"{at}/v1/logs", timeout=timeout),
+        http_metrics.OTLPMetricExporter(f"{at}/v1/metrics", timeout=timeout),
     )

@@ -33,8 +33,10 @@ def sender_to() -> Iterator[MakeSender]:
     """Make senders that are closed when the test ends."""
     senders: list[Sender] = []
 
-    def make(collector: Collector, service: str, protocol: Protocol = "grpc") -> Sender:
-        senders.append(Sender(collector, service, protocol))
+    def make(
+        collector: Collector, service: str, protocol: Protocol = "grpc", timeout: float = 10
+    ) -> Sender:
+        senders.append(Sender(collector, service, protocol, timeout))
         return senders[-1]
 
     yield make
@@ -285,6 +287,32 @@ def test_kills_in_mid_run_lose_nothing_that_was_accepted(
 
         wait_until(lambda: seen_by(jaeger, service) >= accepted)
         assert len(accepted) >= 600
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "http"])
+def test_a_full_queue_refuses_what_it_cannot_keep_and_keeps_what_it_has(
+    tmp_path: Path,
+    sender_to: MakeSender,
+    caplog: pytest.LogCaptureFixture,
+    protocol: Protocol,
+) -> None:
+    caplog.set_level(logging.CRITICAL, "opentelemetry")
+    settings = {"OTELCOL_QUEUE_BYTES": "1000000"}
+    with (
+        run_jaeger(tmp_path, start=False) as jaeger,
+        run_collector(tmp_path, jaeger=jaeger.otlp_grpc, settings=settings) as collector,
+    ):
+        sender = sender_to(collector, "full", protocol, timeout=1)
+        accepted: set[str] = set()
+        for _ in range(100):
+            spans = sender.make_spans(20, weight=10_000)
+            if not sender.send_spans(spans):
+                break
+            accepted |= ids(spans)
+        assert 20 <= len(accepted) < 2000
+
+        jaeger.process.start()
+        wait_until(lambda: seen_by(jaeger, "full") >= accepted)
 
 
 def test_the_configuration_is_valid_without_any_setting() -> None:

@@ -30,7 +30,7 @@ class Jaeger:
         """Return the spans of a trace, in order of their start; empty when there is none."""
         return _spans(get_json(f"{self.query}/api/v3/traces/{trace_id}"))
 
-    def traces(self, service: str, limit: int = 10_000) -> dict[str, list[Span]]:
+    def traces(self, service: str, limit: int = 100_000) -> dict[str, list[Span]]:
         """Return a service's traces: spans in order of their start, by trace id."""
         found: dict[str, list[Span]] = {}
         for span in _spans(get_json(f"{self.query}/api/v3/traces", _question(service, limit))):
@@ -43,7 +43,7 @@ class Jaeger:
 
     def everything(self, service: str) -> bytes:
         """Return what Jaeger answers when asked for a service's traces, unparsed."""
-        return get(f"{self.query}/api/v3/traces", **_question(service, 10_000))
+        return get(f"{self.query}/api/v3/traces", **_question(service, 100_000))
 
 
 def _question(service: str, limit: int) -> dict[str, str]:
