@@ -1,0 +1,115 @@
+"""What is installed beside us: versions that cannot work, and another instrumentation at work.
+
+Imports neither SQLAlchemy nor OpenTelemetry, so that it can say what is wrong with them.
+"""
+
+import logging
+import re
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Final
+
+_CONTRIB: Final = "opentelemetry.instrumentation.sqlalchemy"
+_log = logging.getLogger("otel_dbevents")
+_warned = False
+
+
+class UnsupportedVersionError(RuntimeError):
+    """SQLAlchemy or the OpenTelemetry SDK is missing or too old. The message names the mend."""
+
+
+class _Needed:
+    """A package that must be there: from which version on, and up to which major it is known."""
+
+    def __init__(self, package: str, name: str, least: tuple[int, int], known: int) -> None:
+        self.package = package
+        self.name = name
+        self.least = least
+        self.known = known
+
+    @property
+    def requirement(self) -> str:
+        return f"{self.package}>={self.least[0]}.{self.least[1]}"
+
+
+_NEEDED: Final = (
+    _Needed("sqlalchemy", "SQLAlchemy", (2, 0), 2),
+    _Needed("opentelemetry-sdk", "the OpenTelemetry SDK", (1, 40), 1),
+)
+
+
+def check_versions() -> None:
+    """Raise `UnsupportedVersionError` when something needed is missing or too old.
+
+    A newer major version than the known ones gets a warning, and is tried.
+    """
+    problems = [problem for needed in _NEEDED if (problem := _problem(needed))]
+    if problems:
+        raise UnsupportedVersionError(". ".join(problems))
+
+
+def installed(package: str) -> str | None:
+    """Return the version of ``package`` that is installed, or None."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def contrib_active() -> bool:
+    """Whether OpenTelemetry's own SQLAlchemy instrumentation is at work in this process."""
+    instrumentor = getattr(sys.modules.get(_CONTRIB), "SQLAlchemyInstrumentor", None)
+    instance = getattr(instrumentor, "_instance", None)
+    return bool(getattr(instance, "_is_instrumented_by_opentelemetry", False)) or _patched()
+
+
+def warn_if_contrib_active() -> bool:
+    """Say once in this process that both instrumentations are at work; True when they are.
+
+    To be asked again later, as the other may be turned on after us.
+    """
+    global _warned
+    active = contrib_active()
+    if active and not _warned:
+        _warned = True
+        _log.warning(
+            "opentelemetry-instrumentation-sqlalchemy is active too, so each query gives two "
+            "spans: set OTEL_PYTHON_DISABLED_INSTRUMENTATIONS=sqlalchemy, or uninstall that "
+            "package, or do not call SQLAlchemyInstrumentor().instrument()"
+        )
+    return active
+
+
+def _problem(needed: _Needed) -> str | None:
+    found = installed(needed.package)
+    mend = f"pip install '{needed.requirement}'"
+    if found is None:
+        return f"otel_dbevents needs {needed.name}, which is not installed: {mend}"
+    numbers = _numbers(found)
+    if numbers < needed.least:
+        return f"otel_dbevents needs {needed.requirement}, and {found} is installed: {mend}"
+    if numbers[0] > needed.known:
+        _log.warning(
+            "otel_dbevents does not know %s %s yet: if queries are missing, look for a newer "
+            "otel-dbevents",
+            needed.name,
+            found,
+        )
+    return None
+
+
+def _numbers(found: str) -> tuple[int, int]:
+    """Return major and minor of a version."""
+    major, minor, *_ = [int(number) for number in re.findall(r"\d+", found)] + [0, 0]
+    return major, minor
+
+
+def _patched() -> bool:
+    """Whether a patch of the other instrumentation stands on SQLAlchemy, whoever put it there."""
+    sqlalchemy: Any = sys.modules.get("sqlalchemy")
+    engine: Any = getattr(sys.modules.get("sqlalchemy.engine"), "Engine", None)
+    for patched in (getattr(sqlalchemy, "create_engine", None), getattr(engine, "connect", None)):
+        wrapper = getattr(patched, "_self_wrapper", None)
+        if str(getattr(wrapper, "__module__", "")).startswith(_CONTRIB):
+            return True
+    return False

@@ -1,0 +1,93 @@
+"""One clear line now and then where the SDK's exporters write several at each failed attempt."""
+
+import logging
+import re
+import threading
+import time
+from typing import Final
+
+_SAY_AGAIN_AFTER: Final = 300.0
+_log = logging.getLogger("otel_dbevents.exporters")
+
+_LOGGERS: Final = (
+    "opentelemetry.exporter.otlp.common.http",
+    "opentelemetry.exporter.otlp.proto.grpc.exporter",
+    "opentelemetry.exporter.otlp.proto.http._log_exporter",
+    "opentelemetry.exporter.otlp.proto.http.metric_exporter",
+    "opentelemetry.exporter.otlp.proto.http.trace_exporter",
+)
+_FAILED: Final = ("Transient error", "Failed to export")
+_NOISE: Final = ("Shutdown in progress", "Exporter already shutdown", "OTLP client already shut")
+_WHERE: Final = re.compile(r"host='([^']+)', port=(\d+)| to (?:\w+://)?(?:[^\s/@]*@)?([^\s,/]+),")
+_WHY: Final = re.compile(r"StatusCode\.(\w+)|code: (\d{3})|(Connection refused|timed out|timeout)")
+
+
+class _OneLine(logging.Filter):
+    """Says once in a while what the exporters would say several times at each attempt."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: dict[tuple[str, str], float] = {}
+        self._lock = threading.Lock()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Hold a failed export's line back; what is none passes."""
+        text = str(record.msg)
+        if text.startswith(_NOISE):
+            return False
+        if not text.startswith(_FAILED):
+            return True
+        message = record.getMessage()
+        where = _first(_WHERE.search(message), ":")
+        why = _first(_WHY.search(message), "") if where or "code: " in message else ""
+        if self.is_due(where, why):
+            _log.warning(
+                "telemetry does not arrive%s%s: start a collector there, or name another with "
+                "OTEL_EXPORTER_OTLP_ENDPOINT, or set OTEL_SDK_DISABLED=true; `otel-dbevents "
+                "check` tells more (said every %.0f minutes at most)",
+                f" at {where}" if where else "",
+                f" ({why})" if why else "",
+                _SAY_AGAIN_AFTER / 60,
+            )
+        return False
+
+    def is_due(self, where: str, why: str) -> bool:
+        """Whether this was not said lately. A line that tells neither is covered by any other."""
+        now = time.monotonic()
+        with self._lock:
+            recent = {key: at for key, at in self._said.items() if now - at < _SAY_AGAIN_AFTER}
+            due = (where, why) not in recent if (where or why) else not recent
+            if due:
+                recent[where, why] = now
+            self._said = recent
+        return due
+
+
+def _first(match: re.Match[str] | None, between: str) -> str:
+    found = between.join(group for group in match.groups() if group) if match else ""
+    return "no answer" if found == "CANCELLED" else found
+
+
+_one_line = _OneLine()
+
+
+def say_once() -> None:
+    """Put one line in the place of the exporters' many. Calling it twice is harmless."""
+    for name in _LOGGERS:
+        logging.getLogger(name).addFilter(_one_line)
+
+
+def say_all() -> None:
+    """Let the exporters say what they like again."""
+    for name in _LOGGERS:
+        logging.getLogger(name).removeFilter(_one_line)
+
+
+def tell_of_loss(timeout: float) -> None:
+    """Say that the end of the process did not wait longer, unless the reason was said already."""
+    if _one_line.is_due("", ""):
+        _log.warning(
+            "telemetry that could not be sent within %.1f s was given up: the collector did not "
+            "answer; OTEL_DBEVENTS_FLUSH_TIMEOUT_MS gives it more time",
+            timeout,
+        )
