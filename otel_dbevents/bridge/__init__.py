@@ -52,7 +52,8 @@ class Bridge:
 
     - ``read_pools`` is called when metrics are collected, for each pool's numbers at that moment.
     - ``read_lost`` is called then too, for the events lost before they came here, by reason.
-    - ``min_duration_ns``: a shorter call has no span, unless it failed or took ``slow_query_ns``.
+    - ``min_duration_ns``: a shorter call has no span, unless it failed or took at least
+      ``slow_query_ns`` (0: no exception for slow ones).
     - ``require_parent``: what would be a trace of its own has no span, failed or not.
     - ``wait_span_ns``: from how long a wait for a connection (its opening apart) has a span.
     - ``spans``, ``metrics``, ``logs``: False switches the signal off, as None for its provider.

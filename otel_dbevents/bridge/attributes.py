@@ -10,7 +10,6 @@ one `Statement`. What they return is shared: copy it before adding to it.
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
-from types import MappingProxyType
 from typing import Final, TypeAlias
 
 from otel_dbevents.events import (
@@ -129,7 +128,7 @@ def database_attributes(database: Database) -> Attributes:
         found[SERVER_ADDRESS] = database.server_address
         if database.server_port not in (0, _DEFAULT_PORTS.get(database.system_name)):
             found[SERVER_PORT] = database.server_port
-    return MappingProxyType(found)
+    return found
 
 
 @lru_cache(maxsize=256)
@@ -158,7 +157,7 @@ def query_labels(database: Database, statement: Statement, is_batch: bool) -> At
         found[DB_OPERATION_NAME] = prefix + statement.operation_name
     if statement.collection_name:
         found[DB_COLLECTION_NAME] = statement.collection_name
-    return MappingProxyType(found)
+    return found
 
 
 @lru_cache(maxsize=2048)
@@ -167,7 +166,7 @@ def query_attributes(database: Database, statement: Statement, is_batch: bool) -
     found = dict(query_labels(database, statement, is_batch))
     if statement.query_text:
         found[DB_QUERY_TEXT] = statement.query_text
-    return MappingProxyType(found)
+    return found
 
 
 @lru_cache(maxsize=2048)

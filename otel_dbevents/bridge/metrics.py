@@ -173,7 +173,7 @@ class Metrics:
         return [Observation(up, labels) for labels, up in tuple(self._status.values())]
 
     def _query_executed(self, event: QueryExecuted, context: Context) -> None:
-        labels = at.query_labels(event.database, event.statement, event.batch_size != 1)
+        labels = dict(at.query_labels(event.database, event.statement, event.batch_size != 1))
         self._duration.record(event.duration_ns / 1e9, labels, context)
         if event.returned_rows >= 0:
             self._rows.record(event.returned_rows, labels, context)

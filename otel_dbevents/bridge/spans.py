@@ -111,7 +111,8 @@ class Spans:
     """Makes the spans. ``min_duration_ns`` and ``require_parent`` drop spans and nothing else.
 
     ``min_duration_ns``: calls that took less have no span, unless they failed or took at least
-    ``slow_query_ns``. ``require_parent``: nothing that would be a trace of its own.
+    ``slow_query_ns`` (0: no exception for slow ones). ``require_parent``: nothing that would be a
+    trace of its own.
     ``wait_span_ns``: a checkout has a span when its wait, without opening a connection, is as long.
     """
 
@@ -126,7 +127,7 @@ class Spans:
     ) -> None:
         self._tracer = tracer_provider.get_tracer(at.SCOPE, at.VERSION, at.SCHEMA_URL)
         self._ids = _take_ids(self._tracer)
-        self._least_ns = min(min_duration_ns, slow_query_ns)
+        self._least_ns = min(min_duration_ns, slow_query_ns or min_duration_ns)
         self._require_parent = require_parent
         self._wait_span_ns = wait_span_ns
         self._recorders: dict[type[Event], Callable[[Any, Context], Context]] = {
