@@ -1,0 +1,52 @@
+"""The rules of the house: who may import whom, which names are public, what is shipped."""
+
+import subprocess
+import sys
+from importlib.util import find_spec
+
+import pytest
+
+import otel_dbevents
+
+
+@pytest.mark.skipif(find_spec("importlinter") is None, reason="part of the main run only")
+def test_nobody_imports_what_they_must_not() -> None:
+    linted = subprocess.run(
+        [sys.executable, "-c", "from importlinter.cli import lint_imports; exit(lint_imports())"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert linted.returncode == 0, linted.stdout + linted.stderr
+
+
+def test_the_public_names_are_these() -> None:
+    assert otel_dbevents.__all__ == [
+        "Config",
+        "ConfigError",
+        "DatabaseConnectionEstablished",
+        "DatabaseConnectionFailed",
+        "DatabaseHealthCheckCompleted",
+        "DatabaseType",
+        "Environment",
+        "Event",
+        "EventBus",
+        "HealthStatus",
+        "Pipeline",
+        "flush",
+        "instrument",
+        "uninstrument",
+    ]
+    assert all(hasattr(otel_dbevents, name) for name in otel_dbevents.__all__)
+
+
+def test_the_core_imports_no_extra() -> None:
+    listed = subprocess.run(
+        [sys.executable, "-c", "import otel_dbevents, sys; print(*sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
+    assert not {"aiosqlite", "rich", "redis", "langfuse", "opentelemetry.instrumentation"} & {
+        *listed
+    }
