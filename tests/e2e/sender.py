@@ -44,7 +44,11 @@ class Sender:
     ) -> None:
         self.service = service
         resource = Resource.create(
-            {"service.name": service, "deployment.environment.name": "staging"}
+            {
+                "service.name": service,
+                "service.instance.id": f"{service}-1",
+                "deployment.environment.name": "staging",
+            }
         )
         self._span_exporter, self._log_exporter, metric_exporter = _exporters(
             collector, protocol, timeout

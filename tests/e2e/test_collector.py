@@ -114,6 +114,7 @@ def test_a_histogram_reaches_prometheus_with_its_exemplar(
     (count,) = prometheus.query(f"{name}_count{{{job}}}")
     assert count.value == 1
     assert count.labels["db_system_name"] == "sqlite"
+    assert count.labels["instance"] == f"{sender.service}-1"
     assert count.labels["service_name"] == sender.service
     assert count.labels["deployment_environment_name"] == "staging"
     (in_bucket,) = prometheus.query(f'{name}_bucket{{{job},le="0.1"}}')
