@@ -8,16 +8,14 @@ import logging
 from collections.abc import Collection
 from typing import Any
 
-from opentelemetry.instrumentation.instrumentor import (
-    BaseInstrumentor,  # type: ignore[attr-defined]
-)
+from opentelemetry.instrumentation import instrumentor as opentelemetry
 
 from otel_dbevents.compat import UnsupportedVersionError
 
 _log = logging.getLogger("otel_dbevents")
 
 
-class DbEventsInstrumentor(BaseInstrumentor):  # type: ignore[misc]
+class DbEventsInstrumentor(opentelemetry.BaseInstrumentor):  # type: ignore[misc, name-defined]
     """Turns `otel_dbevents.instrument` on and off, as OpenTelemetry's tools ask for it.
 
     ``instrument()`` takes what `otel_dbevents.instrument` takes, and each setting by its name

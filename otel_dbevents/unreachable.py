@@ -9,7 +9,7 @@ from typing import Final
 _SAY_AGAIN_AFTER: Final = 300.0
 _log = logging.getLogger("otel_dbevents.exporters")
 
-_LOGGERS: Final = (
+EXPORTER_LOGGERS: Final = (
     "opentelemetry.exporter.otlp.common.http",
     "opentelemetry.exporter.otlp.proto.grpc.exporter",
     "opentelemetry.exporter.otlp.proto.http._log_exporter",
@@ -73,13 +73,13 @@ _one_line = _OneLine()
 
 def say_once() -> None:
     """Put one line in the place of the exporters' many. Calling it twice is harmless."""
-    for name in _LOGGERS:
+    for name in EXPORTER_LOGGERS:
         logging.getLogger(name).addFilter(_one_line)
 
 
 def say_all() -> None:
     """Let the exporters say what they like again."""
-    for name in _LOGGERS:
+    for name in EXPORTER_LOGGERS:
         logging.getLogger(name).removeFilter(_one_line)
 
 

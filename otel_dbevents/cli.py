@@ -1,0 +1,112 @@
+"""The command ``otel-dbevents``: a demonstration, and a check of what is set up."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+from otel_dbevents.check import Report, examine
+
+_ABOUT: Final = """\
+See what your SQLAlchemy application does to its database, in OpenTelemetry.
+
+  otel-dbevents demo     watch it at work on a small application; needs no network
+  otel-dbevents check    see whether your settings, versions and collector are well
+
+In your own application one line is enough:
+
+  import otel_dbevents.auto
+"""
+_CHECK: Final = """\
+Show the settings in force and where each came from, the versions, and whether the collector
+takes traces, metrics and logs (an empty export is sent to it). What is not well comes with its
+mend. Exit status: 0 all well, 1 something is wrong, 2 wrong usage.
+"""
+_EXAMPLES: Final = """\
+examples:
+  otel-dbevents check
+  otel-dbevents check --database postgresql+psycopg://user:password@localhost/shop
+  OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4317 otel-dbevents check --json
+"""
+_DEMO_EXTRA: Final = frozenset({"rich", "aiosqlite", "greenlet"})
+_COLOURS: Final = {"ok": "32", "warning": "33", "wrong": "31"}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments[:1] == ["demo"]:
+        return _demo(arguments[1:])
+    options = _parser().parse_args(arguments)
+    if options.command is None:
+        _parser().print_help()
+        return 0
+    return _check(options.database, options.json)
+
+
+def _parser() -> argparse.ArgumentParser:
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(prog="otel-dbevents", description=_ABOUT, formatter_class=raw)
+    commands = parser.add_subparsers(dest="command", title="commands", metavar="{demo,check}")
+    commands.add_parser("demo", help="show the library at work", add_help=False)
+    check = commands.add_parser(
+        "check",
+        help="look at settings, versions, collector and database",
+        description=_CHECK,
+        epilog=_EXAMPLES,
+        formatter_class=raw,
+    )
+    check.add_argument("--database", metavar="URL", help="connect to this database, too")
+    check.add_argument("--json", action="store_true", help="print one JSON document")
+    return parser
+
+
+def _demo(arguments: Sequence[str]) -> int:
+    try:
+        from otel_dbevents.demo import main as demo
+
+        return demo(arguments)
+    except ModuleNotFoundError as error:
+        if error.name not in _DEMO_EXTRA:
+            raise
+        sys.stderr.write(
+            f"otel-dbevents demo: {error.name} is not installed; "
+            "pip install 'otel-dbevents[demo]'\n"
+        )
+        return 2
+
+
+def _check(database: str | None, as_json: bool) -> int:
+    report = examine(database)
+    if as_json:
+        print(json.dumps(report.to_dict(), indent=2))
+    else:
+        _show(report, coloured=sys.stdout.isatty() and not os.environ.get("NO_COLOR"))
+    return 0 if report.ok else 1
+
+
+def _show(report: Report, *, coloured: bool) -> None:
+    if report.settings:
+        print("settings")
+    for found in report.settings.values():
+        shown = _plain(found["value"])
+        print(f"  {found['variable']:<38} {shown:<10} {found['from']}")
+    print("findings")
+    for finding in report.findings:
+        mark = f"{finding.status:<8}"
+        if coloured:
+            mark = f"\x1b[{_COLOURS[finding.status]}m{mark}\x1b[0m"
+        print(f"  {mark} {finding.topic}: {finding.text}")
+        if finding.mend:
+            print(f"           -> {finding.mend}")
+
+
+def _plain(value: object) -> str:
+    """Return a setting's value as its variable would have it."""
+    if value is None:
+        return "not set"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value)
