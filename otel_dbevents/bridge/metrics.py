@@ -9,12 +9,12 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, Final
-from weakref import WeakKeyDictionary
 
 from opentelemetry.context import Context
-from opentelemetry.metrics import CallbackOptions, Histogram, Meter, MeterProvider, Observation
+from opentelemetry.metrics import Histogram, Meter, MeterProvider, Observation
 
 from otel_dbevents.bridge import attributes as at
+from otel_dbevents.bridge.observables import Observables
 from otel_dbevents.events import (
     CheckoutTimedOut,
     CommitFailed,
@@ -61,8 +61,9 @@ class Metrics:
     ) -> None:
         meter = meter_provider.get_meter(at.SCOPE, at.VERSION, at.SCHEMA_URL)
         self._status: dict[str, tuple[at.Attributes, int]] = {}
+        self._lock = threading.Lock()
         self._make_instruments(meter)
-        self._observed = _Observed(meter)
+        self._observed = Observables(meter)
         self._observe(read_pools, read_lost)
         self._recorders: dict[type[Event], Callable[[Any, Context], None]] = {
             QueryExecuted: self._query_executed,
@@ -90,7 +91,8 @@ class Metrics:
     def close(self) -> None:
         """Report nothing more at collection, and let go of what was read there."""
         self._observed.close()
-        self._status.clear()
+        with self._lock:
+            self._status.clear()
 
     def _make_instruments(self, meter: Meter) -> None:
         def seconds(name: str, text: str, buckets: Sequence[float] = DURATION_BUCKETS) -> Histogram:
@@ -170,7 +172,8 @@ class Metrics:
         observed.gauge("database.connection.status", "", text, self._read_status)
 
     def _read_status(self) -> list[Observation]:
-        return [Observation(up, labels) for labels, up in tuple(self._status.values())]
+        with self._lock:
+            return [Observation(up, labels) for labels, up in self._status.values()]
 
     def _query_executed(self, event: QueryExecuted, context: Context) -> None:
         labels = dict(at.query_labels(event.database, event.statement, event.batch_size != 1))
@@ -252,11 +255,12 @@ class Metrics:
     def _set_status(self, event: Event, up: int) -> None:
         """Keep the last outcome. A failure that named no database ends with any success there."""
         environment = at.environment_of(event)
-        if up and environment in self._status:
-            self._status[environment] = (self._status[environment][0], 1)
-        self._status[event.aggregate_id] = (_whereabouts(event), up)
-        if len(self._status) > _MOST_DATABASES:
-            del self._status[next(iter(self._status))]
+        with self._lock:
+            if up and environment in self._status:
+                self._status[environment] = (self._status[environment][0], 1)
+            self._status[event.aggregate_id] = (_whereabouts(event), up)
+            if len(self._status) > _MOST_DATABASES:
+                del self._status[next(iter(self._status))]
 
 
 def _whereabouts(event: Event) -> dict[str, at.Value]:
@@ -288,64 +292,3 @@ def _limits_of(
                 yield Observation(field(reading), labels)
 
     return read
-
-
-class _Sources:
-    """The callback of one instrument: reads all that live bridges want read there."""
-
-    def __init__(self) -> None:
-        self.live: tuple[Callable[[], Iterable[Observation]], ...] = ()
-
-    def __call__(self, _options: CallbackOptions) -> Iterable[Observation]:
-        for source in self.live:
-            yield from source()
-
-
-_lock = threading.Lock()
-_sources_of: WeakKeyDictionary[Any, _Sources] = WeakKeyDictionary()
-"""By instrument, because the SDK keeps an instrument for ever and ignores the callback of a second
-one of the same name: without this a bridge made after another was closed would report nothing."""
-
-
-class _Observed:
-    """The observable instruments of one bridge, and the way to silence them."""
-
-    def __init__(self, meter: Meter) -> None:
-        self._meter = meter
-        self._opened: list[tuple[_Sources, Callable[[], Iterable[Observation]]]] = []
-
-    def up_down(
-        self, name: str, unit: str, text: str, source: Callable[[], Iterable[Observation]]
-    ) -> None:
-        self._open(self._meter.create_observable_up_down_counter, name, unit, text, source)
-
-    def counter(
-        self, name: str, unit: str, text: str, source: Callable[[], Iterable[Observation]]
-    ) -> None:
-        self._open(self._meter.create_observable_counter, name, unit, text, source)
-
-    def gauge(
-        self, name: str, unit: str, text: str, source: Callable[[], Iterable[Observation]]
-    ) -> None:
-        self._open(self._meter.create_observable_gauge, name, unit, text, source)
-
-    def close(self) -> None:
-        with _lock:
-            for sources, source in self._opened:
-                sources.live = tuple(live for live in sources.live if live is not source)
-            self._opened.clear()
-
-    def _open(
-        self,
-        create: Callable[..., Any],
-        name: str,
-        unit: str,
-        text: str,
-        source: Callable[[], Iterable[Observation]],
-    ) -> None:
-        with _lock:
-            mine = _Sources()
-            instrument = create(name, callbacks=[mine], unit=unit, description=text)
-            sources = _sources_of.setdefault(instrument, mine)
-            sources.live += (source,)
-            self._opened.append((sources, source))

@@ -5,14 +5,11 @@ parent, sampler, limits, resource, scope and processors are the provider's. `Spa
 only place where one comes into being.
 """
 
-import threading
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
 from opentelemetry.context import Context
-from opentelemetry.sdk.trace import Tracer as SdkTracer
-from opentelemetry.sdk.trace.id_generator import IdGenerator, RandomIdGenerator
 from opentelemetry.trace import (
     INVALID_SPAN,
     Link,
@@ -29,6 +26,7 @@ from opentelemetry.trace import (
 )
 
 from otel_dbevents.bridge import attributes as at
+from otel_dbevents.bridge.ids import span_id_of, take_ids, trace_id_of
 from otel_dbevents.events import (
     CheckoutTimedOut,
     CommitFailed,
@@ -62,51 +60,6 @@ def parent_context(event: Event, context: Context | None) -> Context:
     return NOWHERE if event.parent is None else _context_of(event.parent)
 
 
-def span_id_of(event_id: bytes) -> int:
-    """Return the id of the span made of an event: its last 8 bytes."""
-    return int.from_bytes(event_id[8:], "big")
-
-
-def trace_id_of(event_id: bytes) -> int:
-    """Return the trace id of a root span made of an event: its id, bytes 0 and 8 exchanged.
-
-    Samplers take the last 8 bytes for random (W3C Trace Context level 2 the last 7). Two bits of
-    a UUID's byte 8 are fixed: with them in place a ratio sampler would keep none or all.
-    """
-    return int.from_bytes(event_id[8:9] + event_id[1:8] + event_id[:1] + event_id[9:], "big")
-
-
-class EventIds(IdGenerator):
-    """Gives the ids of the event at hand to the one span that is started for it.
-
-    So the same event has the same ids in every process. Outside of that (somebody else uses a
-    tracer of our name) the ids are random. Safe to be used by many threads.
-    """
-
-    def __init__(self) -> None:
-        self._random = RandomIdGenerator()
-        self._at_hand = threading.local()
-
-    def use(self, event_id: bytes) -> None:
-        """Take the next span's ids on this thread from ``event_id``; empty bytes: random again."""
-        self._at_hand.event_id = event_id
-
-    def generate_trace_id(self) -> int:
-        """Return the event's trace id (128 bits); a random one when no event is at hand."""
-        event_id = getattr(self._at_hand, "event_id", b"")
-        return trace_id_of(event_id) or self._random.generate_trace_id()
-
-    def generate_span_id(self) -> int:
-        """Return the event's span id (64 bits), once; a random one when no event is at hand."""
-        event_id = getattr(self._at_hand, "event_id", b"")
-        self._at_hand.event_id = b""
-        return span_id_of(event_id) or self._random.generate_span_id()
-
-    def is_trace_id_random(self) -> bool:
-        """Say that the last 56 bits of a trace id are random, as an event's are."""
-        return True
-
-
 class Spans:
     """Makes the spans. ``min_duration_ns`` and ``require_parent`` drop spans and nothing else.
 
@@ -126,7 +79,7 @@ class Spans:
         wait_span_ns: int = 1_000_000,
     ) -> None:
         self._tracer = tracer_provider.get_tracer(at.SCOPE, at.VERSION, at.SCHEMA_URL)
-        self._ids = _take_ids(self._tracer)
+        self._ids = take_ids(self._tracer)
         self._least_ns = min(min_duration_ns, slow_query_ns or min_duration_ns)
         self._require_parent = require_parent
         self._wait_span_ns = wait_span_ns
@@ -273,19 +226,6 @@ class Spans:
             span.set_status(Status(StatusCode.ERROR, failure.description or None))
         span.end(end_ns)
         return set_span_in_context(span, context)
-
-
-def _take_ids(tracer: object) -> EventIds | None:
-    """Have our tracer take its ids from the events; None where the provider has ids of its own.
-
-    An id generator that somebody chose (X-Ray's has times in its ids) is left in charge. A
-    provider may hand out one tracer twice, hence the look for ours.
-    """
-    if not isinstance(tracer, SdkTracer):
-        return None
-    if type(tracer.id_generator) is RandomIdGenerator:
-        tracer.id_generator = EventIds()
-    return tracer.id_generator if isinstance(tracer.id_generator, EventIds) else None
 
 
 def _pool_attributes(event: ConnectionCheckedOut | CheckoutTimedOut) -> dict[str, at.Value]:
