@@ -24,7 +24,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 from otel_dbevents.events import Event
 
 Delivery: TypeAlias = tuple[Event, Any]
-"""An event and the OpenTelemetry context of the call it tells of; None where it crossed a process."""
+"""An event and the OpenTelemetry context of its call; None where it crossed a process."""
 
 Consumer: TypeAlias = Callable[[Sequence[Delivery]], None]
 """Takes a batch. What it raises is counted and logged, and never reaches the publisher."""
@@ -46,7 +46,7 @@ class Subscription(Protocol):
         ...
 
     def cancel(self) -> None:
-        """End the subscription. What is still in its buffer is handled first. May be called twice."""
+        """End the subscription. What is in its buffer is handled first. May be called twice."""
         ...
 
 
