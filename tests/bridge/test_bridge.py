@@ -2,6 +2,8 @@
 
 import logging
 import random
+import subprocess
+import sys
 
 import pytest
 from opentelemetry.sdk.trace import SpanProcessor
@@ -128,3 +130,37 @@ def test_providers_that_the_application_sets_later_are_used(monkeypatch):
     assert metrics["db.client.operation.duration"].data.data_points[0].count == 3
     assert values_of(metrics, "dbevents.events.lost") == {(): 1}
     assert not bridge.lost
+
+
+LATE = """
+from opentelemetry import _logs, metrics, trace
+from otel_dbevents.bridge import Bridge
+from tests.bridge.support import Told, failed
+
+bridge = Bridge(
+    trace.get_tracer_provider(), metrics.get_meter_provider(), _logs.get_logger_provider()
+)
+bridge.consume([(failed(), None)])
+told = Told()
+trace.set_tracer_provider(told.tracers)
+metrics.set_meter_provider(told.meters)
+_logs.set_logger_provider(told.loggers)
+event = failed()
+bridge.consume([(event, None)])
+assert told.span.context.span_id.to_bytes(8, "big") == event.id[8:]
+assert told.records[0].span_id == told.span.context.span_id
+assert told.point("db.client.operation.duration").count == 1
+assert not bridge.lost
+"""
+
+
+def test_the_apis_own_stand_ins_are_known(pytestconfig):
+    run = subprocess.run(
+        [sys.executable, "-W", "error", "-c", LATE],
+        cwd=pytestconfig.rootpath,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
