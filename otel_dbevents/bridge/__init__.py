@@ -107,7 +107,7 @@ class Bridge:
         return dict(self._lost)
 
     def consume(self, batch: Sequence[Delivery]) -> None:
-        """Tell a batch of events. What telling one of them raises is counted, and goes no further."""
+        """Tell a batch of events. What telling one of them raises is counted in `lost`."""
         if self._is_closed:
             self._count("closed", len(batch))
             return
