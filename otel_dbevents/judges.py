@@ -1,0 +1,191 @@
+"""Judges: what the facts amount to: a slow query, a statement in a loop, a database that is back.
+
+In: batches from the bus. Out: judgements, published to the bus with the context of the fact.
+"""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+from otel_dbevents.events import (
+    Database,
+    DatabaseConnectionEstablished,
+    DatabaseConnectionFailed,
+    DatabaseRecovered,
+    Event,
+    QueryExecuted,
+    QueryFailed,
+    RepeatedQueryDetected,
+    SlowQueryDetected,
+    Statement,
+    TraceParent,
+)
+
+Publish: TypeAlias = Callable[[Event, Any], None]
+
+_QUIET_NS = 1_000_000_000
+_OPEN_BURSTS = 1_000
+
+
+class Judges:
+    """Makes `SlowQueryDetected`, `RepeatedQueryDetected` and `DatabaseRecovered`.
+
+    Args:
+        publish: takes a judgement with the context of the fact that it is about.
+        slow_query_ns: from this duration on a query is slow, executed or failed; 0 turns it off.
+        repeated_queries: so many runs of one statement under one span are a burst; 0 turns it off.
+
+    A burst is told once, when it has ended: no run for a second, as later events tell, or `settle`.
+
+    """
+
+    types: tuple[type[Event], ...] = (
+        QueryExecuted,
+        QueryFailed,
+        DatabaseConnectionEstablished,
+        DatabaseConnectionFailed,
+    )
+    """The facts that are judged."""
+
+    def __init__(
+        self,
+        publish: Publish,
+        *,
+        slow_query_ns: int = 500_000_000,
+        repeated_queries: int = 10,
+    ) -> None:
+        self._publish = publish
+        self._slow_ns = slow_query_ns
+        self._repeated = repeated_queries
+        self._bursts: OrderedDict[tuple[bytes, bytes, str], _Burst] = OrderedDict()
+        self._outages: dict[str, _Outage] = {}
+        self._lock = threading.Lock()
+
+    def consume(self, batch: Sequence[tuple[Event, Any]]) -> None:
+        """Judge a batch of facts."""
+        for event, context in batch:
+            if isinstance(event, QueryExecuted | QueryFailed):
+                self._judge_duration(event, context)
+                self._judge_repetition(event, context)
+            elif isinstance(event, DatabaseConnectionFailed):
+                self._note_failure(event)
+            elif isinstance(event, DatabaseConnectionEstablished):
+                self._judge_recovery(event, context)
+
+    def settle(self) -> None:
+        """Tell of the bursts that are open, as if they had ended."""
+        with self._lock:
+            open_bursts = list(self._bursts.values())
+            self._bursts.clear()
+        for burst in open_bursts:
+            self._tell(burst)
+
+    def _judge_duration(self, event: QueryExecuted | QueryFailed, context: Any) -> None:
+        if not self._slow_ns or event.duration_ns < self._slow_ns:
+            return
+        slow = SlowQueryDetected(
+            event.database,
+            event.parent,
+            event.end_time_ns,
+            event.duration_ns,
+            self._slow_ns,
+            event.statement,
+            event.id,
+        )
+        self._publish(slow, context)
+
+    def _judge_repetition(self, event: QueryExecuted | QueryFailed, context: Any) -> None:
+        if not self._repeated or event.parent is None:
+            return
+        key = (event.parent.trace_id, event.parent.span_id, event.statement.query_text)
+        with self._lock:
+            burst = self._bursts.get(key)
+            if burst is None:
+                burst = _Burst(event.database, event.parent, event.statement, context)
+                self._bursts[key] = burst
+            burst.add(event)
+            self._bursts.move_to_end(key)
+            ended = self._ended(event.end_time_ns)
+        for each in ended:
+            self._tell(each)
+
+    def _ended(self, now_ns: int) -> list["_Burst"]:
+        """Take out the bursts that are quiet, and the oldest where there are too many."""
+        ended = []
+        while self._bursts:
+            oldest = next(iter(self._bursts.values()))
+            if oldest.end_time_ns + _QUIET_NS > now_ns and len(self._bursts) <= _OPEN_BURSTS:
+                break
+            ended.append(self._bursts.popitem(last=False)[1])
+        return ended
+
+    def _tell(self, burst: "_Burst") -> None:
+        if burst.count < self._repeated:
+            return
+        repeated = RepeatedQueryDetected(
+            burst.database,
+            burst.parent,
+            burst.end_time_ns,
+            burst.duration_ns,
+            burst.count,
+            burst.statement,
+        )
+        self._publish(repeated, burst.context)
+
+    def _note_failure(self, event: DatabaseConnectionFailed) -> None:
+        began_ns = event.end_time_ns - max(0, event.duration_ns)
+        self._outages.setdefault(event.aggregate_id, _Outage(began_ns)).attempts += 1
+
+    def _judge_recovery(self, event: DatabaseConnectionEstablished, context: Any) -> None:
+        outage = self._outages.pop(event.aggregate_id, None)
+        if outage is None or event.database is None:
+            return
+        recovered = DatabaseRecovered(
+            event.database,
+            event.parent,
+            event.end_time_ns,
+            max(0, event.end_time_ns - outage.began_ns),
+            outage.attempts,
+        )
+        self._publish(recovered, context)
+
+
+class _Burst:
+    """The runs so far of one statement under one span."""
+
+    __slots__ = (
+        "context",
+        "count",
+        "database",
+        "duration_ns",
+        "end_time_ns",
+        "parent",
+        "statement",
+    )
+
+    def __init__(
+        self, database: Database, parent: TraceParent, statement: Statement, context: Any
+    ) -> None:
+        self.database = database
+        self.parent = parent
+        self.statement = statement
+        self.context = context
+        self.count = 0
+        self.duration_ns = 0
+        self.end_time_ns = 0
+
+    def add(self, event: QueryExecuted | QueryFailed) -> None:
+        self.count += 1
+        self.duration_ns += event.duration_ns
+        self.end_time_ns = max(self.end_time_ns, event.end_time_ns)
+
+
+class _Outage:
+    """A database that refuses connections: since when, and how often."""
+
+    __slots__ = ("attempts", "began_ns")
+
+    def __init__(self, began_ns: int) -> None:
+        self.began_ns = began_ns
+        self.attempts = 0

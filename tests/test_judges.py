@@ -1,0 +1,137 @@
+"""What the facts amount to."""
+
+from typing import Any
+
+import pytest
+
+from otel_dbevents.events import (
+    Database,
+    DatabaseConnectionEstablished,
+    DatabaseConnectionFailed,
+    DatabaseRecovered,
+    DatabaseType,
+    Environment,
+    Event,
+    Failure,
+    QueryExecuted,
+    QueryFailed,
+    RepeatedQueryDetected,
+    SlowQueryDetected,
+    Statement,
+    TraceParent,
+)
+from otel_dbevents.judges import Judges
+
+DATABASE = Database(Environment.LOCAL, DatabaseType.SQLITE, "shop.db")
+OTHER = Database(Environment.LOCAL, DatabaseType.SQLITE, "other.db")
+PARENT = TraceParent(bytes(15) + b"1", bytes(7) + b"1")
+STATEMENT = Statement("SELECT * FROM items WHERE id = ?", "SELECT items")
+SECOND = 1_000_000_000
+
+
+class Court:
+    """Judges with what they published."""
+
+    def __init__(self, **settings: int) -> None:
+        self.told: list[Event] = []
+        self.contexts: list[Any] = []
+        self.judges = Judges(self._publish, **settings)
+
+    def _publish(self, event: Event, context: Any) -> None:
+        self.told.append(event)
+        self.contexts.append(context)
+
+    def hear(self, *facts: Event) -> list[Event]:
+        self.judges.consume([(fact, f"context {number}") for number, fact in enumerate(facts)])
+        return self.told
+
+
+def query(at_ns: int = 0, duration_ns: int = 5, parent: TraceParent | None = PARENT) -> Event:
+    return QueryExecuted(DATABASE, parent, at_ns, duration_ns, STATEMENT)
+
+
+def test_a_query_at_the_threshold_is_slow() -> None:
+    court = Court(slow_query_ns=100)
+    slow = query(duration_ns=100)
+    (told,) = court.hear(query(duration_ns=99), slow)
+    assert isinstance(told, SlowQueryDetected)
+    assert (told.duration_ns, told.threshold_ns) == (100, 100)
+    assert told.query_id == slow.id
+    assert told.statement is STATEMENT
+    assert court.contexts == ["context 1"]
+
+
+def test_a_slow_query_that_failed_is_slow_too() -> None:
+    failed = QueryFailed(DATABASE, PARENT, 0, 100, STATEMENT, Failure("57014", "QueryCanceled"))
+    (told,) = Court(slow_query_ns=100).hear(failed)
+    assert isinstance(told, SlowQueryDetected)
+
+
+def test_a_burst_is_told_once_when_it_is_quiet_for_a_second() -> None:
+    court = Court(repeated_queries=3)
+    assert court.hear(*(query(at_ns=n) for n in range(4))) == []
+    elsewhere = TraceParent(bytes(15) + b"2", bytes(7) + b"2")
+    (told,) = court.hear(query(at_ns=SECOND + 3, parent=elsewhere))
+    assert isinstance(told, RepeatedQueryDetected)
+    assert (told.count, told.duration_ns, told.parent) == (4, 20, PARENT)
+    court.judges.settle()
+    assert len(court.told) == 1
+
+
+def test_a_burst_that_is_open_is_told_by_settling() -> None:
+    court = Court(repeated_queries=3)
+    court.hear(query(), query(), query())
+    court.judges.settle()
+    court.judges.settle()
+    assert len(court.told) == 1
+
+
+def test_fewer_runs_than_the_threshold_are_no_burst() -> None:
+    court = Court(repeated_queries=3)
+    court.hear(query(), query())
+    court.judges.settle()
+    assert court.told == []
+
+
+def test_what_runs_under_no_span_or_under_different_spans_is_no_burst() -> None:
+    court = Court(repeated_queries=2)
+    court.hear(query(parent=None), query(parent=None))
+    court.hear(*(query(parent=TraceParent(bytes(16), bytes([n] * 8))) for n in range(5)))
+    court.judges.settle()
+    assert court.told == []
+
+
+def test_the_number_of_open_bursts_is_bounded_and_the_oldest_is_told_first() -> None:
+    court = Court(repeated_queries=2)
+    court.hear(query(), query())
+    many = (
+        query(parent=TraceParent(bytes(16), number.to_bytes(8, "big"))) for number in range(2000)
+    )
+    (told,) = court.hear(*many)
+    assert isinstance(told, RepeatedQueryDetected)
+    assert len(court.judges._bursts) == 1000
+
+
+@pytest.mark.parametrize("settings", [{"slow_query_ns": 0, "repeated_queries": 0}])
+def test_both_can_be_turned_off(settings: dict[str, int]) -> None:
+    court = Court(**settings)
+    court.hear(*(query(duration_ns=SECOND * 60) for _ in range(50)))
+    court.judges.settle()
+    assert court.told == []
+
+
+def test_a_database_that_gives_a_connection_again_has_recovered() -> None:
+    court = Court()
+    failed = [
+        DatabaseConnectionFailed(
+            "local", "refused", end_time_ns=at, duration_ns=10, database=DATABASE
+        )
+        for at in (100, 200)
+    ]
+    up = DatabaseConnectionEstablished("local", "sqlite", 1, end_time_ns=500, database=DATABASE)
+    elsewhere = DatabaseConnectionEstablished("local", "sqlite", 1, database=OTHER)
+    (told,) = court.hear(*failed, elsewhere, up, up)
+    assert isinstance(told, DatabaseRecovered)
+    assert told.failed_attempts == 2
+    assert told.duration_ns == 500 - 90
+    assert told.database is DATABASE
