@@ -231,8 +231,11 @@ _silent_database = Finding(
 )
 
 
+_CHECK_URL: Final = "check the URL, and that the database runs and lets you in"
+
+
 def _database(text: str) -> Finding:
-    from sqlalchemy.engine import make_url
+    from sqlalchemy.engine import URL, make_url
     from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
     try:
@@ -243,7 +246,7 @@ def _database(text: str) -> Finding:
         return Finding(
             "database", "wrong", f"not a URL that SQLAlchemy knows: {_short(error)}", mend
         )
-    where = str(url.set(username=None, password=None, query={}))
+    where = str(URL.create(url.drivername, None, None, url.host, url.port, url.database))
     file = url.database or ":memory:"
     is_file = url.get_backend_name() == "sqlite" and not file.startswith((":", "file:"))
     if is_file and not Path(file).exists():  # connecting would make it
@@ -254,7 +257,7 @@ def _database(text: str) -> Finding:
         return Finding("database", "wrong", f"no driver: {error}", f"pip install {error.name}")
     except Exception as error:  # noqa: BLE001 - each driver has errors of its own
         said = _short(getattr(error, "orig", None) or error, url.password, url.username)
-        return Finding("database", "wrong", f"{where} cannot be reached: {said}", "check the URL")
+        return Finding("database", "wrong", f"{where} cannot be reached: {said}", _CHECK_URL)
     return Finding("database", "ok", f"{where} answers")
 
 

@@ -242,7 +242,7 @@ def _exporters_of(provider: Any) -> Iterator[Any]:
     """Find a provider's exporters. The SDK has no public way; what is not found is left alone."""
     spans = _at(provider, "_active_span_processor", "_span_processors")
     records = _at(provider, "_multi_log_record_processor", "_log_record_processors")
-    readers = _at(provider, "_sdk_config", "metric_readers")
+    readers = _at(provider, "_metric_readers") or _at(provider, "_sdk_config", "metric_readers")
     for stage in (*(spans or ()), *(records or ()), *(readers or ())):
         exporter = _at(stage, "_batch_processor", "_exporter") or _at(stage, "_exporter")
         if exporter is not None:

@@ -1,0 +1,306 @@
+"""The providers: the application's own, or the standard ones; and the end of the process."""
+
+import logging
+import os
+import socket
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import opentelemetry._logs._internal as logs_api
+import opentelemetry.metrics._internal as metrics_api
+import pytest
+from opentelemetry import _logs, metrics, trace
+from opentelemetry.sdk import environment_variables
+from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.util._once import Once
+
+from otel_dbevents import exporters, unreachable
+from otel_dbevents.exporters import SetupError, ensure_providers, exporter_names, sdk_disabled
+from tests.demo.receiver import receiving
+
+DEAD = "http://127.0.0.1:1"
+
+
+@pytest.fixture(autouse=True)
+def fresh(monkeypatch):
+    """Make the process look as if nobody had set a provider, and put everything back."""
+    for name in [name for name in os.environ if name.startswith("OTEL_")]:
+        monkeypatch.delenv(name)
+    for module, kind, proxy in (
+        (trace, "TRACER", trace.ProxyTracerProvider),
+        (metrics_api, "METER", metrics_api._ProxyMeterProvider),
+        (logs_api, "LOGGER", logs_api.ProxyLoggerProvider),
+    ):
+        monkeypatch.setattr(module, f"_{kind}_PROVIDER", None)
+        monkeypatch.setattr(module, f"_{kind}_PROVIDER_SET_ONCE", Once())
+        monkeypatch.setattr(module, f"_PROXY_{kind}_PROVIDER", proxy())
+    old_events = sys.modules.get("opentelemetry._events")  # gone since SDK 1.44
+    if old_events is not None:
+        monkeypatch.setattr(old_events, "_EVENT_LOGGER_PROVIDER_SET_ONCE", Once())
+    monkeypatch.setattr(exporters, "_made", None)
+    monkeypatch.setattr(unreachable._one_line, "_said", {})
+    yield
+    if exporters._made is not None:
+        exporters._made.shutdown(0)
+        assert all(closer.wait(30) for closer in exporters._made._closers)
+        exporters.atexit.unregister(exporters._made.shutdown)
+    unreachable.say_all()
+
+
+@pytest.fixture
+def no_exporters(monkeypatch):
+    for signal in ("TRACES", "METRICS", "LOGS"):
+        monkeypatch.setenv(f"OTEL_{signal}_EXPORTER", "none")
+
+
+def classes(providers):
+    processors = providers.tracer._active_span_processor._span_processors
+    return [type(processor.span_exporter).__module__ for processor in processors]
+
+
+def test_where_there_is_none_all_three_are_set_up_and_are_ours(no_exporters):
+    providers = ensure_providers()
+    assert providers.ours == {"tracer", "meter", "logger"}
+    assert providers.tracer is trace.get_tracer_provider()
+    assert providers.meter is metrics.get_meter_provider()
+    assert providers.logger is _logs.get_logger_provider()
+    assert isinstance(providers.tracer, TracerProvider)
+    assert isinstance(providers.meter, MeterProvider)
+    assert isinstance(providers.logger, LoggerProvider)
+
+
+def test_asked_again_it_gives_the_same(no_exporters):
+    assert ensure_providers() is ensure_providers()
+
+
+def test_the_applications_own_providers_are_used_and_never_shut_down():
+    own = TracerProvider(shutdown_on_exit=False), MeterProvider(shutdown_on_exit=False)
+    trace.set_tracer_provider(own[0])
+    metrics.set_meter_provider(own[1])
+    _logs.set_logger_provider(LoggerProvider(shutdown_on_exit=False))
+    providers = ensure_providers()
+    assert (providers.tracer, providers.meter) == own
+    assert not providers.ours
+    assert providers.shutdown(0)
+    assert not own[1]._shutdown
+
+
+def test_only_what_is_missing_is_set_up(monkeypatch, no_exporters, caplog):
+    monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "service.name=shop")
+    own = TracerProvider(shutdown_on_exit=False)
+    trace.set_tracer_provider(own)
+    providers = ensure_providers()
+    assert providers.tracer is own
+    assert providers.ours == {"meter", "logger"}
+    assert providers.logger.resource.attributes["service.name"] == "shop"
+    assert not caplog.records
+
+
+def test_a_missing_tracer_provider_takes_the_sampler_named(monkeypatch, no_exporters):
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "always_off")
+    metrics.set_meter_provider(MeterProvider(shutdown_on_exit=False))
+    _logs.set_logger_provider(LoggerProvider(shutdown_on_exit=False))
+    providers = ensure_providers()
+    assert providers.ours == {"tracer"}
+    assert providers.tracer.sampler.get_description() == "AlwaysOffSampler"
+
+
+@pytest.mark.parametrize(
+    ("protocol", "module"),
+    [("", "grpc"), ("grpc", "grpc"), ("http/protobuf", "http")],
+)
+def test_otlp_is_the_exporter_when_none_is_named(monkeypatch, protocol, module):
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", DEAD)
+    [found] = classes(ensure_providers())
+    assert found == f"opentelemetry.exporter.otlp.proto.{module}.trace_exporter"
+    assert "OTEL_TRACES_EXPORTER" not in os.environ
+
+
+def test_the_exporters_named_are_taken(monkeypatch):
+    monkeypatch.setenv("OTEL_TRACES_EXPORTER", "console")
+    monkeypatch.setenv("OTEL_METRICS_EXPORTER", "none")
+    assert exporter_names("traces") == ["console"]
+    assert exporter_names("metrics") == []
+    assert exporter_names("logs") == ["otlp_proto_grpc"]
+
+
+@pytest.mark.parametrize("some", [True, False])
+def test_a_wrong_variable_is_one_clear_error(monkeypatch, some):
+    monkeypatch.setenv("OTEL_TRACES_EXPORTER", "pigeon")
+    if some:
+        metrics.set_meter_provider(MeterProvider(shutdown_on_exit=False))
+    with pytest.raises(SetupError, match=r"^OpenTelemetry could not be set up from OTEL_.*pigeon"):
+        ensure_providers()
+
+
+def test_everything_goes_to_the_collector_named_before_the_shutdown_ends(monkeypatch):
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
+    with receiving() as receiver:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.endpoint)
+        providers = ensure_providers()
+        with providers.tracer.get_tracer("test").start_as_current_span("a"):
+            providers.meter.get_meter("test").create_counter("c").add(1)
+        assert providers.shutdown(30)
+        assert [span.name for span in receiver.spans] == ["a"]
+        assert receiver.metrics >= {"c"}
+    assert providers.shutdown(30), "twice is harmless"
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
+def test_the_shutdown_gives_up_in_time_and_says_one_line(monkeypatch, caplog, protocol):
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", DEAD)
+    with caplog.at_level(logging.WARNING):
+        providers = ensure_providers()
+        providers.tracer.get_tracer("test").start_span("a").end()
+        providers.meter.get_meter("test").create_counter("c").add(1)
+        assert not providers.shutdown(0.5)
+    [record] = caplog.records
+    assert record.name == "otel_dbevents.exporters"
+    assert "does not arrive at 127.0.0.1:1" in record.getMessage()
+
+
+def test_a_collector_that_accepts_and_never_answers_is_given_up_with_one_line(monkeypatch, caplog):
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        monkeypatch.setenv(
+            "OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{mute.getsockname()[1]}"
+        )
+        providers = ensure_providers()
+        providers.tracer.get_tracer("test").start_span("a").end()
+        with caplog.at_level(logging.WARNING):
+            assert not providers.shutdown(0.2)
+    [record] = caplog.records
+    assert record.getMessage().startswith("telemetry that could not be sent within 0.2 s")
+
+
+def test_a_provider_or_exporter_that_raises_does_not_keep_the_others_from_closing(monkeypatch):
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", DEAD)
+
+    def broken(*_, **__):
+        raise RuntimeError("broken")
+
+    providers = ensure_providers()
+    processor = providers.tracer._active_span_processor._span_processors[0]
+    abort = processor.span_exporter.shutdown
+    processor.span_exporter.shutdown = broken
+    providers.tracer.get_tracer("test").start_span("a").end()
+    providers.logger.shutdown = broken
+    assert not providers.shutdown(0.2)
+    assert all(c._done.is_set() for c in providers._closers if c._provider is providers.logger)
+    abort()
+
+
+def test_the_exporters_of_all_three_providers_are_found(monkeypatch):
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", DEAD)
+    providers = ensure_providers()
+    for provider in (providers.tracer, providers.meter, providers.logger):
+        assert [hasattr(found, "shutdown") for found in exporters._exporters_of(provider)] == [True]
+
+
+def test_an_exporter_that_is_not_found_is_left_alone():
+    assert list(exporters._exporters_of(object())) == []
+    console = SimpleNamespace(_active_span_processor=SimpleNamespace(_span_processors=(object(),)))
+    assert list(exporters._exporters_of(console)) == []
+
+
+FORKED = """
+import os, sys
+from otel_dbevents.exporters import ensure_providers
+providers = ensure_providers()
+child = os.fork()
+if not child:
+    providers.tracer.get_tracer("test").start_span("in the child").end()
+    os._exit(0 if providers.shutdown(30) else 1)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_forked_child_can_send_and_shut_down_too():
+    with receiving() as receiver:
+        variables = {
+            "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+            "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint,
+        }
+        subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", FORKED], env=os.environ | variables, check=True
+        )
+        assert "in the child" in [span.name for span in receiver.spans]
+
+
+@pytest.mark.parametrize(("value", "disabled"), [("true", True), (" TRUE ", True), ("1", False)])
+def test_the_sdk_is_disabled_by_its_own_variable(monkeypatch, value, disabled):
+    assert not sdk_disabled()
+    monkeypatch.setenv("OTEL_SDK_DISABLED", value)
+    assert sdk_disabled() is disabled
+
+
+def test_a_file_is_applied_by_the_sdks_configurator(monkeypatch):
+    monkeypatch.setenv("OTEL_CONFIG_FILE", "otel.yaml")
+    monkeypatch.setattr(
+        environment_variables, "OTEL_CONFIG_FILE", "OTEL_CONFIG_FILE", raising=False
+    )
+    asked = []
+    monkeypatch.setattr(exporters, "_configure", lambda **names: asked.append(names))
+    assert not ensure_providers().ours
+    assert asked == [{}]
+
+
+def test_a_file_that_this_sdk_cannot_read_is_warned_of(monkeypatch, caplog, no_exporters):
+    monkeypatch.setenv("OTEL_CONFIG_FILE", "otel.yaml")
+    monkeypatch.delattr(environment_variables, "OTEL_CONFIG_FILE", raising=False)
+    monkeypatch.setattr(exporters, "_configure", lambda **_: None)
+    ensure_providers()
+    assert "needs a newer opentelemetry-sdk and is ignored" in caplog.text
+
+
+def test_a_file_is_not_applied_beside_the_applications_own_providers(monkeypatch, caplog):
+    monkeypatch.setenv("OTEL_CONFIG_FILE", "otel.yaml")
+    monkeypatch.setattr(
+        environment_variables, "OTEL_CONFIG_FILE", "OTEL_CONFIG_FILE", raising=False
+    )
+    trace.set_tracer_provider(TracerProvider(shutdown_on_exit=False))
+    assert not ensure_providers().ours
+    assert "there is no logger provider and no meter provider" in caplog.text
+
+
+GRPC = logging.getLogger("opentelemetry.exporter.otlp.proto.grpc.exporter")
+HTTP = logging.getLogger("opentelemetry.exporter.otlp.proto.http.trace_exporter")
+
+
+def test_many_lines_of_the_exporters_become_one(caplog):
+    unreachable.say_once()
+    for _ in range(3):
+        HTTP.warning(
+            "Transient error %s encountered while exporting span batch, retrying in %.2fs.",
+            "HTTPConnectionPool(host='collector', port=4318): Connection refused",
+            1,
+        )
+    HTTP.error("Failed to export span batch due to timeout, max retries or shutdown.")
+    HTTP.warning("Exporter already shutdown, ignoring batch")
+    [record] = caplog.records
+    assert "does not arrive at collector:4318 (Connection refused): start" in record.getMessage()
+
+
+def test_another_reason_is_another_line_and_what_is_no_failure_passes(caplog):
+    unreachable.say_once()
+    HTTP.error("Failed to export %s batch code: %s, reason: %s", "span", 401, "Unauthorized")
+    GRPC.error(
+        "Failed to export %s to %s, error code: %s", "logs", "c:4317", "StatusCode.CANCELLED"
+    )
+    HTTP.warning("something else")
+    said = [record.getMessage() for record in caplog.records]
+    assert said[0].startswith("telemetry does not arrive (401): start")
+    assert said[1].startswith("telemetry does not arrive at c:4317 (no answer): start")
+    assert said[2:] == ["something else"]
+
+
+def test_a_failure_without_place_or_reason_is_said_when_nothing_was(caplog):
+    unreachable.say_once()
+    HTTP.error("Failed to export span batch due to timeout, max retries or shutdown.")
+    assert caplog.messages[0].startswith("telemetry does not arrive: start")
