@@ -1,7 +1,7 @@
 """The metrics of a run as plain values, as the reader of the SDK collected them."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from opentelemetry.sdk.metrics.export import HistogramDataPoint, MetricsData
@@ -24,6 +24,16 @@ class Point:
     def mean(self) -> float:
         """The histogram's mean."""
         return self.value / self.count if self.count else 0.0
+
+    def __add__(self, other: "Point") -> "Point":
+        """Return both histograms as one."""
+        return replace(
+            self,
+            value=self.value + other.value,
+            count=self.count + other.count,
+            min=min(self.min, other.min),
+            max=max(self.max, other.max),
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the point as plain values."""

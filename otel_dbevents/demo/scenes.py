@@ -38,11 +38,11 @@ class Shop:
         self.tracer = tracer
         self.model = ScriptedModel(ask.SCRIPTS)
         self._engines = ExitStack()
-        self.engine = self.open(database_url(self.file))
+        self.engine = self.open("shop", database_url(self.file))
 
-    def open(self, url: str, **options: float) -> Engine:
-        """Return an engine that stays open until the shop closes."""
-        engine = open_database(url, **options)
+    def open(self, pool: str, url: str, **options: float) -> Engine:
+        """Return an engine that stays open until the shop closes. Its pool has a name."""
+        engine = open_database(url, pool_logging_name=pool, **options)
         self._engines.callback(engine.dispose)
         return engine
 
@@ -87,7 +87,9 @@ def concurrently(shop: Shop) -> Played:
     """Answer two questions at a time by an asynchronous engine."""
 
     async def both() -> Played:
-        engine = create_async_engine(database_url(shop.file, "sqlite+aiosqlite"))
+        engine = create_async_engine(
+            database_url(shop.file, "sqlite+aiosqlite"), pool_logging_name="shop-async"
+        )
         assistant = AsyncAssistant(shop.model, async_shop_tools(engine), shop.tracer)
         try:
             questions = (ask.BEST_SELLER, ask.QUIET_DAY)
@@ -129,7 +131,8 @@ def failing_commit(shop: Shop) -> Played:
 
 def pool_timeout(shop: Shop) -> Played:
     """Ask while an export holds the only connection, and once more when it is done."""
-    engine = shop.open(database_url(shop.file), pool_size=1, max_overflow=0, pool_timeout=0.3)
+    url = database_url(shop.file)
+    engine = shop.open("one-only", url, pool_size=1, max_overflow=0, pool_timeout=0.3)
     with _exporting(shop, engine):
         refused = shop.ask(ask.HOW_MANY, engine)
     return [refused, shop.ask(ask.HOW_MANY, engine)]
@@ -163,7 +166,7 @@ def _exporting(shop: Shop, engine: Engine) -> Iterator[None]:
 def connect_failure(shop: Shop) -> Played:
     """Ask a replica that is not there yet, and again when it is."""
     file = shop.file.with_name("replica.db")
-    engine = shop.open(f"sqlite:///{file.as_uri()}?mode=ro&uri=true")
+    engine = shop.open("replica", f"sqlite:///{file.as_uri()}?mode=ro&uri=true")
     failed = shop.ask(ask.REPLICA, engine)
     shutil.copyfile(shop.file, file)
     return [failed, shop.ask(ask.REPLICA, engine)]

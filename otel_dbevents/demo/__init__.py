@@ -1,0 +1,59 @@
+"""The demonstration: a text-to-SQL assistant over a shop's database, seen through otel_dbevents.
+
+The application is in `shop`, `model`, `assistant` and `tools`, and reads like one of your own; the
+language model is a scripted stand-in behind the same interface (`script`, `conversations`). What
+happens to its database is in `scenes`; what is seen of it is made by the library and shown by
+`terminal` and `report`.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+
+from otel_dbevents.demo.scenes import SCENES
+from otel_dbevents.exporters import sdk_disabled
+
+_NEEDED = ("rich", "aiosqlite", "greenlet")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the demonstration; return the exit status: 0, or 2 when it could not start."""
+    options = _parser().parse_args(argv)
+    if missing := [name for name in _NEEDED if find_spec(name) is None]:
+        return _refuse(f"not installed: {', '.join(missing)}; pip install 'otel-dbevents[demo]'")
+    if sdk_disabled():
+        return _refuse("OTEL_SDK_DISABLED is true, so there is nothing to see: unset it")
+    from otel_dbevents.demo import run
+
+    try:
+        if options.json:
+            run.as_json()
+        else:
+            run.on_terminal(options.scene or (), options.svg)
+    except LookupError as error:
+        return _refuse(str(error))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="otel-dbevents demo",
+        description="Run a text-to-SQL assistant over a shop's database and show what its "
+        "database did: traces, events, metrics. Needs no network. With "
+        "OTEL_EXPORTER_OTLP_ENDPOINT set, the same run is also sent to that collector.",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON document instead")
+    parser.add_argument(
+        "--scene",
+        action="append",
+        choices=[scene.name for scene in SCENES],
+        help="show only this scene; may be repeated",
+    )
+    parser.add_argument("--svg", metavar="FILE", help="save what is shown as a picture, too")
+    return parser
+
+
+def _refuse(reason: str) -> int:
+    sys.stderr.write(f"otel-dbevents demo: {reason}\n")
+    return 2

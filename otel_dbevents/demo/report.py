@@ -1,0 +1,78 @@
+"""The demonstration for programs: the same facts as one JSON document."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from opentelemetry.sdk.trace import ReadableSpan
+
+from otel_dbevents.demo.metrics import Point
+from otel_dbevents.demo.scenes import Exchange, Scene
+from otel_dbevents.demo.telemetry import Sent
+from otel_dbevents.demo.tree import attributes, ended, started, trace_id
+from otel_dbevents.events import Event
+
+
+class Report:
+    """Gathers what happens. It prints nothing; `document` is what there is to print."""
+
+    def __init__(self) -> None:
+        self._scenes: list[dict[str, Any]] = []
+        self._events: list[dict[str, Any]] = []
+        self._metrics: list[dict[str, Any]] = []
+        self._lost = 0
+
+    def scene_begins(self, scene: Scene) -> None:
+        """Start gathering for a scene."""
+        self._events = []
+        self._scenes.append({"name": scene.name, "title": scene.title, "events": self._events})
+
+    def event(self, event: Event) -> None:
+        """Gather an event."""
+        self._events.append(event.to_dict())
+
+    def scene_ends(self, exchanges: Sequence[Exchange], spans: Sequence[ReadableSpan]) -> None:
+        """Gather the scene's questions and answers, and its spans in the order they started."""
+        self._scenes[-1]["exchanges"] = [
+            {"question": one.question, "answer": one.answer, "trace_id": one.trace_id}
+            for one in exchanges
+        ]
+        self._scenes[-1]["spans"] = [_span(span) for span in sorted(spans, key=started)]
+
+    def metrics(self, points: Sequence[Point], lost: int) -> None:
+        """Gather the metrics."""
+        self._metrics = [point.to_dict() for point in points]
+        self._lost = lost
+
+    def sending(self) -> None:
+        """Nothing is gathered here: what became of it is known when it is over."""
+
+    def document(self, sent: Iterable[Sent]) -> dict[str, Any]:
+        """Return everything that was gathered, as plain values."""
+        return {
+            "scenes": self._scenes,
+            "metrics": self._metrics,
+            "events_lost": self._lost,
+            "sent": [one.to_dict() for one in sent],
+        }
+
+
+def _span(span: ReadableSpan) -> dict[str, Any]:
+    scope = span.instrumentation_scope
+    return {
+        "name": span.name,
+        "kind": span.kind.name,
+        "scope": scope.name if scope else "",
+        "trace_id": trace_id(span),
+        "span_id": f"{span.context.span_id:016x}",
+        "parent_span_id": f"{span.parent.span_id:016x}" if span.parent else None,
+        "start_ns": started(span),
+        "duration_ns": ended(span) - started(span),
+        "status": span.status.status_code.name,
+        "description": span.status.description,
+        "attributes": attributes(span),
+        "events": [
+            {"name": event.name, "attributes": dict(event.attributes or {})}
+            for event in span.events
+        ],
+        "links": [f"{link.context.span_id:016x}" for link in span.links],
+    }

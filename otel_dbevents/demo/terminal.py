@@ -1,0 +1,127 @@
+"""The demonstration on a terminal: events as they come, each trace as a tree, then tables."""
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+
+from opentelemetry.sdk.trace import ReadableSpan
+from rich.console import Console
+from rich.padding import Padding
+from rich.rule import Rule
+from rich.table import Table
+from rich.text import Text
+
+from otel_dbevents.demo.event_line import FLOODS, event_line
+from otel_dbevents.demo.metric_tables import metric_tables
+from otel_dbevents.demo.metrics import Point
+from otel_dbevents.demo.scenes import Exchange, Scene
+from otel_dbevents.demo.telemetry import Sent
+from otel_dbevents.demo.trace_panel import trace_panel
+from otel_dbevents.demo.tree import by_trace, ended, started
+from otel_dbevents.demo.tree import trace_id as trace_id_of
+from otel_dbevents.events import Event
+
+WIDTH = 100
+NEXT = (
+    ("in your application", "import otel_dbevents.auto"),
+    ("to your collector", "OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4317 otel-dbevents demo"),
+    ("a collector, Jaeger, ...", "docker compose up"),
+    ("what is emitted, limits", "README.md"),
+)
+
+
+class TerminalView:
+    """Prints what happens, as it happens."""
+
+    def __init__(self, console: Console, only: Collection[str] = ()) -> None:
+        self._console = console
+        self._only = only
+        self._print = console.print
+        self._number = 0
+        self._flood: Counter[str] = Counter()
+        self._traces: list[tuple[str, str]] = []
+
+    def scene_begins(self, scene: Scene) -> None:
+        """Print the scene's title."""
+        self._number += 1
+        self._flood.clear()
+        self._console.quiet = bool(self._only) and scene.name not in self._only
+        self._heading(f"{self._number}  {scene.title}")
+        self._print(Text(f"  Look for: {scene.look_for}.", style="dim"))
+
+    def event(self, event: Event) -> None:
+        """Print an event, or count it when there are many of its kind."""
+        if isinstance(event, FLOODS):
+            self._flood[event.event_type] += 1
+            return
+        line = event_line(event)
+        line.truncate(self._console.width, overflow="ellipsis")
+        self._print(line)
+
+    def scene_ends(self, exchanges: Sequence[Exchange], spans: Sequence[ReadableSpan]) -> None:
+        """Print how often the frequent events came, and each trace with what was said in it."""
+        if self._flood:
+            counts = ", ".join(f"{count} {name}" for name, count in self._flood.items())
+            self._print(Padding(Text(f"and {counts}", style="dim"), (0, 0, 0, 2)))
+        said = {exchange.trace_id: exchange for exchange in exchanges}
+        for trace_id, trace in by_trace(spans).items():
+            self._print()
+            if trace_id in said:
+                self._exchange(said[trace_id])
+            self._print(trace_panel(trace, spans, bars=self._console.width >= WIDTH))
+        asked = [span for span in spans if span.parent is None and trace_id_of(span) in said]
+        self._overlap(asked)
+        self._traces += [(one.question or one.answer, one.trace_id) for one in exchanges]
+
+    def _exchange(self, exchange: Exchange) -> None:
+        if exchange.question:
+            self._print(Text.assemble(("  you        ", "dim"), exchange.question))
+        self._print(Text.assemble(("  assistant  ", "dim"), exchange.answer))
+
+    def _overlap(self, roots: Sequence[ReadableSpan]) -> None:
+        """Say so when traces ran at the same time."""
+        took = sum(ended(root) - started(root) for root in roots) / 1e6
+        elapsed = (max(map(ended, roots)) - min(map(started, roots))) / 1e6 if roots else 0.0
+        if took > elapsed:
+            text = f"{len(roots)} traces at a time: {took:,.0f} ms in {elapsed:,.0f} ms"
+            self._print("", Text(f"  {text}", style="dim"), sep="\n")
+
+    def metrics(self, points: Sequence[Point], lost: int) -> None:
+        """Print the metrics as tables."""
+        self._console.quiet = bool(self._only)
+        self._heading("Metrics of this run")
+        for table in metric_tables(points):
+            self._print(table)
+            self._print()
+        style = "red" if lost else "green"
+        self._print(Text.assemble(" events lost on the way: ", (str(lost), style)))
+
+    def sending(self) -> None:
+        """Print that the exporters are at work: it may take them some seconds."""
+        self._console.quiet = False
+        self._heading("Exporters")
+
+    def closing(self, sent: Sequence[Sent]) -> None:
+        """Print what the exporters did, with the traces' ids to look up, and what comes next."""
+        for one in sent:
+            self._print(_outcome(one))
+        if any(one.taken for one in sent if one.signal == "traces"):
+            for title, trace_id in self._traces:
+                self._print(Text.assemble((f"  {trace_id}  ", "cyan"), title))
+        self._heading("What to look at next")
+        grid = Table.grid(padding=(0, 2))
+        for what, how in NEXT:
+            grid.add_row(f"  {what}", Text(how, "cyan"))
+        self._print(grid)
+
+    def _heading(self, title: str) -> None:
+        self._print()
+        self._print(Rule(Text(title, style="bold"), align="left", style="dim"))
+
+
+def _outcome(sent: Sent) -> Text:
+    """Return what became of a signal: taken, or refused and why."""
+    what = {"traces": "spans", "metrics": "metric points", "logs": "log records"}[sent.signal]
+    to = f"{what} by {sent.exporter}" + (f" to {sent.endpoint}" if sent.endpoint else "")
+    if sent.refused:
+        return Text(f"  NOT SENT: {sent.refused} of {sent.total} {to}: {sent.reason}", "red")
+    return Text(f"  {sent.taken} {to}", "green")

@@ -1,0 +1,77 @@
+"""With the standard variables set, a collector gets what the demonstration shows."""
+
+from tests.demo.receiver import receiving
+from tests.demo.running import Document, demo, document
+
+
+def variables(endpoint: str, **more: str) -> dict[str, str]:
+    return {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
+        "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+    } | more
+
+
+def test_a_collector_gets_the_same_spans_events_and_metrics():
+    with receiving() as collector:
+        told = Document(document(demo("--json", variables=variables(collector.endpoint))))
+    ids = {(span["trace_id"], span["span_id"]) for span in told.all_spans}
+    assert {(span.trace_id.hex(), span.span_id.hex()) for span in collector.spans} == ids
+    assert len(collector.spans) == len(ids)
+    assert {point["metric"] for point in told.whole["metrics"]} <= collector.metrics
+    assert collector.log_events.count("database.commit.failed") == 1
+    assert collector.services == {"shop-assistant"}
+    sent = {one["signal"]: one for one in told.whole["sent"]}
+    assert set(sent) == {"traces", "metrics", "logs"}
+    assert sent["traces"]["taken"] == len(ids)
+    assert not any(one["refused"] for one in sent.values())
+    assert {one["endpoint"] for one in sent.values()} == {collector.endpoint}
+
+
+def test_the_terminal_tells_where_it_sent_and_the_trace_ids():
+    with receiving() as collector:
+        more = variables(collector.endpoint, OTEL_SERVICE_NAME="my-shop")
+        finished = demo("--scene", "commit", variables=more)
+    assert finished.returncode == 0, finished.stderr
+    assert f"to {collector.endpoint}" in finished.stdout
+    assert "NOT SENT" not in finished.stdout
+    for trace_id in {span.trace_id.hex() for span in collector.spans if span.name == "open shop"}:
+        assert trace_id in finished.stdout
+    assert collector.services == {"my-shop"}
+
+
+def test_what_a_collector_refuses_is_told_and_the_run_goes_on():
+    with receiving(status=400) as collector:
+        finished = demo("--scene", "commit", variables=variables(collector.endpoint))
+    assert finished.returncode == 0
+    assert finished.stdout.count("NOT SENT") == 3
+    assert "Traceback" not in finished.stdout + finished.stderr
+    assert "CommitFailed" in finished.stdout
+
+
+def test_a_collector_that_is_not_there_is_told_and_the_run_goes_on():
+    with receiving() as collector:
+        endpoint = collector.endpoint
+    more = variables(endpoint, OTEL_EXPORTER_OTLP_TIMEOUT="1")
+    finished = demo("--json", variables=more)
+    told = document(finished).get("sent")
+    assert len(told) == 3
+    assert all(one["refused"] and not one["taken"] and one["reason"] for one in told)
+
+
+def test_an_exporter_that_there_is_not_is_refused_by_name():
+    finished = demo(variables={"OTEL_TRACES_EXPORTER": "zipline"})
+    assert finished.returncode == 2
+    assert "OTEL_TRACES_EXPORTER: there is no exporter named 'zipline'" in finished.stderr
+    assert finished.stdout == ""
+
+
+def test_the_console_exporter_leaves_the_document_alone():
+    finished = demo("--json", variables={"OTEL_TRACES_EXPORTER": "console"})
+    assert finished.stdout.startswith("{")
+    assert '"name": "COMMIT shop.db"' in finished.stderr
+
+
+def test_nothing_is_played_when_telemetry_is_off():
+    finished = demo(variables={"OTEL_SDK_DISABLED": "true"})
+    assert finished.returncode == 2
+    assert "OTEL_SDK_DISABLED" in finished.stderr
