@@ -3,18 +3,22 @@
 `import otel_dbevents.auto` turns it on; `instrument()` does so with more say.
 """
 
-from otel_dbevents.bus import EventBus
-from otel_dbevents.config import Config, ConfigError
-from otel_dbevents.events import (
-    DatabaseConnectionEstablished,
-    DatabaseConnectionFailed,
-    DatabaseHealthCheckCompleted,
-    DatabaseType,
-    Environment,
-    Event,
-    HealthStatus,
-)
-from otel_dbevents.pipeline import Pipeline, flush, instrument, uninstrument
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from otel_dbevents.bus import EventBus
+    from otel_dbevents.config import Config, ConfigError
+    from otel_dbevents.events import (
+        DatabaseConnectionEstablished,
+        DatabaseConnectionFailed,
+        DatabaseHealthCheckCompleted,
+        DatabaseType,
+        Environment,
+        Event,
+        HealthStatus,
+    )
+    from otel_dbevents.pipeline import Pipeline, flush, instrument, uninstrument
 
 __version__ = "0.1.0"
 
@@ -34,3 +38,26 @@ __all__ = [
     "instrument",
     "uninstrument",
 ]
+
+_HOMES = {
+    "Config": "config",
+    "ConfigError": "config",
+    "EventBus": "bus",
+    "Pipeline": "pipeline",
+    "flush": "pipeline",
+    "instrument": "pipeline",
+    "uninstrument": "pipeline",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first asked for.
+
+    So `otel_dbevents.auto` can say what is wrong where SQLAlchemy or OpenTelemetry is too old to
+    be imported by the rest, and the application runs on.
+    """
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = import_module(f"{__name__}.{_HOMES.get(name, 'events')}")
+    value = globals()[name] = getattr(home, name)
+    return value

@@ -6,7 +6,6 @@ is lost on the way out.
 
 import atexit
 import logging
-import os
 import weakref
 from collections.abc import Callable, Mapping
 from functools import wraps
@@ -18,8 +17,10 @@ from opentelemetry._logs import get_logger_provider
 from otel_dbevents.bridge import OPEN_SPAN_TYPES, Bridge
 from otel_dbevents.bus import EventBus
 from otel_dbevents.bus.memory import MemoryBus
+from otel_dbevents.compat import check_versions, warn_if_contrib_active
 from otel_dbevents.config import Config
 from otel_dbevents.events import Environment
+from otel_dbevents.exporters import sdk_disabled
 from otel_dbevents.judges import Judges
 from otel_dbevents.sources.engine import AnyEngine, EngineSource
 from otel_dbevents.sources.watch import guard
@@ -189,13 +190,12 @@ def instrument(
 
     Raises:
         ConfigError: a setting is wrong; the message names it and what it takes.
+        UnsupportedVersionError: SQLAlchemy or the OpenTelemetry SDK is missing or too old.
         TypeError: ``engine`` is not an engine.
 
     """
     global _active
     if _active is None or _active._closed:
-        from otel_dbevents.compat import check_versions, warn_if_contrib_active
-
         check_versions()
         warn_if_contrib_active()
         _active = Pipeline(
@@ -206,7 +206,7 @@ def instrument(
         )
     else:
         _warn_of_change(_active, tracer_provider, meter_provider, logger_provider, config)
-    if _active.config.enabled and os.environ.get("OTEL_SDK_DISABLED", "").lower() != "true":
+    if _active.config.enabled and not sdk_disabled():
         _active.attach(engine)
     return _active
 
@@ -233,7 +233,8 @@ def _warn_of_change(active: Pipeline, *wanted: Any) -> None:
     ignored = [
         name
         for name, value in zip(names, wanted, strict=True)
-        if value is not None and value is not getattr(active, name)
+        if value is not None
+        and value is not getattr(active, name)
         and value != getattr(active, name)
     ]
     if ignored:

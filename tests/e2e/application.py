@@ -13,11 +13,12 @@ from collections import Counter
 from contextlib import suppress
 from typing import Any
 
-import otel_dbevents.auto  # noqa: F401 - this is how it is turned on
 from opentelemetry import trace
 from sqlalchemy import ForeignKey, create_engine, event, exc, select, text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship
+
+import otel_dbevents.auto  # noqa: F401 - this is how it is turned on
 
 tracer = trace.get_tracer("application")
 book: dict[str, Counter[str]] = {}
@@ -116,7 +117,7 @@ def in_threads(engine: Any) -> None:
 
 
 async def in_tasks(url: str) -> None:
-    """Run queries in tasks; aiosqlite runs them in a thread that knows no span: we keep the book."""
+    """Run queries in tasks; aiosqlite's thread knows no span, so the book is kept here."""
     engine = create_async_engine(url)
 
     async def work(number: int) -> None:
