@@ -91,7 +91,11 @@ def test_the_demo_starts_when_the_collector_answers_and_the_collector_after_its_
     assert sorted(SERVICES["collector"]["depends_on"]) == ["jaeger", "loki"]
 
 
-@pytest.mark.parametrize("service", [*SERVICES.values(), *LANGFUSE["services"].values()])
+@pytest.mark.parametrize(
+    "service",
+    [*SERVICES.values(), *LANGFUSE["services"].values()],
+    ids=[*SERVICES, "collector-with-langfuse"],
+)
 def test_every_mounted_file_exists_and_is_read_only(service: dict[str, Any]) -> None:
     for volume in service.get("volumes", []):
         source, _, mode = volume.split(":") if volume.count(":") == 2 else (*volume.split(":"), "")
