@@ -1,0 +1,110 @@
+"""What the text of a statement says: sanitised text, summary, and whether it may change anything.
+
+Only for SQL that has no statement tree (`text()`, driver SQL). One pass over the tokens feeds a
+`Masker`, which keeps everything but literals, and a `Reader`, which finds operations and targets.
+
+The sanitised text follows the semantic conventions 1.44, "Sanitization of db.query.text"
+(``docs/db/database-spans.md``): literals of every kind become ``?``, TRUE and FALSE among them
+because the page counts booleans as literals; NULL stays, because it is a keyword without a value.
+Placeholders stay. Lists of values after IN and rows after VALUES are collapsed, so that texts which
+differ only in how many there are become one. Beyond the page: comments are left out (they may hold
+secrets and trace ids), white space is a single space, and what is secret without being a literal
+(the value of SET and PRAGMA, the file and key of ATTACH, accounts and their passwords) becomes
+``?`` too.
+
+A double-quoted word is a string in MySQL and MariaDB, a name elsewhere. SQLite reads an unknown
+name as a string, so there it is taken for one where a value stands (after a comparison, in a list
+of IN or VALUES). Where the dialect is not known it is a name only beside a dot, after AS, or where
+a target must stand. MySQL's NO_BACKSLASH_ESCAPES and ANSI_QUOTES cannot be seen from here and are
+taken to be off.
+"""
+
+from typing import NamedTuple
+
+from otel_dbevents.sources.masker import Masker
+from otel_dbevents.sources.summary import Reader, join_parts
+from otel_dbevents.sources.tokens import (
+    CUT,
+    MARK,
+    NAME,
+    PARAM,
+    QUOTED,
+    SPACE,
+    VALUE,
+    Dialect,
+    Lexicon,
+    lexicon,
+)
+
+
+class TextFacts(NamedTuple):
+    """What a text says."""
+
+    text: str
+    """The statement without literals and comments (``db.query.text``)."""
+    summary: str
+    """Operations and targets (``db.query.summary``); empty when nothing sensible can be said."""
+    writes: bool
+    """Whether it may change data or schema, or lock rows for that; True in doubt. Functions that a
+    SELECT calls are taken to change nothing."""
+
+
+def analyze(sql: str, *, dialect: str = "") -> TextFacts:
+    """Return what ``sql`` says, read as ``dialect`` (SQLAlchemy's name or ``db.system.name``).
+
+    Never raises, whatever the text; the work grows with its length. No literal is in what is
+    returned. Sanitising a sanitised text changes nothing.
+    """
+    words = lexicon(dialect)
+    masker, reader = Masker(), Reader(ctes_see_themselves=words.dialect.ctes_see_themselves)
+    at, end, unsure = 0, len(sql), False
+    while at < end:
+        kind, begin, stop = words.token(sql, at)
+        if begin > at or kind == SPACE:
+            masker.gap()
+        text, at = sql[begin:stop], stop
+        if kind == SPACE:
+            unsure |= text.startswith(("/*!", "/*M!"))
+            continue
+        if kind == QUOTED:
+            kind = NAME if _is_name(words.dialect, sql[at : at + 1], masker, reader) else VALUE
+        elif kind == CUT:
+            kind, unsure = VALUE, True
+        reader.take(kind, text)
+        masker.take(kind, text)
+        if kind in _MAY_REPEAT:
+            at = _skip(words, masker, sql, at)
+        if masker.full:
+            at, unsure = end, True
+    reader.end()
+    return TextFacts(masker.text(), join_parts(reader.parts), reader.writes or unsure)
+
+
+_MAY_REPEAT = (VALUE, PARAM, MARK)
+
+
+def _skip(words: Lexicon, masker: Masker, sql: str, at: int) -> int:
+    """Pass over what would be collapsed, without looking at each token of it."""
+    repeats = masker.repeats
+    if repeats == "values":
+        end = words.skip_values(sql, at)
+        if end == at:
+            masker.reads_on()
+        return end
+    return words.skip_rows(sql, at) if repeats else at
+
+
+_BEFORE_VALUE = frozenset("= == <> != < > <= >= || LIKE ILIKE GLOB MATCH REGEXP BETWEEN".split())  # noqa: SIM905
+
+
+def _is_name(family: Dialect, following: str, masker: Masker, reader: Reader) -> bool:
+    """Tell whether double-quoted text is a name; where a literal could be meant, it is not."""
+    if family.name == "mysql":
+        return False
+    if family.name not in ("sqlite", ""):
+        return True
+    if following == "." or masker.previous == ".":
+        return True
+    if family.name == "":
+        return reader.awaits_name or masker.previous == "AS"
+    return not (masker.previous in _BEFORE_VALUE or masker.in_values)
