@@ -18,7 +18,9 @@ EXPORTER_LOGGERS: Final = (
 )
 _FAILED: Final = ("Transient error", "Failed to export")
 _NOISE: Final = ("Shutdown in progress", "Exporter already shutdown", "OTLP client already shut")
-_WHERE: Final = re.compile(r"host='([^']+)', port=(\d+)| to (?:\w+://)?(?:[^\s/@]*@)?([^\s,/@]+:\d+),")
+_WHERE: Final = re.compile(
+    r"host='([^']+)', port=(\d+)| to (?:\w+://)?(?:[^\s/@]*@)?([^\s,/@]+:\d+),"
+)
 _WHY: Final = re.compile(r"StatusCode\.(\w+)|code: (\d{3})|(Connection refused|timed out|timeout)")
 
 
