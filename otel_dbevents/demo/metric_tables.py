@@ -96,7 +96,7 @@ def _pools(points: Sequence[Point]) -> Table:
         mean = f"{point.count} {_TIMES} {point.mean * 1e3:.1f} ms"
         shown = mean if point.count else f"{point.value:g}"
         cells[name][state or point.metric.removeprefix(_CONNECTION)] = shown
-    return _filled(_table("db.client.connection.* by pool", *_POOL), _POOL, cells)
+    return _filled(_table("by pool", *_POOL), _POOL, cells)
 
 
 def _databases(points: Sequence[Point]) -> Table:
@@ -108,7 +108,7 @@ def _databases(points: Sequence[Point]) -> Table:
         name: {column: f"{value:g}" for column, value in numbers.items()}
         for name, numbers in sums.items()
     }
-    table = _table("connections, transactions", *_DATABASE)
+    table = _table("by database", *_DATABASE)
     return _filled(table, _DATABASE, cells)
 
 

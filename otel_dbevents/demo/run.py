@@ -68,6 +68,7 @@ def on_terminal(scenes: Collection[str] = (), picture: str | None = None) -> Non
     console = Console(record=picture is not None, highlight=False)
     console.width = min(console.width, WIDTH) if console.is_terminal else WIDTH
     view = TerminalView(console, scenes)
+    view.opening()
     play(telemetry, view)
     view.closing(telemetry.sent)
     if picture is not None:

@@ -21,6 +21,11 @@ from otel_dbevents.demo.tree import trace_id as trace_id_of
 from otel_dbevents.events import Event
 
 WIDTH = 100
+ABOUT = """
+A text-to-SQL assistant answers questions about a shop. Its language model is a scripted stand-in;
+the database, and whatever goes wrong with it, is real. Every tree, event and number below comes
+out of this run, by way of otel_dbevents and the OpenTelemetry SDK.\
+"""
 NEXT = (
     ("in your application", "import otel_dbevents.auto"),
     ("to your collector", "OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4317 otel-dbevents demo"),
@@ -39,6 +44,11 @@ class TerminalView:
         self._number = 0
         self._flood: Counter[str] = Counter()
         self._traces: list[tuple[str, str]] = []
+
+    def opening(self) -> None:
+        """Print what this is."""
+        self._console.quiet = bool(self._only)
+        self._print(Text(ABOUT, style="dim"))
 
     def scene_begins(self, scene: Scene) -> None:
         """Print the scene's title."""

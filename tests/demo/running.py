@@ -17,6 +17,14 @@ def environment(**more: str) -> dict[str, str]:
     return kept | more
 
 
+def otlp(endpoint: str, **more: str) -> dict[str, str]:
+    """Return the variables that send a run to a collector."""
+    return {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
+        "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+    } | more
+
+
 def demo(
     *arguments: str, variables: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
