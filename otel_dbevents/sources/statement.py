@@ -45,7 +45,7 @@ def _read(sql: str, compiled: Any, dialect: str) -> Known:
         said.text,
         said.summary if summary is None else summary,
         operation,
-        collection,
+        str(collection),  # SQLAlchemy's quoted_name is no plain str
         said.writes if writes is None else writes,
     )
     return Known(statement, _returns_rows(element, compiled))

@@ -1,6 +1,7 @@
 """The engines that the shared suite runs on, each with its real database behind it."""
 
 import asyncio
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -82,6 +83,10 @@ class Case:
         for engine in self.engines:
             self.run(getattr(engine, "sync_engine", engine).dispose)
         if self.loop is not None:
+            for thread in threading.enumerate():
+                if "_connection_worker_thread" in thread.name:  # aiosqlite's, which need the loop
+                    self.loop.run_until_complete(asyncio.to_thread(thread.join, 5))
+            self.loop.run_until_complete(self.loop.shutdown_default_executor())
             self.loop.close()
 
 

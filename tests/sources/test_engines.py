@@ -127,6 +127,7 @@ def test_a_select_tells_its_rows_once_they_are_read(case: Case, told: Told, engi
     assert query.statement.query_summary == "SELECT users"
     assert query.statement.operation_name == "SELECT"
     assert query.statement.collection_name == "users"
+    assert type(query.statement.collection_name) is str
     assert "zoe" not in query.statement.query_text
     assert query.duration_ns > 0
     assert told.names().index("QueryExecuted") < told.names().index("TransactionReleased")
