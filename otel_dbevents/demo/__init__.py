@@ -10,7 +10,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
+from pathlib import Path
 
+from otel_dbevents.config import ConfigError
 from otel_dbevents.demo.scenes import SCENES
 from otel_dbevents.exporters import sdk_disabled
 
@@ -24,6 +26,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _refuse(f"not installed: {', '.join(missing)}; pip install 'otel-dbevents[demo]'")
     if sdk_disabled():
         return _refuse("OTEL_SDK_DISABLED is true, so there is nothing to see: unset it")
+    if options.svg and not Path(options.svg).absolute().parent.is_dir():
+        return _refuse(f"--svg: there is no folder for {options.svg}")
     from otel_dbevents.demo import run
 
     try:
@@ -31,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             run.as_json()
         else:
             run.on_terminal(options.scene or (), options.svg)
-    except LookupError as error:
+    except (ConfigError, LookupError) as error:
         return _refuse(str(error))
     return 0
 

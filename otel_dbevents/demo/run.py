@@ -100,17 +100,17 @@ def play(telemetry: Telemetry, view: View) -> None:
 @contextmanager
 def _instrumented(telemetry: Telemetry, view: View) -> Iterator[Pipeline]:
     """Watch every engine that there is within the block, and tell the view of each event."""
-    pipeline = otel_dbevents.instrument(
-        tracer_provider=telemetry.tracer_provider,
-        meter_provider=telemetry.meter_provider,
-        logger_provider=telemetry.logger_provider,
-        config=Config(slow_query_ms=SLOW_QUERY_MS, repeated_queries=REPEATED_QUERIES),
-    )
-    telling = pipeline.bus.handle(view.event)
     try:
+        pipeline = otel_dbevents.instrument(
+            tracer_provider=telemetry.tracer_provider,
+            meter_provider=telemetry.meter_provider,
+            logger_provider=telemetry.logger_provider,
+            config=Config(slow_query_ms=SLOW_QUERY_MS, repeated_queries=REPEATED_QUERIES),
+        )
+        telling = pipeline.bus.handle(view.event)
         yield pipeline
-    finally:
         telling.cancel()
+    finally:
         otel_dbevents.uninstrument()
         telemetry.close()
 

@@ -64,7 +64,6 @@ class Telemetry:
         resource = _resource(service)
         self.sent: list[Sent] = []
         self._closed = False
-        self._complaints = _Complaints()
         self._exporters = {signal: list(self._make_exporters(signal)) for signal in SIGNALS}
         self._spans = InMemorySpanExporter()
         self._metrics = InMemoryMetricReader()
@@ -80,6 +79,7 @@ class Telemetry:
         for exporter in self._exporters["logs"]:
             records = BatchLogRecordProcessor(exporter, schedule_delay_millis=AT_THE_END_MS)
             self.logger_provider.add_log_record_processor(records)
+        self._complaints = _Complaints()
 
     def take_spans(self) -> list[ReadableSpan]:
         """Return the spans that ended since this was called last."""

@@ -4,9 +4,11 @@ from opentelemetry.trace import NoOpTracer
 from sqlalchemy import create_engine, text
 
 from otel_dbevents.demo.assistant import Assistant, AsyncAssistant
+from otel_dbevents.demo.conversations import DELETE_ORDER, SCRIPTS
 from otel_dbevents.demo.model import Message, ToolCall
 from otel_dbevents.demo.script import Given, ScriptedModel
-from otel_dbevents.demo.tools import run_sql
+from otel_dbevents.demo.shop import database_url, open_shop
+from otel_dbevents.demo.tools import run_sql, shop_tools
 
 
 def endless():
@@ -87,3 +89,12 @@ def test_the_model_s_turn_depends_on_nothing_but_the_conversation():
 def test_an_error_is_not_taken_for_rows():
     assert Given("error: X: no").error == "X: no"
     assert Given("[[1]]").error == ""
+
+
+def test_a_database_that_checks_nothing_loses_the_order_and_the_answer_says_so(tmp_path):
+    engine = create_engine(database_url(tmp_path / "shop.db"))
+    open_shop(engine)
+    model = ScriptedModel(SCRIPTS, seconds_per_token=0.0)
+    assistant = Assistant(model, shop_tools(engine), NoOpTracer())
+    assert assistant.answer(DELETE_ORDER).text == "Order 1207 is deleted."
+    engine.dispose()
