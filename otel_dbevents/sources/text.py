@@ -67,7 +67,7 @@ def analyze(sql: str, *, dialect: str = "") -> TextFacts:
             unsure |= text.startswith(("/*!", "/*M!"))
             continue
         if kind == QUOTED:
-            kind = NAME if _is_name(words.dialect, sql[at : at + 1], masker, reader) else VALUE
+            kind = NAME if _is_name(words.dialect, sql[at : at + 2], masker, reader) else VALUE
         elif kind == CUT:
             kind, unsure = VALUE, True
         reader.take(kind, text)
@@ -103,7 +103,8 @@ def _is_name(family: Dialect, following: str, masker: Masker, reader: Reader) ->
         return False
     if family.name not in ("sqlite", ""):
         return True
-    if following == "." or masker.previous == ".":
+    dotted = following[:1] == "." and not following[1:].isdecimal()
+    if dotted or masker.previous == ".":
         return True
     if family.name == "":
         return reader.awaits_name or masker.previous == "AS"

@@ -82,7 +82,7 @@ UNKNOWN = Dialect(
     "",
     strings=_DOUBTFUL,
     escapes=_ORACLE_Q,
-    line_comment=r"(?:--|\#(?![>\-]))[^\n]*+",
+    line_comment=r"(?:--|\#(?!>))[^\n]*+",
     nested_comments=True,
     brackets=r"(?<![\w\])])\[[^\W\d]\w*+(?:\x20[^\W\d]\w*+)*+\]",
     numbered=r"\?\d*+",
