@@ -73,13 +73,19 @@ class TerminalView:
             counts = ", ".join(f"{count} {name}" for name, count in self._flood.items())
             self._print(Padding(Text(f"and {counts}", style="dim"), (0, 0, 0, 2)))
         said = {exchange.trace_id: exchange for exchange in exchanges}
-        for trace_id, trace in by_trace(spans).items():
+        traces = by_trace(spans)
+        for trace_id, trace in traces.items():
             self._print()
             if trace_id in said:
                 self._exchange(said[trace_id])
             self._print(trace_panel(trace, spans, bars=self._console.width >= WIDTH))
         asked = [span for span in spans if span.parent is None and trace_id_of(span) in said]
         self._overlap(asked)
+        for exchange in exchanges:
+            if exchange.trace_id not in traces:
+                self._print()
+                self._exchange(exchange)
+                self._print(Text("  (the sampler left this trace out)", style="dim"))
         self._traces += [(one.question or one.answer, one.trace_id) for one in exchanges]
 
     def _exchange(self, exchange: Exchange) -> None:
@@ -113,7 +119,7 @@ class TerminalView:
     def closing(self, sent: Sequence[Sent]) -> None:
         """Print what the exporters did, with the traces' ids to look up, and what comes next."""
         for one in sent:
-            self._print(_outcome(one))
+            self._print(Padding(_outcome(one), (0, 0, 0, 2)))
         if any(one.taken for one in sent if one.signal == "traces"):
             for title, trace_id in self._traces:
                 self._print(Text.assemble((f"  {trace_id}  ", "cyan"), title))
@@ -133,5 +139,5 @@ def _outcome(sent: Sent) -> Text:
     what = {"traces": "spans", "metrics": "metric points", "logs": "log records"}[sent.signal]
     to = f"{what} by {sent.exporter}" + (f" to {sent.endpoint}" if sent.endpoint else "")
     if sent.refused:
-        return Text(f"  NOT SENT: {sent.refused} of {sent.total} {to}: {sent.reason}", "red")
-    return Text(f"  {sent.taken} {to}", "green")
+        return Text(f"NOT SENT: {sent.refused} of {sent.total} {to}: {sent.reason}", "red")
+    return Text(f"{sent.taken} {to}", "green")

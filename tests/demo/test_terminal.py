@@ -1,7 +1,11 @@
 """What a person sees."""
 
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from rich.console import Console
 
+from otel_dbevents.demo.scenes import Exchange
+from otel_dbevents.demo.terminal import TerminalView
 from tests.demo.running import demo
 
 
@@ -37,3 +41,22 @@ def test_trees_events_metrics_and_advice_are_there(shown):
 def test_the_n_plus_one_is_one_line_of_the_tree(shown):
     rows = [line for line in shown.splitlines() if "\N{BOX DRAWINGS LIGHT UP AND RIGHT}" in line]
     assert sum("SELECT order_items \N{MULTIPLICATION SIGN} 25" in row for row in rows) == 1
+
+
+def test_what_the_sampler_left_out_is_answered_still():
+    console = Console(width=100)
+    with console.capture() as capture:
+        TerminalView(console).scene_ends([Exchange("How many?", "Three.", "0" * 32)], [])
+    assert "How many?" in capture.get()
+    assert "the sampler left this trace out" in capture.get()
+
+
+def test_a_narrow_terminal_gets_no_bars():
+    console = Console(width=80)
+    with console.capture() as capture:
+        provider = TracerProvider(shutdown_on_exit=False)
+        span = provider.get_tracer("test").start_span("root")
+        span.end()
+        TerminalView(console).scene_ends([], [span])
+    assert "root" in capture.get()
+    assert "\N{BOX DRAWINGS HEAVY HORIZONTAL}" not in capture.get()
