@@ -9,25 +9,32 @@ Fields with a semantic convention carry its name without ``db.`` (``query_text``
 ``server_address``, ``error_type``). Times are nanoseconds since the Unix epoch, UTC.
 """
 
-import math
 import os
 import random
-import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from time import time_ns
-from typing import Any, ClassVar, TypeAlias, TypeVar
+from typing import Annotated, Any, ClassVar, TypeAlias, TypeVar
 from uuid import UUID
 
-from msgspec import Struct, field, to_builtins
+from msgspec import Meta, Struct, field, to_builtins
 from msgspec.structs import force_setattr
+
+from otel_dbevents.redaction import plain_text, redacted
+from otel_dbevents.redaction import redact as redact  # noqa: PLC0414 - others take it from here
 
 _rng = random.Random()  # noqa: S311 - identifiers, not secrets; its own, so an application's seed() does not repeat them
 _UUID4_KEEP = ~((0xF << 76) | (0x3 << 62)) & ((1 << 128) - 1)
 _UUID4_SET = (0x4 << 76) | (0x2 << 62)
 if hasattr(os, "register_at_fork"):  # pragma: no branch - only Windows has no fork
     os.register_at_fork(after_in_child=_rng.seed)
+
+# What a decoder checks; making an event in the process costs nothing for it.
+Id: TypeAlias = Annotated[bytes, Meta(min_length=16, max_length=16)]
+SpanId: TypeAlias = Annotated[bytes, Meta(min_length=8, max_length=8)]
+Flags: TypeAlias = Annotated[int, Meta(ge=0, le=255)]
+TimeNs: TypeAlias = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 
 
 def new_id() -> bytes:
@@ -106,9 +113,9 @@ class TraceParent(Struct, frozen=True, gc=False):
     ``trace_id`` has 16 bytes, ``span_id`` 8, ``trace_flags`` is 1 when the trace is sampled.
     """
 
-    trace_id: bytes
-    span_id: bytes
-    trace_flags: int = 1
+    trace_id: Id
+    span_id: SpanId
+    trace_flags: Flags = 1
     trace_state: str = ""
 
     def __str__(self) -> str:
@@ -192,7 +199,7 @@ class Event(Struct, frozen=True, gc=False, tag_field="event_type", tag=True, kw_
     about: ClassVar[frozenset[str]] = frozenset({"id", "parent", "timestamp", "end_time_ns"})
     """The fields that are not payload."""
 
-    id: bytes = field(default_factory=new_id)
+    id: Id = field(default_factory=new_id)
     database: Database | None = None
     parent: TraceParent | None = None
 
@@ -254,7 +261,7 @@ class Fact(Event, frozen=True, gc=False):
 
     database: Database
     parent: TraceParent | None
-    end_time_ns: int
+    end_time_ns: TimeNs
 
     @property
     def time_ns(self) -> int:
@@ -388,7 +395,7 @@ class SlowQueryDetected(Fact, frozen=True, gc=False):
     duration_ns: int
     threshold_ns: int
     statement: Statement
-    query_id: bytes
+    query_id: Id
 
 
 class RepeatedQueryDetected(Fact, frozen=True, gc=False):
@@ -419,7 +426,7 @@ class DatabaseConnectionEstablished(Event, frozen=True, gc=False):
     database_type: DatabaseType
     connection_pool_size: int
     timestamp: datetime | None = None
-    end_time_ns: int = 0
+    end_time_ns: TimeNs = 0
     duration_ns: int = -1
 
     def __post_init__(self) -> None:
@@ -450,15 +457,15 @@ class DatabaseConnectionFailed(Event, frozen=True, gc=False):
     error_message: str
     retry_count: int = 0
     timestamp: datetime | None = None
-    end_time_ns: int = 0
+    end_time_ns: TimeNs = 0
     duration_ns: int = -1
     failure: Failure | None = None
 
     def __post_init__(self) -> None:
         _settle(self, "environment", Environment, self.environment)
         if not isinstance(self.error_message, str):
-            raise ValueError(f"error_message takes a text, got {self.error_message!r}")
-        force_setattr(self, "error_message", redact(self.error_message))
+            raise ValueError(f"error_message takes a text; got {_kind(self.error_message)}")
+        force_setattr(self, "error_message", plain_text(redact(self.error_message)))
         _count("retry_count", self.retry_count)
         _date(self, self.timestamp)
 
@@ -483,20 +490,17 @@ class DatabaseHealthCheckCompleted(Event, frozen=True, gc=False):
     latency_ms: float
     details: dict[str, Any] | None = None
     timestamp: datetime | None = None
-    end_time_ns: int = 0
+    end_time_ns: TimeNs = 0
     environment: Environment = Environment.LOCAL
 
     def __post_init__(self) -> None:
         _settle(self, "status", HealthStatus, self.status)
         _settle(self, "environment", Environment, self.environment)
-        latency = self.latency_ms
-        number = isinstance(latency, int | float) and not isinstance(latency, bool)
-        if not number or not math.isfinite(latency) or latency < 0:
-            raise ValueError(f"latency_ms takes milliseconds, 0 or more, got {latency!r}")
+        force_setattr(self, "latency_ms", _milliseconds("latency_ms", self.latency_ms))
         if self.details is not None:
             if not isinstance(self.details, Mapping):
-                raise ValueError(f"details takes a mapping, got {self.details!r}")
-            force_setattr(self, "details", _redacted(self.details))
+                raise ValueError(f"details takes a mapping; got {_kind(self.details)}")
+            force_setattr(self, "details", redacted(self.details))
         _date(self, self.timestamp)
 
     @property
@@ -543,37 +547,11 @@ AnyEvent: TypeAlias = (
 """Every event there is: what a decoder may meet."""
 
 
-_URL_CREDENTIALS = re.compile(r"(?<=://)[^\s/@]*(?:@[^\s/@]*)*@")
-_NAMED_SECRET = re.compile(
-    r"(?i)\b([\w-]*(?:password|passwd|pwd|secret|token|api[-_]?key|authorization|credential)s?)"
-    r"(\s*[=:]\s*|\s+)(?:bearer\s+|basic\s+)?(\"[^\"]*\"?|'[^']*'?|[^\s,;&)\]}]+)"
-)
-_REMOVED = "[REDACTED]"
-
-
-def redact(text: str) -> str:
-    """Return the text without credentials: a URL's user part and what follows ``password=``."""
-    return _NAMED_SECRET.sub(rf"\1\2{_REMOVED}", _URL_CREDENTIALS.sub("", text))
-
-
-_NAME_OF_SECRET = re.compile(
-    r"(?i)password|passwd|pwd|secret|token|api[-_]?key|authorization|credential"
-)
-
-
-def _redacted(value: Any, name: str = "") -> Any:
-    if _NAME_OF_SECRET.search(name):
-        return _REMOVED
-    if isinstance(value, Mapping):
-        return {str(key): _redacted(item, str(key)) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_redacted(item) for item in value]
-    if value is None or isinstance(value, bool | int | float):
-        return value
-    return redact(str(value))
-
-
 _E = TypeVar("_E", bound=StrEnum)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_LARGEST = 2**63 - 1
+"""The wire's and OpenTelemetry's largest integer."""
 
 
 def _settle(event: Struct, name: str, kind: type[_E], value: object) -> None:
@@ -584,31 +562,49 @@ def _settle(event: Struct, name: str, kind: type[_E], value: object) -> None:
         member = kind(value)  # type: ignore[arg-type]
     except ValueError:
         allowed = ", ".join(kind)
-        raise ValueError(f"{name} takes one of {allowed}; got {value!r}") from None
+        raise ValueError(f"{name} takes one of {allowed}; got {_kind(value)}") from None
     force_setattr(event, name, member)
 
 
 def _count(name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise ValueError(f"{name} takes a whole number, 0 or more; got {value!r}")
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _LARGEST:
+        raise ValueError(f"{name} takes a whole number, 0 or more; got {_kind(value)}")
+
+
+def _milliseconds(name: str, value: object) -> float:
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= _LARGEST:
+        return float(value)
+    raise ValueError(f"{name} takes milliseconds, 0 or more; got {_kind(value)}")
+
+
+def _kind(value: object) -> str:
+    """Describe a refused value in an error: short, and without a secret in it."""
+    plain = isinstance(value, str | float) or (isinstance(value, int) and abs(value) <= _LARGEST)
+    return redact(repr(value))[:100] if plain else type(value).__name__
 
 
 def _date(event: Any, given: datetime | None) -> None:
-    """Make ``timestamp`` and ``end_time_ns`` tell one moment; now, when neither is given."""
+    """Make ``timestamp`` and ``end_time_ns`` tell one moment; now, when neither is given.
+
+    Where both are given and differ by more than what a `datetime` cannot hold, ``timestamp`` is
+    right.
+    """
+    end: Any = event.end_time_ns
+    _count("end_time_ns", end)
     if given is None:
-        if not event.end_time_ns:
-            force_setattr(event, "end_time_ns", time_ns())
-        force_setattr(event, "timestamp", event.occurred_at)
-        return
-    if not isinstance(given, datetime):
-        raise ValueError(f"timestamp takes a datetime, got {given!r}")
-    if given.tzinfo is None:
-        raise ValueError(f"timestamp takes a datetime with a time zone, got {given!r}: add tzinfo")
-    if not event.end_time_ns:
-        since = given - datetime(1970, 1, 1, tzinfo=UTC)
-        whole = since.days * 86_400 + since.seconds
-        force_setattr(event, "end_time_ns", whole * 1_000_000_000 + since.microseconds * 1_000)
-    force_setattr(event, "timestamp", given.astimezone(UTC))
+        end = end or time_ns()
+    elif not isinstance(given, datetime):
+        raise ValueError(f"timestamp takes a datetime; got {_kind(given)}")
+    elif given.utcoffset() is None:
+        raise ValueError(f"timestamp takes a datetime with a time zone; got {given}: add tzinfo")
+    else:
+        microseconds = (given - _EPOCH) // _MICROSECOND
+        if not 0 <= microseconds <= _LARGEST // 1_000:
+            raise ValueError(f"timestamp takes a time from 1970 to 2262; got {given}")
+        if microseconds != end // 1_000:
+            end = microseconds * 1_000
+    force_setattr(event, "end_time_ns", end)
+    force_setattr(event, "timestamp", event.occurred_at)
 
 
 def _plain(value: Any) -> Any:
