@@ -7,7 +7,7 @@ is lost on the way out.
 import atexit
 import logging
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from typing import Any
 
@@ -15,7 +15,7 @@ from opentelemetry import metrics, trace
 from opentelemetry._logs import get_logger_provider
 
 from otel_dbevents.bridge import OPEN_SPAN_TYPES, Bridge
-from otel_dbevents.bus import EventBus
+from otel_dbevents.bus import Delivery, EventBus
 from otel_dbevents.bus.memory import MemoryBus
 from otel_dbevents.compat import check_versions, warn_if_contrib_active
 from otel_dbevents.config import Config
@@ -80,10 +80,11 @@ class Pipeline:
             repeated_queries=config.repeated_queries,
         )
         self._subscriptions = [
-            self.bus.subscribe(self.bridge.consume, name="bridge"),
+            self.bus.subscribe(self._consume, name="bridge"),
             self.bus.subscribe(self.judges.consume, *self.judges.types, name="judges"),
             self.bus.subscribe_inline(self.bridge.on_open_span, *OPEN_SPAN_TYPES),
         ]
+        self._looked_again = False
         self._restore: list[Callable[[], None]] = []
         for provider in (self.tracer_provider, self.meter_provider, self.logger_provider):
             self._drain_before(provider)
@@ -126,6 +127,13 @@ class Pipeline:
             done = self.bus.close(timeout) and done
         self.bridge.close()
         return done
+
+    def _consume(self, batch: Sequence[Delivery]) -> None:
+        """Hand a batch to the bridge; with the first, look for what was turned on after us."""
+        if not self._looked_again:
+            self._looked_again = True
+            warn_if_contrib_active()
+        self.bridge.consume(batch)
 
     def _drain_before(self, provider: Any) -> None:
         """Have our worker drained first whenever this provider is flushed or shut down."""

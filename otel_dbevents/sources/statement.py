@@ -6,6 +6,8 @@ from otel_dbevents.events import Statement
 from otel_dbevents.sources import text, tree
 
 _CAPACITY = 2_000
+_KNOWN = "_otel_dbevents_known"
+"""Where a compiled statement keeps what it says."""
 
 
 class Known(NamedTuple):
@@ -16,7 +18,11 @@ class Known(NamedTuple):
 
 
 class Statements:
-    """The statements of one dialect by their text. Bounded: the oldest is forgotten first."""
+    """The statements of one dialect. Bounded: the oldest is forgotten first.
+
+    They are known by their compiled form, which SQLAlchemy keeps for all executions of one
+    statement whatever the length of its IN lists and batches, else by their text.
+    """
 
     def __init__(self, dialect: str) -> None:
         self._dialect = dialect
@@ -24,9 +30,20 @@ class Statements:
 
     def find(self, sql: str, context: Any) -> Known:
         """Return what ``sql`` says; ``context`` is SQLAlchemy's execution context."""
+        compiled = getattr(context, "compiled", None)
+        if compiled is None:
+            return self._by_text(sql, None)
+        known: Known | None = compiled.__dict__.get(_KNOWN)
+        if known is None:
+            known = self._by_text(sql, compiled)
+            if compiled.schema_translate_map is None:  # else each execution may name other schemas
+                compiled.__dict__[_KNOWN] = known
+        return known
+
+    def _by_text(self, sql: str, compiled: Any) -> Known:
         known = self._known.get(sql)
         if known is None:
-            known = _read(sql, getattr(context, "compiled", None), self._dialect)
+            known = _read(sql, compiled, self._dialect)
             if len(self._known) >= _CAPACITY:
                 self._known.pop(next(iter(self._known)), None)
             self._known[sql] = known
@@ -38,16 +55,13 @@ def _read(sql: str, compiled: Any, dialect: str) -> Known:
     element = getattr(compiled, "statement", None)
     if element is None:
         return Known(Statement(said.text, said.summary, writes=said.writes), None)
-    summary = tree.summarize(element)
-    operation, collection = tree.operation_and_collection(element) or ("", "")
-    writes = tree.writes(element)
-    statement = Statement(
-        said.text,
-        said.summary if summary is None else summary,
-        operation,
-        str(collection),  # SQLAlchemy's quoted_name is no plain str
-        said.writes if writes is None else writes,
-    )
+    found = tree.read(element)
+    if found is None:
+        statement = Statement(said.text, said.summary, writes=said.writes)
+    else:
+        # SQLAlchemy's quoted_name is no plain str
+        operation, collection = str(found.operation), str(found.collection)
+        statement = Statement(said.text, found.summary, operation, collection, found.writes)
     return Known(statement, _returns_rows(element, compiled))
 
 

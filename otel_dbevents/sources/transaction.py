@@ -52,7 +52,7 @@ class TransactionSource:
     def _ending(
         self,
         driver_call: Callable[..., Any],
-        ended: Callable[[ConnectionState], _Ended],
+        ended: Callable[[ConnectionState], _Ended | None],
         failed: _Failed,
     ) -> Callable[..., Any]:
         watch = self._watch
@@ -72,20 +72,23 @@ class TransactionSource:
         return end
 
     @staticmethod
-    def _commit(_state: ConnectionState) -> _Ended:
+    def _commit(_state: ConnectionState) -> _Ended | None:
         return TransactionCommitted
 
     @staticmethod
-    def _rollback(state: ConnectionState) -> _Ended:
+    def _rollback(state: ConnectionState) -> _Ended | None:
+        """Return what to tell; a rollback after a failed COMMIT belongs to that failure."""
+        if state.commit_failed:
+            return None
         return TransactionRolledBack if state.wrote or state.failed else TransactionReleased
 
-    def _told(self, kind: _Ended, state: ConnectionState, start: int) -> None:
+    def _told(self, kind: _Ended | None, state: ConnectionState, start: int) -> None:
         end = time_ns()
         try:
             begun, count, autocommit = state.transaction_ns, state.statements, state.autocommit
             state.end_transaction()
             caller = otel_context.get_current()
-            if autocommit or suppressed(caller):
+            if kind is None or autocommit or suppressed(caller):
                 return
             event = kind(
                 self._watch.database,
@@ -104,8 +107,9 @@ class TransactionSource:
     ) -> None:
         end = time_ns()
         try:
-            # The transaction stays open: the rollback that must follow belongs to it.
+            # It may be open still, as after SQLite's "busy": COMMIT can be tried again.
             state.failed = True
+            state.commit_failed = kind is CommitFailed
             caller = otel_context.get_current()
             if suppressed(caller):
                 return

@@ -56,6 +56,7 @@ class ConnectionState:
     __slots__ = (
         "__weakref__",
         "autocommit",
+        "commit_failed",
         "created_ns",
         "failed",
         "holder",
@@ -83,6 +84,7 @@ class ConnectionState:
         self.wrote = False
         self.failed = False
         self.autocommit = False
+        self.commit_failed = False
 
 
 def suppressed(context: Any) -> bool:

@@ -14,15 +14,26 @@ from contextlib import suppress
 from typing import Any
 
 from opentelemetry import trace
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from sqlalchemy import ForeignKey, create_engine, event, exc, select, text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship
 
-import otel_dbevents.auto  # noqa: F401 - this is how it is turned on
+import otel_dbevents.auto
 
 tracer = trace.get_tracer("application")
 book: dict[str, Counter[str]] = {}
 """For each span's id the first words of the statements that SQLite ran under it."""
+
+
+ended: list[ReadableSpan] = []
+
+
+class Ended(SpanProcessor):
+    """Sees what ends, as every registered processor does."""
+
+    def on_end(self, span: ReadableSpan) -> None:
+        ended.append(span)
 
 
 class Base(DeclarativeBase):
@@ -138,6 +149,8 @@ def refused() -> None:
 
 
 def main(directory: str) -> None:
+    provider: Any = trace.get_tracer_provider()
+    provider.add_span_processor(Ended())
     url = f"{directory}/library.db"
     engine = create_engine(f"sqlite:///{url}")
     event.listen(engine, "connect", open_book)
@@ -148,8 +161,9 @@ def main(directory: str) -> None:
         asyncio.run(in_tasks(f"sqlite+aiosqlite:///{url}"))
         refused()
     engine.dispose()
+    otel_dbevents.flush()
     trace_id = f"{span.get_span_context().trace_id:032x}"
-    print(json.dumps({"trace_id": trace_id, "book": book}))
+    print(json.dumps({"trace_id": trace_id, "spans": len(ended), "book": book}))
 
 
 if __name__ == "__main__":

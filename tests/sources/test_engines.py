@@ -252,7 +252,27 @@ def test_a_failed_commit_is_no_commit(case: Case, told: Told, engine: Engine) ->
         }[case.system]
     )
     assert not told.of(TransactionCommitted)
+    assert not told.of(TransactionRolledBack)
     assert not told.of(QueryFailed)
+
+
+def test_a_commit_that_succeeds_at_the_second_try_is_told_as_both(
+    case: Case, told: Told, engine: Engine
+) -> None:
+    if case.system != "sqlite":
+        return  # PostgreSQL has rolled back when COMMIT fails: there is nothing to try again
+
+    def scene() -> None:
+        with engine.connect() as connection:
+            connection.execute(insert(orders).values(user_id=7))
+            with pytest.raises(Exception, match="FOREIGN KEY"):
+                engine.dialect.do_commit(connection.connection)
+            connection.execute(insert(users).values(id=7, name="late"))
+            connection.commit()
+
+    case.run(scene)
+    assert told.one(CommitFailed)
+    assert told.one(TransactionCommitted).statement_count == 2
 
 
 def test_a_rollback_of_writes_and_the_release_of_reads_differ(
