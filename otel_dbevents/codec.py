@@ -105,7 +105,7 @@ def to_cloudevent(event: Event, source: str = SOURCE) -> dict[str, Any]:
         "datacontenttype": "application/json",
     }
     parent = event.parent
-    if parent is not None:
+    if parent is not None and any(parent.trace_id) and any(parent.span_id):
         found["traceparent"] = str(parent)
         if parent.trace_state:
             found["tracestate"] = _CONTROL.sub("?", plain_text(parent.trace_state))
