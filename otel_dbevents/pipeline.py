@@ -147,9 +147,10 @@ class Pipeline:
 
     @staticmethod
     def _at_exit(reference: "weakref.ref[Pipeline]") -> None:
+        """Drain, and close nothing: the last export reads the pools and the counts of losses."""
         pipeline = reference()
         if pipeline is not None and not pipeline._closed:
-            pipeline.close(pipeline.config.flush_timeout_ms / 1000)
+            pipeline.flush(pipeline.config.flush_timeout_ms / 1000)
 
 
 def _after(drain: "weakref.WeakMethod[Callable[..., bool]]", original: Callable[..., Any]) -> Any:
