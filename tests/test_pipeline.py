@@ -1,0 +1,393 @@
+"""From an engine to telemetry in one process: what is flushed is there, what is closed is gone."""
+
+import gc
+import logging
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from opentelemetry import trace
+from opentelemetry._logs import LogRecord
+from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk._logs.export import SimpleLogRecordProcessor
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from sqlalchemy import Engine, create_engine, event, exc, text
+
+import otel_dbevents
+from otel_dbevents import Config, Environment, Pipeline
+from otel_dbevents.bus.memory import MemoryBus
+from otel_dbevents.events import (
+    CheckoutTimedOut,
+    CommitFailed,
+    QueryExecuted,
+    QueryFailed,
+    RepeatedQueryDetected,
+)
+from otel_dbevents.sources.watch import guard
+
+
+class Telemetry:
+    """The SDK's own providers with exporters in memory."""
+
+    def __init__(self, *, batch: bool = False, **resource: str) -> None:
+        made = Resource.create({name.replace("_", "."): value for name, value in resource.items()})
+        self.exporter = InMemorySpanExporter()
+        self.tracers = TracerProvider(resource=made, shutdown_on_exit=False)
+        kind = BatchSpanProcessor if batch else SimpleSpanProcessor
+        self.tracers.add_span_processor(kind(self.exporter))
+        self.reader = InMemoryMetricReader()
+        self.meters = MeterProvider([self.reader], resource=made, shutdown_on_exit=False)
+        self.records: list[LogRecord] = []
+        self.loggers = LoggerProvider(resource=made, shutdown_on_exit=False)
+        self.loggers.add_log_record_processor(SimpleLogRecordProcessor(Records(self.records)))
+
+    @property
+    def providers(self) -> dict[str, Any]:
+        return {
+            "tracer_provider": self.tracers,
+            "meter_provider": self.meters,
+            "logger_provider": self.loggers,
+        }
+
+    def spans(self) -> list[ReadableSpan]:
+        return list(self.exporter.get_finished_spans())
+
+    def names(self) -> list[str]:
+        return [span.name for span in self.spans()]
+
+    def metrics(self) -> dict[str, Any]:
+        data = self.reader.get_metrics_data()
+        return {
+            metric.name: metric.data
+            for resource in (data.resource_metrics if data else ())
+            for scope in resource.scope_metrics
+            for metric in scope.metrics
+        }
+
+    def shutdown(self) -> None:
+        self.tracers.shutdown()
+        self.meters.shutdown()
+        self.loggers.shutdown()
+
+
+class Records:
+    """A log exporter in memory, the same for every version of the SDK."""
+
+    def __init__(self, records: list[Any]) -> None:
+        self._records = records
+
+    def export(self, batch: Any) -> None:
+        self._records.extend(each.log_record for each in batch)
+
+    def shutdown(self) -> None:
+        """Nothing to do."""
+
+
+@pytest.fixture
+def telemetry() -> Iterator[Telemetry]:
+    made = Telemetry()
+    yield made
+    made.shutdown()
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    made = create_engine(f"sqlite:///{tmp_path}/shop.db")
+    yield made
+    made.dispose()
+
+
+@pytest.fixture
+def pipeline(telemetry: Telemetry, engine: Engine) -> Iterator[Pipeline]:
+    made = Pipeline(**telemetry.providers)
+    made.attach(engine)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def instrumented() -> Iterator[None]:
+    yield
+    otel_dbevents.uninstrument()
+
+
+def query(engine: Engine, sql: str = "SELECT 1 AS one") -> None:
+    with engine.connect() as connection:
+        connection.execute(text(sql)).all()
+
+
+def test_a_query_becomes_a_span_below_the_applications(
+    pipeline: Pipeline, telemetry: Telemetry, engine: Engine
+) -> None:
+    with telemetry.tracers.get_tracer("app").start_as_current_span("request") as request:
+        query(engine)
+    assert pipeline.flush()
+    spans = {span.name: span for span in telemetry.spans()}
+    select = spans["SELECT"]
+    assert select.parent is not None
+    assert select.parent.span_id == request.get_span_context().span_id
+    assert request.start_time <= select.start_time < select.end_time <= request.end_time  # type: ignore[attr-defined]
+
+
+def test_flushing_the_tracer_provider_flushes_us_first(engine: Engine) -> None:
+    telemetry = Telemetry(batch=True)
+    pipeline = Pipeline(**telemetry.providers)
+    pipeline.attach(engine)
+    query(engine)
+    assert telemetry.tracers.force_flush()
+    assert "SELECT" in telemetry.names()
+    pipeline.close()
+    telemetry.shutdown()
+
+
+def test_shutting_the_tracer_provider_down_exports_what_was_under_way(engine: Engine) -> None:
+    telemetry = Telemetry(batch=True)
+    pipeline = Pipeline(**telemetry.providers)
+    pipeline.attach(engine)
+    query(engine)
+    telemetry.tracers.shutdown()
+    assert "SELECT" in telemetry.names()
+    pipeline.close()
+    telemetry.shutdown()
+
+
+def test_closing_gives_the_providers_their_own_methods_back(
+    telemetry: Telemetry, engine: Engine
+) -> None:
+    pipeline = Pipeline(**telemetry.providers)
+    assert "force_flush" in telemetry.tracers.__dict__
+    assert pipeline.close()
+    assert pipeline.close()
+    assert "force_flush" not in telemetry.tracers.__dict__
+    assert "shutdown" not in telemetry.meters.__dict__
+    query(engine)
+    assert telemetry.names() == []
+
+
+def test_a_pipeline_that_is_dropped_is_collected(telemetry: Telemetry) -> None:
+    pipeline = Pipeline(**telemetry.providers)
+    pipeline.close()
+    reference = weakref.ref(pipeline)
+    del pipeline
+    gc.collect()
+    assert reference() is None
+
+
+def test_synchronously_the_spans_are_there_at_once(telemetry: Telemetry, engine: Engine) -> None:
+    pipeline = Pipeline(**telemetry.providers, config=Config(synchronous=True))
+    pipeline.attach(engine)
+    query(engine)
+    assert "SELECT" in telemetry.names()
+    pipeline.close()
+
+
+def test_every_processor_sees_our_spans_as_any_other(
+    pipeline: Pipeline, telemetry: Telemetry, engine: Engine
+) -> None:
+    class Marks(SpanProcessor):
+        def on_start(self, span: Any, parent_context: Any = None) -> None:
+            span.set_attribute("marked", trace.get_current_span(parent_context).is_recording())
+
+    telemetry.tracers.add_span_processor(Marks())
+    with telemetry.tracers.get_tracer("app").start_as_current_span("request"):
+        query(engine)
+        pipeline.flush()
+    (select,) = [span for span in telemetry.spans() if span.name == "SELECT"]
+    assert select.attributes is not None
+    assert select.attributes["marked"] is True
+
+
+def test_metrics_count_what_no_span_shows(engine: Engine, telemetry: Telemetry) -> None:
+    config = Config(min_duration_ms=60_000, slow_query_ms=0)
+    pipeline = Pipeline(**telemetry.providers, config=config)
+    pipeline.attach(engine)
+    query(engine)
+    query(engine)
+    pipeline.flush()
+    assert telemetry.names() == []
+    (point,) = telemetry.metrics()["db.client.operation.duration"].data_points
+    assert point.count == 2
+    pipeline.close()
+
+
+def test_pools_are_read_when_metrics_are(
+    pipeline: Pipeline, telemetry: Telemetry, engine: Engine
+) -> None:
+    with engine.connect():
+        states = {
+            point.attributes["db.client.connection.state"]: point.value
+            for point in telemetry.metrics()["db.client.connection.count"].data_points
+        }
+    assert states == {"used": 1, "idle": 0}
+
+
+def test_handlers_by_type_get_the_events(pipeline: Pipeline, engine: Engine) -> None:
+    seen: list[QueryFailed] = []
+    pipeline.bus.handle(seen.append, QueryFailed)
+    query(engine)
+    with pytest.raises(exc.OperationalError):
+        query(engine, "SELECT nosuch")
+    assert pipeline.flush()
+    (failed,) = seen
+    assert failed.failure.error_type == "SQLITE_ERROR"
+    assert QueryExecuted in map(type, pipeline.bus.history)
+
+
+def test_a_burst_is_judged_when_flushed(
+    pipeline: Pipeline, telemetry: Telemetry, engine: Engine
+) -> None:
+    with telemetry.tracers.get_tracer("app").start_as_current_span("request"):
+        for _ in range(12):
+            query(engine)
+    pipeline.flush()
+    (burst,) = [e for e in pipeline.bus.history if isinstance(e, RepeatedQueryDetected)]
+    assert burst.count == 12
+    assert "database.query.repeated" in [record.event_name for record in telemetry.records]
+
+
+def test_what_goes_wrong_is_an_event_on_the_applications_open_span(
+    pipeline: Pipeline, telemetry: Telemetry, tmp_path: Path
+) -> None:
+    tight = create_engine(
+        f"sqlite:///{tmp_path}/tight.db", pool_size=1, max_overflow=0, pool_timeout=0.01
+    )
+    pipeline.attach(tight)
+    with (
+        telemetry.tracers.get_tracer("app").start_as_current_span("request") as request,
+        tight.connect(),
+        pytest.raises(exc.TimeoutError),
+    ):
+        tight.connect()
+    pipeline.flush()
+    assert "database.checkout.timed_out" in [each.name for each in request.events]  # type: ignore[attr-defined]
+    assert any(isinstance(each, CheckoutTimedOut) for each in pipeline.bus.history)
+    tight.dispose()
+
+
+@pytest.mark.parametrize(
+    ("resource", "given", "found"),
+    [
+        ({}, None, Environment.LOCAL),
+        ({"deployment_environment_name": "Production"}, None, Environment.PRODUCTION),
+        ({"deployment_environment": "staging"}, None, Environment.STAGING),
+        ({"deployment_environment_name": "staging"}, "development", Environment.DEVELOPMENT),
+    ],
+)
+def test_the_environment_is_the_resources_unless_it_is_set(
+    resource: dict[str, str], given: Any, found: Environment
+) -> None:
+    telemetry = Telemetry(**resource)
+    pipeline = Pipeline(**telemetry.providers, config=Config(environment=given))
+    assert pipeline.environment is found
+    pipeline.close()
+    telemetry.shutdown()
+
+
+def test_a_shared_bus_is_not_closed_with_the_pipeline(telemetry: Telemetry, engine: Engine) -> None:
+    bus = MemoryBus()
+    pipeline = Pipeline(**telemetry.providers, bus=bus)
+    pipeline.attach(engine)
+    query(engine)
+    pipeline.close()
+    seen: list[Any] = []
+    bus.handle(seen.append)
+    bus.publish(bus.history[0])
+    assert bus.flush()
+    assert len(seen) == 1
+    bus.close()
+
+
+def test_instrument_and_uninstrument(
+    telemetry: Telemetry, engine: Engine, instrumented: None
+) -> None:
+    pipeline = otel_dbevents.instrument(engine, **telemetry.providers)
+    query(engine)
+    assert otel_dbevents.flush()
+    assert "SELECT" in telemetry.names()
+    assert otel_dbevents.instrument(engine) is pipeline
+    otel_dbevents.uninstrument(engine)
+    telemetry.exporter.clear()
+    query(engine)
+    assert otel_dbevents.flush()
+    assert telemetry.names() == []
+    otel_dbevents.uninstrument()
+    otel_dbevents.uninstrument()
+    otel_dbevents.uninstrument(engine)
+    assert otel_dbevents.flush()
+
+
+def test_instrumenting_again_with_other_providers_is_told_and_ignored(
+    telemetry: Telemetry, engine: Engine, instrumented: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = otel_dbevents.instrument(engine, **telemetry.providers)
+    other = TracerProvider(shutdown_on_exit=False)
+    with caplog.at_level(logging.WARNING, "otel_dbevents"):
+        assert otel_dbevents.instrument(engine, tracer_provider=other) is first
+    assert "another tracer_provider" in caplog.text
+    assert "uninstrument()" in caplog.text
+
+
+@pytest.mark.parametrize("how", ["OTEL_SDK_DISABLED", "config"])
+def test_turned_off_nothing_is_listened_to(
+    how: str,
+    telemetry: Telemetry,
+    engine: Engine,
+    instrumented: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = Config(enabled=how != "config")
+    if how != "config":
+        monkeypatch.setenv(how, "true")
+    otel_dbevents.instrument(engine, **telemetry.providers, config=config)
+    query(engine)
+    otel_dbevents.flush()
+    assert telemetry.names() == []
+
+
+def test_what_went_wrong_in_our_own_code_is_counted_as_lost(
+    pipeline: Pipeline, telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guard, "errors", guard.errors + 2)
+    assert pipeline.lost()["source_error"] == guard.errors
+    (point,) = telemetry.metrics()["dbevents.events.lost"].data_points
+    assert point.value == guard.errors
+    monkeypatch.undo()
+
+
+def test_a_failed_commit_is_told_everywhere_and_nowhere_as_a_commit(
+    pipeline: Pipeline, telemetry: Telemetry, engine: Engine
+) -> None:
+    event.listen(engine, "connect", lambda c, _: c.execute("PRAGMA foreign_keys=ON").close())
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE a (id INTEGER PRIMARY KEY)"))
+        connection.execute(
+            text("CREATE TABLE b (a REFERENCES a(id) DEFERRABLE INITIALLY DEFERRED)")
+        )
+    pipeline.flush()
+    telemetry.exporter.clear()
+    with (
+        telemetry.tracers.get_tracer("app").start_as_current_span("request") as request,
+        pytest.raises(exc.IntegrityError),
+        engine.begin() as connection,
+    ):
+        connection.execute(text("INSERT INTO b VALUES (9)"))
+    pipeline.flush()
+    (commit,) = [span for span in telemetry.spans() if span.name.startswith("COMMIT")]
+    assert commit.status.status_code is trace.StatusCode.ERROR
+    assert any(isinstance(each, CommitFailed) for each in pipeline.bus.history)
+    assert "database.commit.failed" in [each.name for each in request.events]  # type: ignore[attr-defined]
+    assert "database.commit.failed" in [record.event_name for record in telemetry.records]
+    counted = {
+        point.attributes["dbevents.transaction.outcome"]: point.value
+        for point in telemetry.metrics()["dbevents.transactions"].data_points
+    }
+    assert counted["commit_failed"] == 1
+    assert counted.get("committed", 0) == 1  # the tables' own
+    assert "rolled_back" not in counted
