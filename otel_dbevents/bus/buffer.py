@@ -2,9 +2,8 @@
 
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from itertools import count
-from threading import Lock
+from threading import RLock
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -25,34 +24,42 @@ class Buffer(Generic[T]):
         self._counter = count()
         self._peeks = 0
         self._drained = 0
-        self._lock = Lock()
+        self._lock = RLock()
         self.append: Callable[[T], None] = self._items.append
         self.tick: Callable[[], int] = self._counter.__next__
 
     def __len__(self) -> int:
         return len(self._items)
 
-    def drain(self, most: int) -> list[T]:
-        """Take out up to ``most`` items, the oldest first."""
-        take = self._items.popleft
-        batch: list[T] = []
-        with suppress(IndexError):
-            batch.extend(take() for _ in range(most))
+    def put_in(self) -> int:
+        """How many items were put in since the beginning."""
         with self._lock:
+            number = next(self._counter) - self._peeks
+            self._peeks += 1
+        return number
+
+    def drain(self, most: int) -> tuple[list[T], int]:
+        """Take out up to ``most`` items, the oldest first.
+
+        With them comes how many of those put in since the beginning are now gone from the buffer.
+        """
+        take = self._items.popleft
+        with self._lock:
+            # Appending to a full deque takes one and puts one: it never gets shorter meanwhile.
+            batch = [take() for _ in range(min(most, len(self._items)))]
             self._drained += len(batch)
-        return batch
+            return batch, self.put_in() - len(self._items)
 
     def dropped(self) -> int:
-        """How many items were dropped; exact while no thread is within ``append`` and ``tick``."""
+        """How many items were dropped; exact while no thread is within ``append`` and ``tick``.
+
+        At other times it may be less, and is never more.
+        """
         with self._lock:
-            put_in = next(self._counter) - self._peeks
-            self._peeks += 1
-            return max(0, put_in - self._drained - len(self._items))
+            return max(0, self.put_in() - self._drained - len(self._items))
 
     def forget(self) -> None:
         """Empty the buffer, in a forked child: what was in it is the parent's to deliver."""
-        self._lock = Lock()
+        self._lock = RLock()
         self._items.clear()
-        put_in = next(self._counter) - self._peeks
-        self._peeks += 1
-        self._drained = put_in
+        self._drained = self.put_in()

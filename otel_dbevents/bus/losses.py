@@ -1,0 +1,49 @@
+"""What subscribers did not get: counted by reason, and the errors logged once a minute."""
+
+import logging
+from contextlib import suppress
+from threading import RLock
+from time import monotonic
+
+_LOG_SECONDS = 60.0
+_log = logging.getLogger("otel_dbevents.bus")
+
+
+class Losses:
+    """Counts by reason. What is counted here is counted in ``total`` as well.
+
+    The lock may be taken twice by one thread: an object that is collected while it is held may
+    publish, and a signal's handler may ask for the counts.
+    """
+
+    def __init__(self, name: str, total: "Losses | None" = None) -> None:
+        self._name = name
+        self._total = total
+        self._silent_until = 0.0
+        self.renew()
+
+    def add(self, reason: str, number: int, error: BaseException | None = None) -> None:
+        """Count, and log the error unless one was logged in the last minute. Never raises."""
+        if self._total is not None:
+            self._total.add(reason, number)
+        with self._lock:
+            so_far = self._counts[reason] = self._counts.get(reason, 0) + number
+            now = monotonic()
+            if error is None or now < self._silent_until:
+                return
+            self._silent_until = now + _LOG_SECONDS
+        with suppress(Exception):  # a log filter that raises
+            _log.warning(
+                "%s failed, and %d events so far were lost by it", self._name, so_far,
+                exc_info=error,
+            )  # fmt: skip
+
+    def counts(self) -> dict[str, int]:
+        """How many were lost, by reason."""
+        with self._lock:
+            return dict(self._counts)
+
+    def renew(self) -> None:
+        """Begin at nothing, also in a forked child, where another thread may have had the lock."""
+        self._lock = RLock()
+        self._counts: dict[str, int] = {}

@@ -1,0 +1,225 @@
+"""One subscriber of the bus in memory: its buffer, its worker, its losses."""
+
+import sys
+import threading
+import weakref
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+from time import monotonic
+from typing import TypeAlias
+
+from opentelemetry import context as otel_context
+from opentelemetry.context import Context
+
+from otel_dbevents.bus import Delivery
+from otel_dbevents.bus.buffer import Buffer
+from otel_dbevents.bus.handlers import Deliver, Loop, suppressed
+from otel_dbevents.bus.losses import Losses
+from otel_dbevents.events import Event
+
+_BATCH = 512
+_GATHER_SECONDS = 0.05
+
+_Signals: TypeAlias = SimpleQueue[bool]
+"""Wakes a worker; True: without gathering a batch first. A put cannot wait for itself, whatever
+it interrupts: an event may be published by an object that is collected anywhere."""
+
+
+class MemorySubscription:
+    """Holds what is published for one subscriber, and has a worker bring it there.
+
+    The worker is started by the first event and sleeps without a time-out. Asleep, it holds no
+    reference to this object, so that a bus that is dropped takes its threads along.
+    """
+
+    def __init__(
+        self,
+        leave: "Callable[[MemorySubscription, bool], None]",
+        name: str,
+        types: tuple[type[Event], ...],
+        capacity: int,
+        deliver: Deliver,
+        losses: Losses,
+        loop: Loop | None = None,
+    ) -> None:
+        self.name = name
+        self.types = types
+        self.losses = losses
+        self.buffer: Buffer[Delivery] = Buffer(capacity)
+        self._leave = leave
+        self._deliver = deliver
+        self._loop = loop
+        self._settled = 0
+        self._stopping = False
+        self._renew()
+
+    @property
+    def lost(self) -> Mapping[str, int]:
+        """How many events this subscriber did not get, by reason."""
+        counts = self.losses.counts()
+        dropped = self.buffer.dropped()
+        return counts | {"queue_full": dropped} if dropped else counts
+
+    def cancel(self) -> None:
+        """End the subscription. What is in its buffer is handled first. May be called twice."""
+        self._leave(self, False)
+        self.stop()
+
+    def wake(self, hurry: bool = False) -> bool:
+        """Have the worker look at the buffer; started if there is none. False: none can be."""
+        self.asleep = False
+        while self._worker is None and self._starting.acquire(blocking=False):
+            try:
+                if self._worker is None and not self._start():
+                    self.asleep = True  # the next event tries again
+                    return False
+            finally:
+                self._starting.release()
+        self._signals.put(hurry)
+        return True
+
+    def settle(self, target: int, deadline: float) -> bool:
+        """Wait until the first ``target`` events put in are handled; False at the deadline."""
+        if self._worker is threading.current_thread():
+            return True
+        while not self._reached(target):
+            left = deadline - monotonic()
+            if left <= 0:
+                return False
+            if not self.wake(hurry=True) and len(self.buffer):
+                self._handle_here()
+                continue
+            with self._idle:
+                if not self._reached(target):
+                    self._idle.wait(left)
+        return True
+
+    def stop(self) -> None:
+        """Have the worker end when its buffer is empty."""
+        self._stopping = True
+        if self._worker is not None or len(self.buffer):
+            self.wake(hurry=True)
+        else:
+            self._leave(self, True)
+
+    def join(self, deadline: float) -> bool:
+        """Wait until the worker has ended; False at the deadline. A worker waits for no other."""
+        worker = self._thread
+        if worker is None or worker is threading.current_thread():
+            return True
+        worker.join(max(0.0, deadline - monotonic()))
+        return not worker.is_alive()
+
+    def restart(self) -> None:
+        """Begin anew in a forked child."""
+        self.buffer.forget()
+        self.losses.renew()
+        if self._loop is not None:
+            self._loop.renew()
+        self._renew()
+
+    def _renew(self) -> None:
+        self.asleep = True
+        """Whether the worker must be woken for what is put in the buffer."""
+        self._starting = threading.Lock()
+        self._idle = threading.Condition()
+        self._signals: _Signals = SimpleQueue()
+        self._worker: threading.Thread | None = None
+        self._thread: threading.Thread | None = None
+        self._busy = False
+
+    def _start(self) -> bool:
+        if sys.is_finalizing():  # a thread started now would never begin, and we would wait for it
+            return False
+        signals = self._signals
+        # The worker is woken to its end when we are collected.
+        reference = weakref.ref(self, lambda _: signals.put(True))
+        worker = threading.Thread(
+            target=_work,
+            args=(reference, signals, self._loop),
+            name=f"otel-dbevents-{self.name}",
+            daemon=True,
+        )
+        self._worker = self._thread = worker
+        try:
+            worker.start()
+        except RuntimeError:  # the interpreter is ending, or there are too many threads
+            self._worker = self._thread = None
+            return False
+        return True
+
+    def _reached(self, target: int) -> bool:
+        # In this order: a worker says that it is busy before it takes anything out.
+        return self._settled >= target or not (len(self.buffer) or self._busy)
+
+    def work(self, hurry: bool) -> bool:
+        """Handle what there is, on the worker; False when it is to end."""
+        while True:
+            if len(self.buffer) and not (hurry or self._stopping):
+                self._gather()
+            while len(self.buffer):
+                self._handle()
+            self.asleep = True
+            if not len(self.buffer):
+                break
+            self.asleep = False  # put in before it was said that we sleep
+        if self._stopping:
+            self._end()
+            return False
+        return True
+
+    def _gather(self) -> None:
+        """Let a batch come together, unless somebody waits for it."""
+        until = monotonic() + _GATHER_SECONDS
+        with suppress(Empty):
+            while not self._signals.get(timeout=max(0.0, until - monotonic())):
+                pass
+
+    def _handle(self) -> None:
+        self._busy = True
+        position, number = self._settled, 0
+        try:
+            batch, position = self.buffer.drain(_BATCH)
+            number = len(batch)
+            self._deliver(batch)
+        except BaseException as error:  # noqa: BLE001 - nothing may end the worker
+            self.losses.add("handler_error", number, error)
+        finally:
+            with self._idle:
+                self._settled = position
+                self._busy = False
+                self._idle.notify_all()
+
+    def _handle_here(self) -> None:
+        """Handle a batch on the caller's thread: the last resort where no worker can be had."""
+        token = otel_context.attach(suppressed(Context()))
+        try:
+            self._handle()
+        finally:
+            otel_context.detach(token)
+
+    def _end(self) -> None:
+        if self._loop is not None:
+            self._loop.close()
+        self._worker = None
+        if len(self.buffer):  # put in by a thread that still took us for awake
+            self.wake(hurry=True)
+        self._leave(self, True)
+
+
+def _work(
+    reference: "weakref.ref[MemorySubscription]", signals: _Signals, loop: Loop | None
+) -> None:
+    # A context of its own, whoever started the thread: what it does belongs to no span.
+    otel_context.attach(suppressed(Context()))
+    while True:
+        hurry = signals.get()
+        subscription = reference()
+        if subscription is None:
+            break
+        if not subscription.work(hurry):
+            return
+        del subscription
+    if loop is not None:
+        loop.close()

@@ -1,0 +1,1 @@
+"""The bus: one contract, run by every backend, and what is particular to each."""
