@@ -1,0 +1,52 @@
+"""The README is true: its Python runs, its settings are the settings, its files are there."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from otel_dbevents.codec import EVENT_TYPES
+from otel_dbevents.config import Config, variable
+
+README = Path(__file__).parent.parent / "README.md"
+TEXT = README.read_text()
+BLOCKS = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+
+
+@pytest.mark.parametrize("number", range(len(BLOCKS)))
+def test_its_python_runs(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for signal in ("TRACES", "METRICS", "LOGS"):
+        monkeypatch.setenv(f"OTEL_{signal}_EXPORTER", "none")
+    done = subprocess.run(
+        [sys.executable, "-c", BLOCKS[number]], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_it_names_every_setting_with_its_default() -> None:
+    rows = dict(re.findall(r"^\| `(OTEL_DBEVENTS_\w+)` \| [^|]+ \| ([^|]+) \|", TEXT, re.MULTILINE))
+    settings = {
+        variable(name): "not set" if field.default is None else json.dumps(field.default)
+        for name, field in Config.model_fields.items()
+    }
+    assert rows == settings
+
+
+def test_it_names_every_event() -> None:
+    missing = [kind.__name__ for kind in EVENT_TYPES if f"`{kind.__name__}`" not in TEXT]
+    assert missing == []
+
+
+def test_the_files_that_it_names_are_there() -> None:
+    named = re.findall(r"\]\(([\w./-]+)\)|(?:`|--config |-f )([\w./-]+\.(?:yaml|yml))", TEXT)
+    for first, second in named:
+        assert (README.parent / (first or second)).exists(), first or second
+
+
+def test_its_commands_are_targets_of_the_makefile() -> None:
+    makefile = (README.parent / "Makefile").read_text()
+    for target in re.findall(r"make (\w+)  ", TEXT):
+        assert f"\n{target}:" in makefile
