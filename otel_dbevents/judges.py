@@ -3,10 +3,12 @@
 In: batches from the bus. Out: judgements, published to the bus with the context of the fact.
 """
 
+import os
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from otel_dbevents.events import (
     Database,
@@ -23,9 +25,12 @@ from otel_dbevents.events import (
 )
 
 Publish: TypeAlias = Callable[[Event, Any], None]
+_Key: TypeAlias = tuple[bytes, bytes, str, str, str]
+"""Trace and span, pool and database, and the statement's text: what makes runs one burst."""
 
-_QUIET_NS = 1_000_000_000
-_OPEN_BURSTS = 1_000
+_QUIET_NS: Final = 1_000_000_000
+_OPEN_BURSTS: Final = 1_000
+_OPEN_OUTAGES: Final = 1_000
 
 
 class Judges:
@@ -36,7 +41,9 @@ class Judges:
         slow_query_ns: from this duration on a query is slow, executed or failed; 0 turns it off.
         repeated_queries: so many runs of one statement under one span are a burst; 0 turns it off.
 
-    A burst is told once, when it has ended: no run for a second, as later events tell, or `settle`.
+    A burst is of one statement under one span on one database. It is told once, when it has ended:
+    no run for a second, as later queries tell, or `settle`. What ran in the parent process of a
+    fork is the parent's to judge. At most 1,000 bursts and 1,000 outages are kept in mind.
 
     """
 
@@ -58,9 +65,8 @@ class Judges:
         self._publish = publish
         self._slow_ns = slow_query_ns
         self._repeated = repeated_queries
-        self._bursts: OrderedDict[tuple[bytes, bytes, str], _Burst] = OrderedDict()
-        self._outages: dict[str, _Outage] = {}
-        self._lock = threading.Lock()
+        self._renew()
+        _all.add(self)
 
     def consume(self, batch: Sequence[tuple[Event, Any]]) -> None:
         """Judge a batch of facts."""
@@ -81,6 +87,12 @@ class Judges:
         for burst in open_bursts:
             self._tell(burst)
 
+    def _renew(self) -> None:
+        """Begin at nothing, also in a forked child, where another thread may have had the lock."""
+        self._bursts: OrderedDict[_Key, _Burst] = OrderedDict()
+        self._outages: OrderedDict[str, _Outage] = OrderedDict()
+        self._lock = threading.Lock()
+
     def _judge_duration(self, event: QueryExecuted | QueryFailed, context: Any) -> None:
         if not self._slow_ns or event.duration_ns < self._slow_ns:
             return
@@ -98,15 +110,21 @@ class Judges:
     def _judge_repetition(self, event: QueryExecuted | QueryFailed, context: Any) -> None:
         if not self._repeated or event.parent is None:
             return
-        key = (event.parent.trace_id, event.parent.span_id, event.statement.query_text)
+        parent, database = event.parent, event.database
+        text = event.statement.query_text
+        key = (parent.trace_id, parent.span_id, database.pool_name, database.namespace, text)
         with self._lock:
+            ended = []
             burst = self._bursts.get(key)
+            # A run that began a second after the last one is of another burst.
+            if burst and burst.end_time_ns + _QUIET_NS <= event.end_time_ns - event.duration_ns:
+                ended.append(self._bursts.pop(key))
+                burst = None
             if burst is None:
-                burst = _Burst(event.database, event.parent, event.statement, context)
-                self._bursts[key] = burst
+                burst = self._bursts[key] = _Burst(database, parent, event.statement, context)
             burst.add(event)
             self._bursts.move_to_end(key)
-            ended = self._ended(event.end_time_ns)
+            ended += self._ended(event.end_time_ns)
         for each in ended:
             self._tell(each)
 
@@ -135,12 +153,20 @@ class Judges:
 
     def _note_failure(self, event: DatabaseConnectionFailed) -> None:
         began_ns = event.end_time_ns - max(0, event.duration_ns)
-        self._outages.setdefault(event.aggregate_id, _Outage(began_ns)).attempts += 1
+        with self._lock:
+            outage = self._outages.setdefault(event.aggregate_id, _Outage(began_ns))
+            outage.attempts += 1
+            outage.last_ns = max(outage.last_ns, event.end_time_ns)
+            if len(self._outages) > _OPEN_OUTAGES:
+                self._outages.popitem(last=False)
 
     def _judge_recovery(self, event: DatabaseConnectionEstablished, context: Any) -> None:
-        outage = self._outages.pop(event.aggregate_id, None)
-        if outage is None or event.database is None:
-            return
+        with self._lock:
+            outage = self._outages.get(event.aggregate_id)
+            # A connection that was there before the last failure says nothing about what is now.
+            if outage is None or event.database is None or event.end_time_ns < outage.last_ns:
+                return
+            del self._outages[event.aggregate_id]
         recovered = DatabaseRecovered(
             event.database,
             event.parent,
@@ -182,10 +208,22 @@ class _Burst:
 
 
 class _Outage:
-    """A database that refuses connections: since when, and how often."""
+    """A database that refuses connections: since when, until when, and how often."""
 
-    __slots__ = ("attempts", "began_ns")
+    __slots__ = ("attempts", "began_ns", "last_ns")
 
     def __init__(self, began_ns: int) -> None:
-        self.began_ns = began_ns
+        self.began_ns = self.last_ns = began_ns
         self.attempts = 0
+
+
+_all: Final["weakref.WeakSet[Judges]"] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for judges in tuple(_all):
+        judges._renew()
+
+
+if hasattr(os, "register_at_fork"):  # pragma: no branch - only Windows has no fork
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,5 +1,7 @@
 """What the facts amount to."""
 
+import os
+import signal
 from typing import Any
 
 import pytest
@@ -135,3 +137,66 @@ def test_a_database_that_gives_a_connection_again_has_recovered() -> None:
     assert told.failed_attempts == 2
     assert told.duration_ns == 500 - 90
     assert told.database is DATABASE
+
+
+def test_one_statement_on_two_databases_is_two_bursts() -> None:
+    court = Court(repeated_queries=3)
+    mixed = (QueryExecuted(base, PARENT, 0, 5, STATEMENT) for base in (DATABASE, OTHER) * 3)
+    court.hear(*mixed)
+    court.judges.settle()
+    assert [(each.count, each.database) for each in court.told] == [(3, DATABASE), (3, OTHER)]
+
+
+def test_a_run_that_begins_a_second_later_begins_another_burst_though_nothing_ran_between() -> None:
+    court = Court(repeated_queries=2)
+    court.hear(query(at_ns=0), query(at_ns=10), query(at_ns=SECOND + 10 + 5))
+    (told,) = court.told
+    assert told.count == 2
+    court.judges.settle()
+    assert len(court.told) == 1
+
+
+def test_runs_that_take_longer_than_a_second_are_one_burst() -> None:
+    court = Court(repeated_queries=3)
+    court.hear(*(query(at_ns=n * 3 * SECOND, duration_ns=3 * SECOND) for n in range(1, 4)))
+    court.judges.settle()
+    assert [each.count for each in court.told if isinstance(each, RepeatedQueryDetected)] == [3]
+
+
+def failed(at_ns: int, database: Database = DATABASE) -> DatabaseConnectionFailed:
+    return DatabaseConnectionFailed("local", "refused", end_time_ns=at_ns, database=database)
+
+
+def established(at_ns: int, database: Database = DATABASE) -> DatabaseConnectionEstablished:
+    return DatabaseConnectionEstablished("local", "sqlite", 1, end_time_ns=at_ns, database=database)
+
+
+def test_a_connection_older_than_the_last_failure_is_no_recovery() -> None:
+    court = Court()
+    assert court.hear(failed(100), failed(300), established(200)) == []
+    (told,) = court.hear(established(400))
+    assert (told.duration_ns, told.failed_attempts) == (300, 2)
+
+
+def test_the_number_of_open_outages_is_bounded_and_the_oldest_is_forgotten() -> None:
+    court = Court()
+    many = [Database(Environment.LOCAL, DatabaseType.SQLITE, f"{n}.db") for n in range(1001)]
+    court.hear(*(failed(100, database) for database in many))
+    assert court.hear(established(200, many[0])) == []
+    assert len(court.hear(established(200, many[1]))) == 1
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_forked_child_begins_anew_even_if_a_thread_was_judging() -> None:
+    court = Court(repeated_queries=2)
+    court.hear(query(), query(), failed(100))
+    with court.judges._lock:
+        child = os.fork()
+        if child == 0:  # pragma: no cover - the child's coverage is not collected
+            signal.alarm(20)
+            court.judges.settle()
+            court.hear(established(200))
+            os._exit(len(court.told))
+    assert os.waitpid(child, 0)[1] == 0
+    court.judges.settle()
+    assert len(court.told) == 1
