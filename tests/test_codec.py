@@ -37,7 +37,7 @@ from otel_dbevents.events import (
     TraceParent,
     TransactionCommitted,
 )
-from tests.any_event import any_event, events_of
+from tests.any_event import any_event, events_of, unhurried
 from tests.golden.expected import FOLDER, V1
 
 SCHEMA = Draft202012Validator(
@@ -115,7 +115,7 @@ def test_a_field_with_a_default_may_be_missing(kind: type[Event]) -> None:
 
 
 @every_type
-@settings(max_examples=30)
+@settings(unhurried, max_examples=30)
 @given(data=st.data())
 def test_every_event_comes_back_as_it_was(kind: type[Event], data: st.DataObject) -> None:
     event = data.draw(events_of(kind))
@@ -229,6 +229,7 @@ def test_the_rules_of_a_constructor_hold_for_bytes_too() -> None:
     assert decode(msgspec.msgpack.encode(leaky)).error_message == "postgresql://db/x"
 
 
+@unhurried
 @given(st.binary(max_size=60))
 def test_arbitrary_bytes_are_refused_and_nothing_worse(data: bytes) -> None:
     for read in (decode, decode_cloudevent):
@@ -236,6 +237,7 @@ def test_arbitrary_bytes_are_refused_and_nothing_worse(data: bytes) -> None:
             read(data)
 
 
+@unhurried
 @given(any_event(), st.data())
 def test_a_damaged_event_is_read_or_refused_and_nothing_worse(
     event: Event, data: st.DataObject
@@ -285,7 +287,7 @@ def test_without_a_span_there_is_no_traceparent(parent: TraceParent | None) -> N
 
 
 @every_type
-@settings(max_examples=30)
+@settings(unhurried, max_examples=30)
 @given(data=st.data())
 def test_every_event_is_a_valid_cloudevent(kind: type[Event], data: st.DataObject) -> None:
     event = data.draw(events_of(kind))

@@ -30,7 +30,7 @@ from otel_dbevents.events import (
     TraceParent,
     new_id,
 )
-from tests.any_event import any_event
+from tests.any_event import any_event, unhurried
 from tests.golden.expected import DATABASE, FILE, V1
 
 NOON = datetime(2026, 2, 3, 12, tzinfo=UTC)
@@ -83,6 +83,7 @@ def test_the_promised_constructors_take_them_by_name() -> None:
     assert type(health.latency_ms) is float
 
 
+@unhurried
 @given(st.sampled_from(Environment), st.sampled_from(DatabaseType), st.sampled_from(HealthStatus))
 def test_a_member_and_its_text_are_alike(
     environment: Environment, kind: DatabaseType, status: HealthStatus
@@ -113,6 +114,7 @@ def test_an_environment_is_read_without_regard_to_case(text: str, environment: E
     assert failed(environment=text).environment is environment
 
 
+@unhurried
 @given(st.text())
 def test_every_text_is_some_environment(text: str) -> None:
     known = {member.value: member for member in Environment}
@@ -411,6 +413,7 @@ def bytes_in(value: Any) -> bool:
     return isinstance(value, bytes)
 
 
+@unhurried
 @given(any_event())
 def test_every_event_is_plain_values(event: Event) -> None:
     plain = event.to_dict()

@@ -12,6 +12,7 @@ from otel_dbevents.events import (
     DatabaseType,
 )
 from otel_dbevents.redaction import REMOVED, plain_text, redact, redacted
+from tests.any_event import unhurried
 
 SECRET = "hunter2"
 
@@ -160,6 +161,7 @@ PIECES = st.sampled_from(
 )
 
 
+@unhurried
 @given(st.lists(PIECES, max_size=14).map("".join))
 @example('://token="a b"@h')
 @example("password=[REDACTED]]")
@@ -168,6 +170,7 @@ def test_twice_is_the_same_as_once(text: str) -> None:
     assert redact(once) == once
 
 
+@unhurried
 @given(st.text(st.characters(codec="utf-8", exclude_characters="'\\"), min_size=1))
 def test_a_quoted_password_is_removed_whatever_it_is(password: str) -> None:
     assert redact(f"user=ada password='{password}' host=db") == (
@@ -175,6 +178,7 @@ def test_a_quoted_password_is_removed_whatever_it_is(password: str) -> None:
     )
 
 
+@unhurried
 @given(st.text(st.characters(categories=["L", "N", "P", "S"]), min_size=1))
 def test_a_password_in_a_url_is_removed_whatever_it_is(password: str) -> None:
     told = redact(f"cannot reach postgresql://ada:{password}@db.example.com/shop today")
