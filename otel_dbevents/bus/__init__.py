@@ -11,11 +11,14 @@ Promised by every backend (``tests/bus/contract.py`` checks it):
 - Each subscriber has a bounded buffer of its own. Full: the oldest event is dropped and counted as
   ``queue_full``. A subscriber that raises loses that event or batch, counted as
   ``handler_error``; the error is logged once a minute. Slow or failing, it hurts only itself.
-- ``flush`` returns when everything published before it was handled, or when its time is up.
+- ``flush`` returns when everything published before it was handled, and what handlers published
+  in turn, or when its time is up. What other threads publish meanwhile does not hold it up.
 - ``close`` flushes, then stops; what is published after it is counted as ``closed``. Closing
   twice is harmless.
-- After a fork the child starts with empty buffers and workers of its own; the parent delivers what
-  it had.
+- After a fork the child starts with empty buffers and counts, and workers of its own; the parent
+  delivers what it had.
+- Handlers and consumers run with instrumentation suppressed, but for those of
+  ``subscribe_inline``, which are within the application's own call.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -63,7 +66,8 @@ class EventBus(Protocol):
         """Have batches of these types (of all, when none is named) brought to ``consumer``.
 
         ``capacity`` is the buffer's size in events; 0 takes the bus's own. Raises `ValueError`
-        when it is negative.
+        when it is negative, `TypeError` for what is no consumer or no event type; so do the
+        other two ways to subscribe.
         """
         ...
 

@@ -235,6 +235,8 @@ class BusContract:
         assert len(gate.got) == 1 + 7
         assert narrow.lost == bus.lost == {"queue_full": 16_000 - 7}
         assert len(wide.events) == 16_001
+        assert bus.close(PATIENCE)
+        assert narrow.lost == bus.lost == {"queue_full": 16_000 - 7}
 
     def test_losses_add_up_while_the_worker_runs(self, new: Make) -> None:
         if not self.features.exact_loss:
@@ -295,13 +297,16 @@ class BusContract:
         assert answer == [True]
         assert len(gate.got) == len(sink.events) == 1
 
-    def test_errors_are_counted_by_the_event_and_hurt_nobody_else(self, bus: EventBus) -> None:
+    @pytest.mark.parametrize("error", [ValueError, SystemExit, asyncio.CancelledError])
+    def test_errors_are_counted_by_the_event_and_hurt_nobody_else(
+        self, bus: EventBus, error: type[BaseException]
+    ) -> None:
         survived: list[Event] = []
 
         def picky(event: Event) -> None:
             assert isinstance(event, DatabaseHealthCheckCompleted)
             if event.latency_ms % 2:
-                raise ValueError("odd")
+                raise error("odd")
             survived.append(event)
 
         sink = Sink()
@@ -772,6 +777,9 @@ class BusContract:
         assert bus.flush(PATIENCE)
         assert [event.latency_ms for event in gate.got] == [0, 1]
         assert len(sink.events) == len(awaited) == 2
+        bus.publish(checked(3))  # what the child closed was its own
+        assert bus.flush(PATIENCE)
+        assert len(sink.events) == len(awaited) == 3
 
     # Bad input
 

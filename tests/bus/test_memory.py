@@ -236,6 +236,44 @@ def test_an_object_collected_within_publish_may_publish(bus: MemoryBus) -> None:
     assert len(sink.events) == 1
 
 
+def test_an_event_that_comes_as_the_worker_goes_to_sleep_is_handled(
+    bus: MemoryBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its publisher still took the worker for awake, and did not wake it."""
+    handled = threading.Semaphore(0)
+    held = bus.handle(lambda _: handled.release())
+    assert isinstance(held, MemorySubscription)
+    late = [checked(2)]
+
+    def fall_asleep(self: MemorySubscription, asleep: bool) -> None:
+        if asleep and late:
+            self.buffer.append((late.pop(), None))
+            self.buffer.tick()
+        vars(self)["asleep"] = asleep
+
+    said = property(lambda self: vars(self)["asleep"], fall_asleep)
+    monkeypatch.setattr(MemorySubscription, "asleep", said, raising=False)
+    bus.publish(checked(1))
+    assert handled.acquire(timeout=PATIENCE)
+    assert handled.acquire(timeout=PATIENCE)
+
+
+def test_a_batch_that_was_just_taken_out_is_waited_for(bus: MemoryBus) -> None:
+    """Between a look at the buffer and one at the worker, the worker may take the last event."""
+    held = bus.subscribe(Sink())
+    assert isinstance(held, MemorySubscription)
+
+    class JustEmptied(Buffer[Any]):
+        def __len__(self) -> int:
+            held._busy = True
+            return 0
+
+    held.buffer = JustEmptied(1)
+    assert not held._reached(1)
+    held.buffer, held._busy = Buffer(1), False
+    assert held._reached(1)
+
+
 # Event loops
 
 
@@ -328,19 +366,19 @@ def test_a_log_that_fails_does_not_reach_the_publisher(bus: MemoryBus) -> None:
 
 
 def test_subscribers_that_came_and_went_leave_nothing_but_their_counts(bus: MemoryBus) -> None:
-    for number in range(50):
+    before = set(threading.enumerate())
+    kept = []
+    for number in range(20):
         held = bus.subscribe(Sink())
         if number % 2:
             bus.publish(checked(number))
         held.cancel()
-    assert bus.flush(PATIENCE)
-    kept = weakref.ref(held)
-    thread = held._thread if isinstance(held, MemorySubscription) else None
-    assert thread is not None
-    thread.join(PATIENCE)
-    del held
+        kept.append(weakref.ref(held))
+        del held
+    for worker in set(threading.enumerate()) - before:
+        worker.join(PATIENCE)
     gc.collect()
-    assert kept() is None
+    assert [each() for each in kept] == [None] * 20
     assert bus.lost == {}
 
 
@@ -368,6 +406,8 @@ def test_a_buffer_never_says_too_much_was_dropped() -> None:
         while not done.is_set():
             read.append(buffer.dropped())
 
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # have the threads change places as often as can be
     looking = threading.Thread(target=look)
     looking.start()
     for number in range(30_000):
@@ -377,6 +417,7 @@ def test_a_buffer_never_says_too_much_was_dropped() -> None:
             taken += len(buffer.drain(30)[0])
     done.set()
     looking.join(PATIENCE)
+    sys.setswitchinterval(before)
     assert max(read) <= buffer.dropped() == 30_000 - taken - len(buffer)
 
 
@@ -385,31 +426,73 @@ def test_a_buffer_never_says_too_much_was_dropped() -> None:
 
 def test_begun_anew_a_bus_has_nothing_of_its_past() -> None:
     """What a forked child does first, done in place: the real fork is in the contract."""
-    bus, sink = MemoryBus(), Sink()
+    bus, sink, loops = MemoryBus(), Sink(), list[asyncio.AbstractEventLoop]()
 
     async def awaited(event: Event) -> None:
-        sink([(event, None)])
+        loops.append(asyncio.get_running_loop())
+
+    def refuse(event: Event) -> None:
+        raise ValueError("refused")
 
     def grumble(event: Event, _: Any) -> None:
         raise ValueError("refused")
 
     bus.subscribe(sink)
     bus.handle(awaited)
+    refusing = bus.handle(refuse)
     inline = bus.subscribe_inline(grumble)
+    gate = Gate()
+    full = bus.handle(gate, capacity=1)
     bus.publish(checked(1))
+    assert gate.entered.wait(PATIENCE)
+    bus.publish(checked(2))
+    bus.publish(checked(3))
+    full.cancel()
+    gate.opened.set()
     assert bus.flush(PATIENCE)
+    assert bus.lost == {"handler_error": 6, "queue_full": 1}
+    del loops[1:], sink.deliveries[:]
     bus._after_fork()
-    assert (bus.lost, inline.lost, bus.history) == ({}, {}, ())
-    sink.deliveries.clear()
+    assert (bus.lost, inline.lost, refusing.lost, bus.history) == ({}, {}, {}, ())
     again = failed(2)
     bus.publish(again)
     assert bus.flush(PATIENCE)
-    assert sink.events == [again, again]
+    assert sink.events == [again]
+    first, second = loops
+    assert first is not second
+    assert not first.is_closed()  # it is the parent's
     assert inline.lost == {"handler_error": 1}
     assert bus.close(PATIENCE)
     off = MemoryBus(history=0)
     off._after_fork()
     assert off.history == ()
+
+
+def test_begun_anew_a_bus_waits_for_no_lock_of_another_thread() -> None:
+    """A fork copies the locks, and not the threads that would give them back."""
+    bus, sink = MemoryBus(), Sink()
+    held = bus.subscribe(sink)
+    assert isinstance(held, MemorySubscription)
+    locks: list[Any] = [
+        bus._lock, bus._losses._lock, held.losses._lock, held.buffer._lock, held._starting,
+        held._idle,
+    ]  # fmt: skip
+    taking = threading.Thread(target=lambda: [lock.acquire() for lock in locks])
+    taking.start()
+    taking.join(PATIENCE)
+
+    def begin_anew() -> None:
+        bus._after_fork()
+        bus.publish(checked(1))
+        assert bus.flush(PATIENCE)
+        assert bus.lost == held.lost == {}
+        assert bus.close(PATIENCE)
+
+    child = threading.Thread(target=begin_anew, daemon=True)
+    child.start()
+    child.join(PATIENCE)
+    assert not child.is_alive()
+    assert len(sink.events) == 1
 
 
 # The process's end
