@@ -55,16 +55,12 @@ def test_only_the_engine_that_was_named_is_seen(told: Told, url: str, tmp_path: 
     other.dispose()
 
 
-def test_an_async_engine_may_be_named(told: Told, tmp_path: Path) -> None:
-    async def scene() -> None:
-        engine = create_async_engine(f"sqlite+aiosqlite:///{tmp_path}/a.db")
-        source.attach(engine)
-        async with engine.connect() as connection:
-            await connection.execute(text("SELECT 1"))
-        await engine.dispose()
-
-    source = EngineSource(told)
-    asyncio.run(scene())
+async def test_an_async_engine_may_be_named(told: Told, tmp_path: Path) -> None:
+    engine, source = create_async_engine(f"sqlite+aiosqlite:///{tmp_path}/a.db"), EngineSource(told)
+    source.attach(engine)
+    async with engine.connect() as connection:
+        await connection.execute(text("SELECT 1"))
+    await engine.dispose()
     source.detach()
     assert told.one(QueryExecuted)
 
