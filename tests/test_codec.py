@@ -213,6 +213,7 @@ def changed(**fields: Any) -> bytes:
         (changed(statement={}), r"missing required field `query_text` - at `\$\.statement`"),
         (b"\x81\xaaevent_type\xa1\xff", "no event that can be read"),
     ],
+    ids=lambda value: repr(value[:30]),
 )
 def test_malformed_bytes_are_refused_with_the_reason(data: bytes, message: str) -> None:
     with pytest.raises(DecodeError, match=message):
