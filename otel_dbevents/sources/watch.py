@@ -21,10 +21,7 @@ Publish: TypeAlias = Callable[[Event, Any], None]
 INFO_KEY = "otel_dbevents"
 """Where a connection's state lives: in ``info`` of SQLAlchemy's connection record."""
 
-_SUPPRESSED = (
-    getattr(otel_context, "_SUPPRESS_INSTRUMENTATION_KEY", "suppress_instrumentation"),
-    "suppress_instrumentation",
-)
+_SUPPRESS: str = getattr(otel_context, "_SUPPRESS_INSTRUMENTATION_KEY", "suppress_instrumentation")
 _log = logging.getLogger("otel_dbevents.sources")
 
 
@@ -89,7 +86,7 @@ class ConnectionState:
 
 def suppressed(context: Any) -> bool:
     """Whether somebody asked instrumentations to be silent in this context."""
-    return bool(context) and any(context.get(key) for key in _SUPPRESSED)
+    return bool(context.get(_SUPPRESS) or context.get("suppress_instrumentation"))
 
 
 _last: tuple[Any, TraceParent | None] = (None, None)
