@@ -244,60 +244,27 @@ def _raw_connection(original: _RawConnection) -> _RawConnection:
     return raw_connection
 
 
-def _told(record: Any) -> tuple[Watch, ConnectionState] | None:
-    """Return whose connection a pool's record holds, if it is one that we know."""
-    if record is None:
-        return None
-    state: ConnectionState | None = record.info.get(INFO_KEY)
-    if state is None or not state.watch.active:
-        return None
-    return state.watch, state
+_Tell: TypeAlias = Callable[[Watch, ConnectionState, BaseException | None], None]
 
 
-def _on_checkin(_dbapi_connection: Any, record: Any) -> None:
-    try:
-        told = _told(record)
-        if told is not None:
-            pool.checked_in(*told)
-    except Exception as error:  # noqa: BLE001 - the application must not see it
-        guard.caught(error)
+def _listener(tell: _Tell) -> Callable[..., None]:
+    """Make a pool listener that tells of the connections that we know, and never raises."""
 
+    def listener(_connection: Any, record: Any, error: BaseException | None = None) -> None:
+        try:
+            state: ConnectionState | None = record.info.get(INFO_KEY) if record else None
+            if state is not None and state.watch.active:
+                tell(state.watch, state, error)
+        except Exception as own:  # noqa: BLE001 - the application must not see it
+            guard.caught(own)
 
-def _on_detach(_dbapi_connection: Any, record: Any) -> None:
-    _on_checkin(_dbapi_connection, record)
-
-
-def _on_invalidate(_dbapi_connection: Any, record: Any, error: BaseException | None) -> None:
-    try:
-        told = _told(record)
-        if told is not None:
-            pool.invalidated(told[0], error, soft=False)
-    except Exception as own:  # noqa: BLE001 - the application must not see it
-        guard.caught(own)
-
-
-def _on_soft_invalidate(_dbapi_connection: Any, record: Any, error: BaseException | None) -> None:
-    try:
-        told = _told(record)
-        if told is not None:
-            pool.invalidated(told[0], error, soft=True)
-    except Exception as own:  # noqa: BLE001 - the application must not see it
-        guard.caught(own)
-
-
-def _on_close(_dbapi_connection: Any, record: Any) -> None:
-    try:
-        told = _told(record)
-        if told is not None:
-            pool.closed(*told)
-    except Exception as error:  # noqa: BLE001 - the application must not see it
-        guard.caught(error)
+    return listener
 
 
 _POOL_LISTENERS: dict[str, Callable[..., None]] = {
-    "checkin": _on_checkin,
-    "detach": _on_detach,
-    "invalidate": _on_invalidate,
-    "soft_invalidate": _on_soft_invalidate,
-    "close": _on_close,
+    "checkin": _listener(lambda watch, state, _: pool.checked_in(watch, state)),
+    "detach": _listener(lambda watch, state, _: pool.detached(watch, state)),
+    "invalidate": _listener(lambda watch, _, error: pool.invalidated(watch, error, soft=False)),
+    "soft_invalidate": _listener(lambda watch, _, error: pool.invalidated(watch, error, soft=True)),
+    "close": _listener(lambda watch, state, _: pool.closed(watch, state)),
 }

@@ -146,6 +146,11 @@ def checked_in(watch: Watch, state: ConnectionState) -> None:
     )
 
 
+def detached(watch: Watch, state: ConnectionState) -> None:
+    """Note that a connection left the pool for good. It did not come back: no event says so."""
+    watch.out.pop(id(state), None)
+
+
 def invalidated(watch: Watch, error: BaseException | None, *, soft: bool) -> None:
     """Tell that a connection was found unusable."""
     caller = otel_context.get_current()

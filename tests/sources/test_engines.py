@@ -393,6 +393,25 @@ def test_an_invalidated_connection_is_told_and_replaced(
     assert told.one(DatabaseConnectionEstablished)
 
 
+def test_a_detached_connection_goes_on_and_never_comes_back(
+    case: Case, told: Told, engine: Engine, source: EngineSource
+) -> None:
+    if case.is_async:
+        return  # SQLAlchemy leaves the end of a detached async connection to its user
+
+    def scene() -> None:
+        with engine.connect() as connection:
+            connection.execute(insert(users).values(name="ada"))
+            connection.detach()
+            connection.commit()
+
+    case.run(scene)
+    assert told.one(TransactionCommitted).statement_count == 1
+    assert not told.of(ConnectionCheckedIn)
+    (reading,) = [found for found in source.pools() if found.database == told.events[0].database]
+    assert reading.used == 0
+
+
 def test_every_event_carries_the_span_that_was_current(
     case: Case, told: Told, engine: Engine
 ) -> None:
