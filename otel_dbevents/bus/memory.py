@@ -56,6 +56,7 @@ class MemoryBus:
         self._lock = threading.RLock()
         self._subscriptions: tuple[MemorySubscription, ...] = ()
         self._leaving: tuple[MemorySubscription, ...] = ()
+        self._workers: tuple[threading.Thread, ...] = ()
         self._direct: tuple[Direct, ...] = ()
         self._inline: tuple[Direct, ...] = ()
         self._routes: dict[type[Event], _Route] = {}
@@ -176,8 +177,7 @@ class MemoryBus:
         everybody = (*self._subscriptions, *self._leaving)
         for subscription in everybody:
             subscription.stop()
-        ended = [each.join(deadline) for each in everybody]
-        return done and all(ended)
+        return self._join(deadline) and done
 
     def _add(
         self,
@@ -189,7 +189,14 @@ class MemoryBus:
         loop: Loop | None = None,
     ) -> MemorySubscription:
         made = MemorySubscription(
-            self._leave, name, types, capacity or self._capacity, deliver, losses, loop
+            self._started,
+            self._leave,
+            name,
+            types,
+            capacity or self._capacity,
+            deliver,
+            losses,
+            loop,
         )
         with self._lock:
             self._subscriptions = (*self._subscriptions, made)
@@ -204,6 +211,19 @@ class MemoryBus:
             self._direct = (*self._direct, direct)
             self._routes = {}
         return direct
+
+    def _started(self, worker: threading.Thread) -> None:
+        with self._lock:
+            self._workers = (*(each for each in self._workers if each.is_alive()), worker)
+
+    def _join(self, deadline: float) -> bool:
+        """Wait until all workers have ended; False at the deadline. None waits for itself."""
+        this = threading.current_thread()
+        while alive := [each for each in self._workers if each.is_alive() and each is not this]:
+            alive[0].join(max(0.0, deadline - monotonic()))
+            if alive[0].is_alive():
+                return False
+        return True
 
     def _leave(self, gone: MemorySubscription, ended: bool) -> None:
         """Send no more events to a subscriber; forget it when its worker has ended."""
@@ -257,7 +277,7 @@ class MemoryBus:
     def _after_fork(self) -> None:
         self._lock = threading.RLock()
         self._turn = threading.local()
-        self._leaving, self._dropped = (), 0
+        self._leaving, self._workers, self._dropped = (), (), 0
         if self._history is not None:
             self._history.clear()
         self._losses.renew()

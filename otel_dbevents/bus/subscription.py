@@ -35,6 +35,7 @@ class MemorySubscription:
 
     def __init__(
         self,
+        started: Callable[[threading.Thread], None],
         leave: "Callable[[MemorySubscription, bool], None]",
         name: str,
         types: tuple[type[Event], ...],
@@ -47,6 +48,7 @@ class MemorySubscription:
         self.types = types
         self.losses = losses
         self.buffer: Buffer[Delivery] = Buffer(capacity)
+        self._started = started
         self._leave = leave
         self._deliver = deliver
         self._loop = loop
@@ -103,14 +105,6 @@ class MemorySubscription:
         else:
             self._leave(self, True)
 
-    def join(self, deadline: float) -> bool:
-        """Wait until the worker has ended; False at the deadline. A worker waits for no other."""
-        worker = self._thread
-        if worker is None or worker is threading.current_thread():
-            return True
-        worker.join(max(0.0, deadline - monotonic()))
-        return not worker.is_alive()
-
     def restart(self) -> None:
         """Begin anew in a forked child."""
         self.buffer.forget()
@@ -126,7 +120,6 @@ class MemorySubscription:
         self._idle = threading.Condition()
         self._signals: _Signals = SimpleQueue()
         self._worker: threading.Thread | None = None
-        self._thread: threading.Thread | None = None
         self._busy = False
 
     def _start(self) -> bool:
@@ -141,12 +134,13 @@ class MemorySubscription:
             name=f"otel-dbevents-{self.name}",
             daemon=True,
         )
-        self._worker = self._thread = worker
+        self._worker = worker
         try:
             worker.start()
         except RuntimeError:  # the interpreter is ending, or there are too many threads
-            self._worker = self._thread = None
+            self._worker = None
             return False
+        self._started(worker)
         return True
 
     def _reached(self, target: int) -> bool:
@@ -203,8 +197,9 @@ class MemorySubscription:
         if self._loop is not None:
             self._loop.close()
         self._worker = None
-        if len(self.buffer):  # put in by a thread that still took us for awake
-            self.wake(hurry=True)
+        # What was put in by a thread that still took us for awake is another worker's.
+        if len(self.buffer) and self.wake(hurry=True):
+            return
         self._leave(self, True)
 
 

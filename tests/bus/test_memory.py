@@ -210,9 +210,11 @@ def test_an_event_that_comes_as_the_worker_ends_is_handled(
         end(self)
 
     monkeypatch.setattr(MemorySubscription, "_end", ending)
+    before = set(threading.enumerate())
     bus.publish(checked(1))
     held.cancel()
-    assert bus.flush(PATIENCE)
+    assert bus.close(PATIENCE)
+    assert set(threading.enumerate()) <= before  # the second worker is waited for as well
     assert len(sink.events) == 2
 
 
@@ -246,7 +248,7 @@ def test_an_event_that_comes_as_the_worker_goes_to_sleep_is_handled(
     late = [checked(2)]
 
     def fall_asleep(self: MemorySubscription, asleep: bool) -> None:
-        if asleep and late:
+        if asleep and late and self is held:
             self.buffer.append((late.pop(), None))
             self.buffer.tick()
         vars(self)["asleep"] = asleep
