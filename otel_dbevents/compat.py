@@ -21,7 +21,7 @@ class UnsupportedVersionError(RuntimeError):
 class _Needed:
     """A package that must be there: from which version on, and up to which major it is known."""
 
-    def __init__(self, package: str, name: str, least: tuple[int, int], known: int) -> None:
+    def __init__(self, package: str, name: str, least: tuple[int, ...], known: int) -> None:
         self.package = package
         self.name = name
         self.least = least
@@ -29,11 +29,11 @@ class _Needed:
 
     @property
     def requirement(self) -> str:
-        return f"{self.package}>={self.least[0]}.{self.least[1]}"
+        return f"{self.package}>={'.'.join(map(str, self.least))}"
 
 
 _NEEDED: Final = (
-    _Needed("sqlalchemy", "SQLAlchemy", (2, 0), 2),
+    _Needed("sqlalchemy", "SQLAlchemy", (2, 0, 10), 2),
     _Needed("opentelemetry-sdk", "the OpenTelemetry SDK", (1, 40), 1),
 )
 
@@ -98,10 +98,9 @@ def _problem(needed: _Needed) -> str | None:
     return None
 
 
-def _numbers(found: str) -> tuple[int, int]:
-    """Return major and minor of a version."""
-    major, minor, *_ = [int(number) for number in re.findall(r"\d+", found)] + [0, 0]
-    return major, minor
+def _numbers(found: str) -> tuple[int, ...]:
+    """Return major, minor and patch of a version."""
+    return tuple(int(number) for number in [*re.findall(r"\d+", found), "0", "0"][:3])
 
 
 def _patched() -> bool:

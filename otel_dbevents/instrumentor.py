@@ -25,7 +25,7 @@ class DbEventsInstrumentor(opentelemetry.BaseInstrumentor):  # type: ignore[misc
 
     def instrumentation_dependencies(self) -> Collection[str]:
         """Return what must be installed for this to be of use."""
-        return ("sqlalchemy >= 2.0",)
+        return ("sqlalchemy >= 2.0.10",)
 
     def _instrument(self, **options: Any) -> None:
         try:

@@ -289,7 +289,6 @@ def test_what_is_no_url_is_wrong(url):
 
 
 def test_a_missing_driver_has_its_mend():
-    pytest.importorskip("sqlalchemy")
     [finding] = found("database", "oracle+cx_oracle://me:topsecret@127.0.0.1:1/x")
     assert (finding.status, finding.mend) == ("wrong", "pip install cx_Oracle")
 
@@ -300,7 +299,6 @@ def test_a_database_that_cannot_be_opened_is_wrong(tmp_path):
 
 
 def test_an_unreachable_database_is_wrong_and_its_secrets_are_kept():
-    pytest.importorskip("psycopg", reason="part of the main run only")
     url = "postgresql+psycopg://someone:topsecret@127.0.0.1:1/shop?sslkey=hidden"
     [finding] = found("database", url)
     assert finding.text.startswith("postgresql+psycopg://127.0.0.1:1/shop cannot be reached: ")

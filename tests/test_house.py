@@ -2,14 +2,13 @@
 
 import subprocess
 import sys
-from importlib.util import find_spec
 
 import pytest
 
 import otel_dbevents
 
 
-@pytest.mark.skipif(find_spec("importlinter") is None, reason="part of the main run only")
+@pytest.mark.newest
 def test_nobody_imports_what_they_must_not() -> None:
     linted = subprocess.run(
         [sys.executable, "-c", "from importlinter.cli import lint_imports; exit(lint_imports())"],

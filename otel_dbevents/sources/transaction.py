@@ -59,15 +59,18 @@ class TransactionSource:
 
         def end(connection: Any, *arguments: Any, **options: Any) -> None:
             state = _open_transaction(connection) if watch.active else None
-            start = time_ns()
+            if state is None or state.ending:
+                driver_call(connection, *arguments, **options)
+                return
+            start, state.ending = time_ns(), True
             try:
                 driver_call(connection, *arguments, **options)
             except BaseException as error:
-                if state is not None:
-                    self._told_failed(failed, state, start, error)
+                self._told_failed(failed, state, start, error)
                 raise
-            if state is not None:
-                self._told(ended(state), state, start)
+            finally:
+                state.ending = False
+            self._told(ended(state), state, start)
 
         return end
 

@@ -55,6 +55,7 @@ class ConnectionState:
         "autocommit",
         "commit_failed",
         "created_ns",
+        "ending",
         "failed",
         "holder",
         "results",
@@ -68,6 +69,8 @@ class ConnectionState:
     def __init__(self, watch: Watch, created_ns: int) -> None:
         self.watch = watch
         self.created_ns = created_ns
+        self.ending = False
+        """Whether the driver is ending the transaction now: two-phase calls contain plain ones."""
         self.since_ns = 0
         self.holder: TraceParent | None = None
         self.results: set[Any] = set()

@@ -309,6 +309,47 @@ def test_autocommit_has_no_transaction(case: Case, told: Told, engine: Engine) -
     assert not told.of(TransactionCommitted)
 
 
+def test_a_two_phase_transaction_ends_once(case: Case, told: Told, engine: Engine) -> None:
+    if case.driver != "psycopg":
+        return  # the others' drivers have none
+
+    def scene() -> None:
+        with engine.connect() as connection:
+            transaction = connection.begin_twophase()
+            connection.execute(insert(users).values(name="ada"))
+            transaction.commit()
+            transaction = connection.begin_twophase()
+            connection.execute(insert(users).values(name="bob"))
+            transaction.rollback()
+
+    case.run(scene)
+    assert told.one(TransactionCommitted).statement_count == 1
+    assert told.one(TransactionRolledBack).statement_count == 1
+
+
+def test_a_batch_that_fails_tells_its_size(case: Case, told: Told, engine: Engine) -> None:
+    def scene() -> None:
+        with engine.begin() as connection:
+            connection.execute(insert(users), [{"id": 1, "name": "a"}, {"id": 1, "name": "b"}])
+
+    with pytest.raises(exc.IntegrityError):
+        case.run(scene)
+    assert told.one(QueryFailed).batch_size == 2
+
+
+def test_a_statement_without_parameters_is_told(case: Case, told: Told, engine: Engine) -> None:
+    def scene() -> None:
+        with engine.connect() as connection:
+            plain = connection.execution_options(no_parameters=True)
+            plain.exec_driver_sql("SELECT name FROM users").all()
+            with pytest.raises(exc.DBAPIError):
+                plain.exec_driver_sql("SELECT nosuch FROM users")
+
+    case.run(scene)
+    assert told.one(QueryExecuted).statement.query_summary == "SELECT users"
+    assert told.one(QueryFailed).statement.query_summary == "SELECT users"
+
+
 def test_a_savepoint_ends_no_transaction(case: Case, told: Told, engine: Engine) -> None:
     def scene() -> None:
         with engine.begin() as connection:

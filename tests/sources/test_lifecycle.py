@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from opentelemetry import context as otel_context
 from opentelemetry.sdk.trace import TracerProvider
-from sqlalchemy import Engine, create_engine, event, select, text
+from sqlalchemy import Engine, create_engine, event, exc, select, text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool, Pool, SingletonThreadPool, StaticPool
 
@@ -177,13 +177,28 @@ def test_a_publisher_that_raises_never_reaches_the_application(url: str) -> None
 
     source = EngineSource(broken)
     source.attach()
-    engine = create_engine(url)
+    engine = create_engine(url, pool_size=1, max_overflow=0, pool_timeout=0.01)
+    event.listen(engine, "connect", lambda c, _: c.execute("PRAGMA foreign_keys=ON").close())
     before = guard.errors
-    run_one(engine)
-    assert guard.errors > before
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE a (id INTEGER PRIMARY KEY)"))
+        connection.execute(
+            text("CREATE TABLE b (a REFERENCES a(id) DEFERRABLE INITIALLY DEFERRED)")
+        )
+    with pytest.raises(exc.IntegrityError), engine.begin() as connection:
+        connection.execute(text("INSERT INTO b VALUES (9)"))
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM b")).scalar() == 0
+        with pytest.raises(exc.OperationalError):
+            connection.execute(text("SELECT nosuch"))
+        with pytest.raises(exc.TimeoutError):
+            engine.connect()
+        connection.connection.invalidate(soft=True)
+        connection.invalidate()
+    engine.dispose()
+    assert guard.errors >= before + 10
     guard.errors = before
     source.detach()
-    engine.dispose()
 
 
 def test_a_users_own_listener_still_runs(told: Told, url: str, source: EngineSource) -> None:

@@ -237,11 +237,16 @@ def test_reads_and_changes_are_told_apart(name):
     assert tree.writes(STATEMENTS[name][0]) is (name in CHANGES)
 
 
-@pytest.mark.parametrize("dialect", DIALECTS, ids=[dialect.name for dialect in DIALECTS])
-@pytest.mark.parametrize("name", STATEMENTS)
+@pytest.mark.parametrize(
+    ("name", "dialect"),
+    [
+        pytest.param(name, dialect, id=f"{name}-{dialect.name}")
+        for name in STATEMENTS
+        for dialect in DIALECTS
+        if (name, dialect.name) != ("delete using", "sqlite")  # which has no such statement
+    ],
+)
 def test_the_text_of_a_statement_tells_the_same(name, dialect):
-    if name == "delete using" and dialect.name == "sqlite":
-        pytest.skip("SQLite cannot")
     statement = STATEMENTS[name][0]
     facts = analyze(_sql(statement, dialect), dialect=dialect.name)
     assert facts.summary == tree.summarize(statement)
@@ -276,6 +281,7 @@ def test_locking_rows_counts_as_a_change():
     assert tree.summarize(statement) == "SELECT users"
 
 
+@pytest.mark.newest  # early in SQLAlchemy 2.0 the clause cannot be walked: the text is read
 def test_an_upsert_is_an_insert():
     values = {"name": "x"}
     for statement in (
@@ -297,7 +303,7 @@ def test_definitions_of_other_things_are_told_by_name():
     assert tree.summarize(SetTableComment(users)) == "COMMENT ON TABLE users"
 
 
-@pytest.mark.skipif(not hasattr(sa.schema, "CreateView"), reason="new in SQLAlchemy 2.1")
+@pytest.mark.newest
 def test_a_view_and_a_copy_name_what_they_select():
     view = sa.schema.CreateView(sa.select(users), "v", materialized=True)
     copy = sa.schema.CreateTableAs(sa.select(users), "copy", schema="shop")

@@ -1,0 +1,96 @@
+"""Reading a result: what fails while rows are fetched, and what nobody reads to its end."""
+
+import gc
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, create_engine, exc, text
+
+from otel_dbevents.events import QueryExecuted, QueryFailed
+from tests.sources.engines import Told
+
+NUMBERS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION SELECT i + 1 FROM n WHERE i < 9) "
+
+
+@pytest.fixture
+def connection(told: Told, source: Any) -> Iterator[Connection]:
+    """A connection whose function `spoil` fails at the fifth row."""
+
+    def spoil(number: int) -> int:
+        if number == 5:
+            raise ValueError("spoilt")
+        return number
+
+    engine = create_engine("sqlite://")
+    with engine.connect() as made:
+        made.connection.driver_connection.create_function("spoil", 1, spoil)
+        told.forget()
+        yield made
+    engine.dispose()
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        pytest.param(lambda result: result.all(), id="fetchall"),
+        pytest.param(lambda result: [result.fetchone() for _ in range(9)], id="fetchone"),
+        pytest.param(lambda result: result.fetchmany(9), id="fetchmany"),
+        pytest.param(lambda result: list(result.yield_per(2)), id="yield_per"),
+        pytest.param(lambda result: result.yield_per(2).fetchmany(9), id="chunks"),
+        pytest.param(lambda result: result.yield_per(2).all(), id="all chunks"),
+    ],
+)
+def test_an_error_while_fetching_makes_the_query_a_failed_one(
+    connection: Connection, told: Told, read: Callable[[Any], Any]
+) -> None:
+    result = connection.execute(text(NUMBERS + "SELECT spoil(i) FROM n"))
+    assert told.events == []
+    with pytest.raises(exc.OperationalError):
+        read(result)
+    result.close()
+    failed = told.one(QueryFailed)
+    assert failed.failure.error_type == "SQLITE_ERROR"
+    assert failed.duration_ns > 0
+    assert not told.of(QueryExecuted)
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        pytest.param(lambda result: result.fetchall(), id="fetchall"),
+        pytest.param(lambda result: list(result), id="iteration"),
+        pytest.param(lambda result: [result.fetchmany(4) for _ in range(4)], id="fetchmany"),
+        pytest.param(lambda result: list(result.yield_per(4)), id="yield_per"),
+        pytest.param(lambda result: result.yield_per(4).all(), id="all chunks"),
+        pytest.param(
+            lambda result: [result.yield_per(4).fetchmany(4) for _ in range(4)], id="chunks"
+        ),
+    ],
+)
+def test_all_rows_are_counted(
+    connection: Connection, told: Told, read: Callable[[Any], Any]
+) -> None:
+    result = connection.execute(text(NUMBERS + "SELECT i FROM n"))
+    read(result)
+    result.close()
+    assert told.one(QueryExecuted).returned_rows == 9
+
+
+@pytest.mark.parametrize("chunks", [False, True])
+def test_a_result_that_is_dropped_is_told(connection: Connection, told: Told, chunks: bool) -> None:
+    result = connection.execute(text(NUMBERS + "SELECT i FROM n"))
+    if chunks:
+        result = result.yield_per(2)
+    result.fetchone()
+    del result
+    gc.collect()
+    assert told.one(QueryExecuted).returned_rows == 1
+
+
+def test_a_result_of_a_server_side_cursor_is_told_at_once_without_a_number(
+    connection: Connection, told: Told
+) -> None:
+    result = connection.execution_options(stream_results=True).execute(text("SELECT 1"))
+    assert told.one(QueryExecuted).returned_rows == -1
+    result.close()
