@@ -8,7 +8,7 @@ import atexit
 import logging
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from functools import wraps
+from functools import partial, wraps
 from typing import Any
 
 from opentelemetry import metrics, trace
@@ -89,7 +89,8 @@ class Pipeline:
         for provider in (self.tracer_provider, self.meter_provider, self.logger_provider):
             self._drain_before(provider)
         self._closed = False
-        atexit.register(self._at_exit, weakref.ref(self))
+        self._at_exit = partial(_drain_at_exit, weakref.ref(self))
+        atexit.register(self._at_exit)
 
     def attach(self, engine: AnyEngine | None = None) -> None:
         """Listen to ``engine``, or to every engine there is and will be. Twice is harmless."""
@@ -145,12 +146,12 @@ class Pipeline:
             setattr(provider, name, ours)
             self._restore.append(_restorer(provider, name, ours))
 
-    @staticmethod
-    def _at_exit(reference: "weakref.ref[Pipeline]") -> None:
-        """Drain, and close nothing: the last export reads the pools and the counts of losses."""
-        pipeline = reference()
-        if pipeline is not None and not pipeline._closed:
-            pipeline.flush(pipeline.config.flush_timeout_ms / 1000)
+
+def _drain_at_exit(reference: "weakref.ref[Pipeline]") -> None:
+    """Drain, and close nothing: the last export reads the pools and the counts of losses."""
+    pipeline = reference()
+    if pipeline is not None:
+        pipeline.flush(pipeline.config.flush_timeout_ms / 1000)
 
 
 def _after(drain: "weakref.WeakMethod[Callable[..., bool]]", original: Callable[..., Any]) -> Any:

@@ -2,6 +2,8 @@
 
 import gc
 import logging
+import subprocess
+import sys
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
@@ -178,6 +180,33 @@ def test_a_pipeline_that_is_dropped_is_collected(telemetry: Telemetry) -> None:
     del pipeline
     gc.collect()
     assert reference() is None
+
+
+def test_the_end_of_the_process_drains_each_pipeline_that_is_open(tmp_path: Path) -> None:
+    program = """
+import otel_dbevents
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SimpleSpanProcessor
+from sqlalchemy import create_engine, text
+
+def pipeline(name):
+    provider = TracerProvider()
+    exporter = ConsoleSpanExporter(formatter=lambda span: f"{name} {span.name}\\n")
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    return otel_dbevents.Pipeline(tracer_provider=provider)
+
+engine = create_engine("sqlite://")
+closed, still_open = pipeline("closed"), pipeline("open")
+still_open.attach(engine)
+closed.close()
+with engine.connect() as connection:
+    connection.execute(text("SELECT 1")).all()
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "open SELECT" in ended.stdout.splitlines()
 
 
 def test_synchronously_the_spans_are_there_at_once(telemetry: Telemetry, engine: Engine) -> None:
