@@ -5,8 +5,8 @@ call that it tells of, to the ``publish`` that the source was given, on the appl
 
 Promised: an event tells what the driver did, with the driver's own outcome; no literal, URL, user
 name or driver's message is in it (messages only on request); nothing that goes wrong here reaches
-the application, it is counted and logged once a minute (`watch.guard`); what was put in the place of
-SQLAlchemy's methods and listeners is taken away by ``detach``.
+the application: it is counted, and logged once a minute (`watch.guard`); ``detach`` takes away what
+was put in the place of SQLAlchemy's methods and listeners.
 
 `engine` finds engines, `query`, `transaction` and `pool` make the events, `rows` counts what is
 read, `statement` says what an SQL statement says (by `tree`, else by `text`), `database` and

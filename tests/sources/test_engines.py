@@ -434,6 +434,27 @@ def test_an_invalidated_connection_is_told_and_replaced(
     assert told.one(DatabaseConnectionEstablished)
 
 
+def test_a_connection_that_the_server_ends_is_told_as_lost_and_replaced(
+    case: Case, told: Told, engine: Engine
+) -> None:
+    if case.system != "postgresql":
+        return  # SQLite has no server
+
+    def scene() -> None:
+        with engine.connect() as victim, engine.connect() as other:
+            process = victim.scalar(text("SELECT pg_backend_pid()"))
+            other.scalar(text("SELECT pg_terminate_backend(:process)"), {"process": process})
+            with pytest.raises(exc.DBAPIError):
+                victim.execute(text("SELECT 1 AS lost")).all()
+        engine.connect().close()
+
+    case.run(scene)
+    assert told.one(QueryFailed).statement.query_text == "SELECT ? AS lost"
+    assert told.of(ConnectionInvalidated)[0].failure.is_disconnect
+    assert told.of(DatabaseConnectionEstablished)
+    assert not told.of(DatabaseConnectionFailed)
+
+
 def test_a_detached_connection_goes_on_and_never_comes_back(
     case: Case, told: Told, engine: Engine, source: EngineSource
 ) -> None:
