@@ -5,6 +5,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import Final
 
 from otel_dbevents.check import Report, examine
@@ -30,7 +31,7 @@ examples:
   otel-dbevents check --database postgresql+psycopg://user:password@localhost/shop
   OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4317 otel-dbevents check --json
 """
-_DEMO_EXTRA: Final = frozenset({"rich", "aiosqlite", "greenlet"})
+_DEMO_EXTRA: Final = ("aiosqlite", "greenlet", "rich")
 _COLOURS: Final = {"ok": "32", "warning": "33", "wrong": "31"}
 
 
@@ -64,18 +65,16 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _demo(arguments: Sequence[str]) -> int:
-    try:
-        from otel_dbevents.demo import main as demo
-
-        return demo(arguments)
-    except ModuleNotFoundError as error:
-        if error.name not in _DEMO_EXTRA:
-            raise
+    missing = [name for name in _DEMO_EXTRA if find_spec(name) is None]
+    if missing:
         sys.stderr.write(
-            f"otel-dbevents demo: {error.name} is not installed; "
+            f"otel-dbevents demo: {', '.join(missing)} not installed; "
             "pip install 'otel-dbevents[demo]'\n"
         )
         return 2
+    from otel_dbevents.demo import main as demo
+
+    return demo(arguments)
 
 
 def _check(database: str | None, as_json: bool) -> int:
