@@ -9,6 +9,7 @@ import logging
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial, wraps
+from time import monotonic
 from typing import Any
 
 from opentelemetry import metrics, trace
@@ -108,9 +109,10 @@ class Pipeline:
 
         It does not make the exporters export: ``force_flush`` of the providers does both.
         """
+        deadline = monotonic() + timeout
         settled = self.bus.flush(timeout)
         self.judges.settle()
-        return self.bus.flush(timeout) and settled
+        return self.bus.flush(max(0.0, deadline - monotonic())) and settled
 
     def close(self, timeout: float = 2.0) -> bool:
         """Let go of all engines, flush, and stop. Closing twice is harmless."""

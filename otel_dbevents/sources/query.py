@@ -36,16 +36,16 @@ class QuerySource:
         self._watch = watch
         self._statements = Statements(dialect.name)
         self.methods: dict[str, Callable[..., Any]] = {
-            "do_execute": self._execute(dialect.do_execute),
+            "do_execute": self._execute(dialect.do_execute, many=False),
             "do_execute_no_params": self._execute_no_params(dialect.do_execute_no_params),
-            "do_executemany": self._executemany(dialect.do_executemany),
+            "do_executemany": self._execute(dialect.do_executemany, many=True),
         }
         """What takes the place of the dialect's methods, by their names."""
         deliver = getattr(dialect, "_deliver_insertmanyvalues_batches", None)
         if deliver is not None:
             self.methods["_deliver_insertmanyvalues_batches"] = _deliver(deliver)
 
-    def _execute(self, driver_call: Callable[..., Any]) -> Callable[..., Any]:
+    def _execute(self, driver_call: Callable[..., Any], *, many: bool) -> Callable[..., Any]:
         watch, told, failed = self._watch, self._executed, self._failed
 
         def do_execute(cursor: Any, statement: str, parameters: Any, context: Any = None) -> None:
@@ -54,10 +54,11 @@ class QuerySource:
                 driver_call(cursor, statement, parameters, context)
             except BaseException as error:
                 if watch.active:
-                    failed(error, start, statement, context, 1)
+                    failed(error, start, statement, context, len(parameters) if many else 1)
                 raise
             if watch.active:
-                told(start, time_ns(), cursor, statement, context, 1)
+                end = time_ns()
+                told(start, end, cursor, statement, context, len(parameters) if many else 1)
 
         return do_execute
 
@@ -76,24 +77,6 @@ class QuerySource:
                 told(start, time_ns(), cursor, statement, context, 1)
 
         return do_execute_no_params
-
-    def _executemany(self, driver_call: Callable[..., Any]) -> Callable[..., Any]:
-        watch, told, failed = self._watch, self._executed, self._failed
-
-        def do_executemany(
-            cursor: Any, statement: str, parameters: Any, context: Any = None
-        ) -> None:
-            start = time_ns()
-            try:
-                driver_call(cursor, statement, parameters, context)
-            except BaseException as error:
-                if watch.active:
-                    failed(error, start, statement, context, len(parameters))
-                raise
-            if watch.active:
-                told(start, time_ns(), cursor, statement, context, len(parameters))
-
-        return do_executemany
 
     def _executed(
         self, start: int, end: int, cursor: Any, sql: str, context: Any, batch_size: int
