@@ -54,11 +54,11 @@ class QuerySource:
                 driver_call(cursor, statement, parameters, context)
             except BaseException as error:
                 if watch.active:
-                    failed(error, start, statement, context, len(parameters) if many else 1)
+                    failed(error, start, statement, context, parameters if many else None)
                 raise
             if watch.active:
                 end = time_ns()
-                told(start, end, cursor, statement, context, len(parameters) if many else 1)
+                told(start, end, cursor, statement, context, parameters if many else None)
 
         return do_execute
 
@@ -71,15 +71,15 @@ class QuerySource:
                 driver_call(cursor, statement, context)
             except BaseException as error:
                 if watch.active:
-                    failed(error, start, statement, context, 1)
+                    failed(error, start, statement, context, None)
                 raise
             if watch.active:
-                told(start, time_ns(), cursor, statement, context, 1)
+                told(start, time_ns(), cursor, statement, context, None)
 
         return do_execute_no_params
 
     def _executed(
-        self, start: int, end: int, cursor: Any, sql: str, context: Any, batch_size: int
+        self, start: int, end: int, cursor: Any, sql: str, context: Any, batch: Any
     ) -> None:
         try:
             caller = otel_context.get_current()
@@ -90,7 +90,7 @@ class QuerySource:
             statement = known.statement
             _note(state, start, statement.writes, context)
             parent = parent_of(caller)
-            batch_size = context.__dict__.get(_BATCH, batch_size)
+            batch_size = _batch_size(context, batch)
             returns_rows = known.returns_rows
             if returns_rows is None:
                 returns_rows = cursor.description is not None
@@ -121,9 +121,7 @@ class QuerySource:
         except Exception as error:  # noqa: BLE001 - the application must not see it
             guard.caught(error)
 
-    def _failed(
-        self, error: BaseException, start: int, sql: str, context: Any, batch_size: int
-    ) -> None:
+    def _failed(self, error: BaseException, start: int, sql: str, context: Any, batch: Any) -> None:
         end = time_ns()
         try:
             caller = otel_context.get_current()
@@ -141,7 +139,7 @@ class QuerySource:
                     max(0, end - start),
                     statement,
                     describe(error, messages=self._watch.messages),
-                    context.__dict__.get(_BATCH, batch_size),
+                    _batch_size(context, batch),
                 ),
                 caller,
             )
@@ -155,6 +153,12 @@ def _connection_state(watch: Watch, context: Any) -> ConnectionState | None:
         return None
     connection = context.root_connection.connection
     return None if is_connecting(connection) else state_of(watch, connection)
+
+
+def _batch_size(context: Any, batch: Any) -> int:
+    """Return how many rows one call of the driver was for."""
+    size: int = context.__dict__.get(_BATCH, 1) if batch is None else len(batch)
+    return size
 
 
 def _note(state: ConnectionState, start: int, writes: bool, context: Any) -> None:

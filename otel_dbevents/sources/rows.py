@@ -154,7 +154,13 @@ class CountingFetch(CursorFetchStrategy):
         super().handle_exception(result, dbapi_cursor, err)
 
     def __del__(self) -> None:
-        """End the reading of a result that nobody closed."""
+        """End the reading of a result that nobody closed.
+
+        Where no row went through here, another strategy may have been put in our place: then the
+        number of rows is not known.
+        """
+        if not self._reading.rows:
+            self._reading.rows = -1
         self._reading.done()
 
 

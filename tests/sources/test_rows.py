@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, create_engine, exc, text
+from sqlalchemy import Connection, create_engine, event, exc, text
+from sqlalchemy.engine.cursor import _DEFAULT_FETCH
 
 from otel_dbevents.events import QueryExecuted, QueryFailed
 from tests.sources.engines import Told
@@ -94,3 +95,16 @@ def test_a_result_of_a_server_side_cursor_is_told_at_once_without_a_number(
     result = connection.execution_options(stream_results=True).execute(text("SELECT 1"))
     assert told.one(QueryExecuted).returned_rows == -1
     result.close()
+
+
+def test_where_another_fetch_strategy_takes_our_place_the_number_is_not_known(
+    connection: Connection, told: Told
+) -> None:
+    """As some dialects do once the statement has been executed."""
+
+    @event.listens_for(connection, "after_cursor_execute")
+    def replace(_c: Any, _cursor: Any, _s: Any, _p: Any, context: Any, _many: Any) -> None:
+        context.cursor_fetch_strategy = _DEFAULT_FETCH
+
+    assert len(connection.execute(text(NUMBERS + "SELECT i FROM n")).all()) == 9
+    assert told.one(QueryExecuted).returned_rows == -1
