@@ -104,7 +104,7 @@ def test_a_server_can_be_killed_and_started_again(tmp_path: Path) -> None:
 
 def build(cache: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     """Run the build with this cache and a PATH on which there is no Go."""
-    environment = {**os.environ, "OTEL_DBEVENTS_TOOLS": str(cache), "PATH": str(cache)}
+    environment = {**os.environ, "DBEVENTS_TOOLS_DIR": str(cache), "PATH": str(cache)}
     command = [sys.executable, str(BUILD), *arguments]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
