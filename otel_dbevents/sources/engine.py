@@ -18,7 +18,6 @@ from functools import wraps
 from time import time_ns
 from typing import Any, TypeAlias
 
-from opentelemetry import context as otel_context
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 from sqlalchemy.pool import Pool
@@ -34,7 +33,6 @@ from otel_dbevents.sources.watch import (
     Publish,
     Watch,
     guard,
-    suppressed,
 )
 
 AnyEngine: TypeAlias = Any
@@ -224,8 +222,7 @@ def _raw_connection(original: _RawConnection) -> _RawConnection:
     def raw_connection(engine: Engine) -> Any:
         watch = None
         try:
-            if _sources and not suppressed(otel_context.get_current()):
-                watch = EngineSource.seen(engine)
+            watch = EngineSource.seen(engine) if _sources else None
         except Exception as error:  # noqa: BLE001 - the application must not see it
             guard.caught(error)
         if watch is None:

@@ -160,6 +160,20 @@ def test_every_kind_of_pool_is_read(told: Told, url: str, pool: type[Pool]) -> N
     engine.dispose()
 
 
+def test_a_connection_that_its_thread_has_already_is_no_second_checkout(
+    told: Told, source: EngineSource
+) -> None:
+    engine = create_engine("sqlite://", poolclass=SingletonThreadPool)
+    with engine.connect(), engine.connect():
+        pass
+    assert told.names() == [
+        "DatabaseConnectionEstablished",
+        "ConnectionCheckedOut",
+        "ConnectionCheckedIn",
+    ]
+    engine.dispose()
+
+
 def test_suppressed_work_is_not_told(told: Told, url: str, source: EngineSource) -> None:
     engine = create_engine(url)
     token = otel_context.attach(otel_context.set_value("suppress_instrumentation", True))
