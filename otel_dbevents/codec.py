@@ -28,7 +28,7 @@ _PREFIX: Final = "otel_dbevents."
 _NAMES: Final = frozenset(kind.__name__ for kind in EVENT_TYPES)
 _ENVELOPE: Final = frozenset({"id", "event_type"})
 _BYTES: Final = frozenset({"trace_id", "span_id", "query_id"})
-_FREE: Final = "details"  # a mapping of the user's, in which names mean nothing
+_FREE: Final = frozenset({"details", "attributes"})  # the user's mappings: names mean nothing
 _URI: Final = pattern(r"[\w.~:/?#\[\]@!$&'()*+,;=%-]+")
 _CONTROL: Final = pattern(r"[\x00-\x1f\x7f-\x9f\ufdd0-\ufdef\ufffe\uffff]")
 
@@ -182,7 +182,7 @@ def _from_text(value: Any, name: str = "") -> Any:
     """Undo `_to_text`."""
     if isinstance(value, str) and name in _BYTES:
         return bytes.fromhex(value.replace("-", ""))
-    if isinstance(value, dict) and name != _FREE:
+    if isinstance(value, dict) and name not in _FREE:
         return {key: _from_text(item, key) for key, item in value.items()}
     if isinstance(value, list):
         return [_from_text(item, name) for item in value]

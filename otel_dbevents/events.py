@@ -163,6 +163,18 @@ class Statement(Struct, frozen=True, gc=False):
     operation_name: str = ""
     collection_name: str = ""
     writes: bool = True
+    stored_procedure_name: str = ""
+
+
+class CodeLocation(Struct, frozen=True, gc=False):
+    """A place in the application's own code, as far as it may be told: no folder above it.
+
+    ``file_path`` is relative to the folder that Python imported it from or runs in, with ``/``.
+    """
+
+    file_path: str
+    line_number: int
+    function_name: str = ""
 
 
 class Failure(Struct, frozen=True, gc=False):
@@ -279,7 +291,11 @@ class QueryExecuted(Fact, frozen=True, gc=False):
 
     At the latest that is when the connection goes back to the pool. ``duration_ns`` is the
     driver's call as the caller saw it and ``end_time_ns`` its end; ``fetch_ns`` is the time from
-    then until the result was done. Counts that the driver does not tell are -1.
+    then until the result was done, of which ``reading_ns`` passed in the driver. ``first_row_ns``
+    is the time until the first rows were there. Counts and times that nobody knows are -1.
+    ``called_from`` is the application's line, and ``advice`` what would mend a repetition: filled
+    only where the query was slow, or as often run under one span as makes it a repeated one.
+    ``attributes`` are what the application's own hooks gave.
     """
 
     duration_ns: int
@@ -288,6 +304,11 @@ class QueryExecuted(Fact, frozen=True, gc=False):
     returned_rows: int = -1
     affected_rows: int = -1
     fetch_ns: int = 0
+    reading_ns: int = 0
+    first_row_ns: int = -1
+    called_from: CodeLocation | None = None
+    advice: str = ""
+    attributes: dict[str, Any] | None = None
 
 
 class QueryFailed(Fact, frozen=True, gc=False):
@@ -297,6 +318,9 @@ class QueryFailed(Fact, frozen=True, gc=False):
     statement: Statement
     failure: Failure
     batch_size: int = 1
+    called_from: CodeLocation | None = None
+    advice: str = ""
+    attributes: dict[str, Any] | None = None
 
 
 class TransactionCommitted(Fact, frozen=True, gc=False):
@@ -374,10 +398,11 @@ class ConnectionClosed(Fact, frozen=True, gc=False):
 
 
 class Holder(Struct, frozen=True, gc=False):
-    """Who holds one of an exhausted pool's connections: its span, if any, and since when."""
+    """Who holds one of an exhausted pool's connections: its span and line, and since when."""
 
     parent: TraceParent | None
     held_ns: int
+    called_from: CodeLocation | None = None
 
 
 class CheckoutTimedOut(Fact, frozen=True, gc=False):
@@ -390,23 +415,43 @@ class CheckoutTimedOut(Fact, frozen=True, gc=False):
 
 
 class SlowQueryDetected(Fact, frozen=True, gc=False):
-    """A judgement: a query took at least the threshold. ``query_id`` is the query event's id."""
+    """A judgement: a query took at least the threshold, in the driver's call and in its fetches.
+
+    ``query_id`` is the query event's id.
+    """
 
     duration_ns: int
     threshold_ns: int
     statement: Statement
     query_id: Id
+    called_from: CodeLocation | None = None
+
+
+class QueryExplained(Fact, frozen=True, gc=False):
+    """The database's plan of a query that was slow: EXPLAIN, which did not run the query again.
+
+    Fires only where the user asked for it, after the `SlowQueryDetected` of the same ``query_id``;
+    ``plan`` has no literals. ``duration_ns`` is what the explaining took.
+    """
+
+    duration_ns: int
+    statement: Statement
+    query_id: Id
+    plan: str
 
 
 class RepeatedQueryDetected(Fact, frozen=True, gc=False):
     """A judgement: one statement ran many times under one span (the N+1 pattern).
 
     Fires once per burst, when it has ended. ``duration_ns`` is the sum of the queries' times.
+    ``called_from`` is the application's line that ran one of them, ``advice`` what would mend it.
     """
 
     duration_ns: int
     count: int
     statement: Statement
+    called_from: CodeLocation | None = None
+    advice: str = ""
 
 
 class DatabaseRecovered(Fact, frozen=True, gc=False):
@@ -538,6 +583,7 @@ AnyEvent: TypeAlias = (
     | ConnectionClosed
     | CheckoutTimedOut
     | SlowQueryDetected
+    | QueryExplained
     | RepeatedQueryDetected
     | DatabaseRecovered
     | DatabaseConnectionEstablished

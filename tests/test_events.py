@@ -456,8 +456,9 @@ def test_a_payload_holds_what_is_particular() -> None:
                         "trace_state": "",
                     },
                     "held_ns": 31_000_000_000,
+                    "called_from": None,
                 },
-                {"parent": None, "held_ns": 5},
+                {"parent": None, "held_ns": 5, "called_from": None},
             ],
         },
     }

@@ -13,6 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Final, TypeAlias
 
 from otel_dbevents.events import (
+    CodeLocation,
     Database,
     DatabaseConnectionEstablished,
     DatabaseType,
@@ -44,6 +45,7 @@ DB_QUERY_SUMMARY: Final = "db.query.summary"
 DB_QUERY_TEXT: Final = "db.query.text"
 DB_RESPONSE_RETURNED_ROWS: Final = "db.response.returned_rows"
 DB_RESPONSE_STATUS_CODE: Final = "db.response.status_code"
+DB_STORED_PROCEDURE_NAME: Final = "db.stored_procedure.name"
 SERVER_ADDRESS: Final = "server.address"
 SERVER_PORT: Final = "server.port"
 # docs/db/database-metrics.md
@@ -53,10 +55,15 @@ CONNECTION_STATE: Final = "db.client.connection.state"
 ERROR_TYPE: Final = "error.type"
 EXCEPTION_TYPE: Final = "exception.type"
 EXCEPTION_MESSAGE: Final = "exception.message"
+# docs/registry/attributes/code.md
+CODE_FILE_PATH: Final = "code.file.path"
+CODE_LINE_NUMBER: Final = "code.line.number"
+CODE_FUNCTION_NAME: Final = "code.function.name"
 # docs/registry/attributes/deployment.md
 ENVIRONMENT: Final = "deployment.environment.name"
 
 # Ours
+ADVICE: Final = "dbevents.advice"
 AGGREGATE_ID: Final = "dbevents.aggregate_id"
 DURATION: Final = "dbevents.duration"
 CONNECTION_CREATE_DURATION: Final = "dbevents.connection.create_duration"
@@ -67,12 +74,16 @@ HEALTH_DETAIL: Final = "dbevents.health.detail."
 HEALTH_LATENCY: Final = "dbevents.health.latency"
 HEALTH_STATUS: Final = "dbevents.health.status"
 LOST_REASON: Final = "dbevents.lost.reason"
+FETCH_DURATION: Final = "dbevents.fetch.duration"
+FIRST_ROW: Final = "dbevents.fetch.first_row"
+POOL_HOLDER_CODE: Final = "dbevents.pool.holder.code"
 POOL_HOLDER_HELD: Final = "dbevents.pool.holder.held"
 POOL_HOLDER_SPANS: Final = "dbevents.pool.holder.spans"
 POOL_MAX: Final = "dbevents.pool.max"
 POOL_SIZE: Final = "dbevents.pool.size"
 POOL_USED: Final = "dbevents.pool.used"
 QUERY_COUNT: Final = "dbevents.query.count"
+QUERY_PLAN: Final = "dbevents.query.plan"
 QUERY_THRESHOLD: Final = "dbevents.query.threshold"
 TRANSACTION_DURATION: Final = "dbevents.transaction.duration"
 TRANSACTION_OUTCOME: Final = "dbevents.transaction.outcome"
@@ -203,6 +214,20 @@ def failure_attributes(failure: Failure | None) -> Attributes:
     code = failure.status_code
     kind = failure.error_type or code or failure.exception_type or OTHER_ERROR
     return {ERROR_TYPE: kind, DB_RESPONSE_STATUS_CODE: code} if code else {ERROR_TYPE: kind}
+
+
+@lru_cache(maxsize=2048)
+def code_attributes(location: CodeLocation | None) -> Attributes:
+    """Return the place in the application's code, in the names of ``docs/registry`` (code.md)."""
+    if location is None:
+        return {}
+    found: dict[str, Value] = {
+        CODE_FILE_PATH: location.file_path,
+        CODE_LINE_NUMBER: location.line_number,
+    }
+    if location.function_name:
+        found[CODE_FUNCTION_NAME] = location.function_name
+    return found
 
 
 def _address(database: Database) -> str:

@@ -30,6 +30,7 @@ from otel_dbevents.events import (
     Failure,
     HealthStatus,
     Holder,
+    QueryExplained,
     QueryFailed,
     RepeatedQueryDetected,
     RollbackFailed,
@@ -114,6 +115,7 @@ def _only_in_records(event: Event) -> Iterator[tuple[str, at.Value]]:
         yield at.EXCEPTION_TYPE, at.TIMEOUT_ERROR
         yield at.POOL_HOLDER_HELD, [holder.held_ns / 1e9 for holder in event.holders]
         yield at.POOL_HOLDER_SPANS, [_traceparent(holder) for holder in event.holders]
+        yield at.POOL_HOLDER_CODE, [_place(holder) for holder in event.holders]
 
 
 def _severity(event: Event, kind: "_Kind") -> SeverityNumber:
@@ -124,6 +126,11 @@ def _severity(event: Event, kind: "_Kind") -> SeverityNumber:
 
 def _traceparent(holder: Holder) -> str:
     return "" if holder.parent is None else str(holder.parent)
+
+
+def _place(holder: Holder) -> str:
+    place = holder.called_from
+    return "" if place is None else f"{place.file_path}:{place.line_number}"
 
 
 def _established(event: DatabaseConnectionEstablished) -> Iterator[tuple[str, at.Value]]:
@@ -178,18 +185,29 @@ def _query_failed(event: QueryFailed) -> Iterator[tuple[str, at.Value]]:
     if event.batch_size != 1:
         yield at.DB_OPERATION_BATCH_SIZE, event.batch_size
     yield at.DURATION, event.duration_ns / 1e9
+    yield from at.code_attributes(event.called_from).items()
 
 
 def _slow(event: SlowQueryDetected) -> Iterator[tuple[str, at.Value]]:
     yield from at.query_attributes(event.database, event.statement, False).items()
     yield at.DURATION, event.duration_ns / 1e9
     yield at.QUERY_THRESHOLD, event.threshold_ns / 1e9
+    yield from at.code_attributes(event.called_from).items()
+
+
+def _explained(event: QueryExplained) -> Iterator[tuple[str, at.Value]]:
+    yield from at.query_attributes(event.database, event.statement, False).items()
+    yield at.DURATION, event.duration_ns / 1e9
+    yield at.QUERY_PLAN, event.plan
 
 
 def _repeated(event: RepeatedQueryDetected) -> Iterator[tuple[str, at.Value]]:
     yield from at.query_attributes(event.database, event.statement, False).items()
     yield at.DURATION, event.duration_ns / 1e9
     yield at.QUERY_COUNT, event.count
+    yield from at.code_attributes(event.called_from).items()
+    if event.advice:
+        yield at.ADVICE, event.advice
 
 
 def _recovered(event: DatabaseRecovered) -> Iterator[tuple[str, at.Value]]:
@@ -235,6 +253,9 @@ _KINDS: Final[Mapping[type[Event], _Kind]] = {
     RollbackFailed: _Kind("database.rollback.failed", _ERROR, "A ROLLBACK failed", _ended),
     QueryFailed: _Kind("db.client.operation.exception", _WARN, "A query failed", _query_failed),
     SlowQueryDetected: _Kind("database.query.slow", _WARN, "A query was slow", _slow),
+    QueryExplained: _Kind(
+        "database.query.explained", _INFO, "The plan of a slow query", _explained
+    ),
     RepeatedQueryDetected: _Kind(
         "database.query.repeated", _WARN, "One query ran many times under one span", _repeated
     ),

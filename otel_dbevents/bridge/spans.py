@@ -36,6 +36,7 @@ from otel_dbevents.events import (
     Event,
     Failure,
     QueryExecuted,
+    QueryExplained,
     QueryFailed,
     RollbackFailed,
     SlowQueryDetected,
@@ -47,6 +48,7 @@ from otel_dbevents.events import (
 NOWHERE: Final = set_span_in_context(INVALID_SPAN, Context())
 """A context without a span. Not empty: the SDK takes an empty one for the current one."""
 
+_READING_NS: Final = 1_000_000
 _UNKNOWN: Final = Failure("", "")
 _NO_CONNECTION: Final = Failure(
     at.TIMEOUT_ERROR, at.TIMEOUT_ERROR, "no connection became free within the pool's timeout"
@@ -95,6 +97,7 @@ class Spans:
             ConnectionCheckedOut: self._checkout,
             CheckoutTimedOut: self._checkout_timeout,
             SlowQueryDetected: self._judged_query,
+            QueryExplained: self._judged_query,
         }
 
     def record(self, event: Event, context: Context) -> Context:
@@ -116,6 +119,11 @@ class Spans:
             failure = event.failure
         elif event.returned_rows >= 0:
             attributes[at.DB_RESPONSE_RETURNED_ROWS] = event.returned_rows
+            attributes.update(_fetch_attributes(event))
+        if event.called_from is not None:
+            attributes.update(at.code_attributes(event.called_from))
+        if event.attributes is not None:
+            attributes.update(event.attributes)
         return self._client(event, context, at.query_name(*about), attributes, failure)
 
     def _commit(self, event: TransactionCommitted | CommitFailed, context: Context) -> Context:
@@ -189,7 +197,7 @@ class Spans:
         kind = SpanKind.INTERNAL
         return self._make(event, context, name, kind, attributes, _NO_CONNECTION, links)
 
-    def _judged_query(self, event: SlowQueryDetected, context: Context) -> Context:
+    def _judged_query(self, event: SlowQueryDetected | QueryExplained, context: Context) -> Context:
         """Return a context that points to the slow query's own span, which was made before."""
         parent = get_current_span(context).get_span_context()
         if self._ids is None or not (parent.is_valid or not self._require_parent):
@@ -226,6 +234,16 @@ class Spans:
             span.set_status(Status(StatusCode.ERROR, failure.description or None))
         span.end(end_ns)
         return set_span_in_context(span, context)
+
+
+def _fetch_attributes(event: QueryExecuted) -> dict[str, at.Value]:
+    """Return how long reading took, where that is worth telling: it was a stream, or not short."""
+    found: dict[str, at.Value] = {}
+    if event.reading_ns >= _READING_NS or event.first_row_ns >= 0:
+        found[at.FETCH_DURATION] = event.reading_ns / 1e9
+    if event.first_row_ns >= 0:
+        found[at.FIRST_ROW] = event.first_row_ns / 1e9
+    return found
 
 
 def _pool_attributes(event: ConnectionCheckedOut | CheckoutTimedOut) -> dict[str, at.Value]:

@@ -123,6 +123,7 @@ ONLY_IN_RECORDS = {
     "exception.message",
     "dbevents.pool.holder.held",
     "dbevents.pool.holder.spans",
+    "dbevents.pool.holder.code",
 }
 
 

@@ -34,6 +34,7 @@ from otel_dbevents.events import (
     HealthStatus,
     Holder,
     QueryExecuted,
+    QueryExplained,
     QueryFailed,
     RepeatedQueryDetected,
     RollbackFailed,
@@ -113,6 +114,16 @@ _EVENTS: list[Event] = [
     ),
     SlowQueryDetected(
         DATABASE, PARENT, TIME, 2_000_000_000, 500_000_000, STATEMENT, _id(1), id=_id(13)
+    ),
+    QueryExplained(
+        DATABASE,
+        PARENT,
+        TIME,
+        3_000_000,
+        STATEMENT,
+        _id(1),
+        "Seq Scan on größen  (cost=0.00..25.88 rows=6 width=36)\n  Filter: (id = ?)",
+        id=_id(19),
     ),
     RepeatedQueryDetected(FILE, PARENT, TIME, 80_000_000, 41, STATEMENT, id=_id(14)),
     DatabaseRecovered(DATABASE, None, TIME, 60_000_000_000, 3, id=_id(15)),
