@@ -88,6 +88,12 @@ class Config(BaseSettings):
         description="Spans only within a span of the application; metrics count all still.",
         examples=["true"],
     )
+    sqlcommenter: bool = Field(
+        False,
+        description="Append a comment with the trace to each statement. Caches that know a "
+        "statement by its whole text miss it then.",
+        examples=["true"],
+    )
     capture_error_messages: bool = Field(
         False,
         description="Keep the driver's own error messages. They can hold values of your data.",

@@ -42,6 +42,20 @@ def new_id() -> bytes:
     return (_rng.getrandbits(128) & _UUID4_KEEP | _UUID4_SET).to_bytes(16, "big")
 
 
+def span_id_of(event_id: bytes) -> int:
+    """Return the id of the span made of an event: its last 8 bytes."""
+    return int.from_bytes(event_id[8:], "big")
+
+
+def trace_id_of(event_id: bytes) -> int:
+    """Return the trace id of a root span made of an event: its id, bytes 0 and 8 exchanged.
+
+    Samplers take the last 8 bytes for random (W3C Trace Context level 2 the last 7). Two bits of
+    a UUID's byte 8 are fixed: with them in place a ratio sampler would keep none or all.
+    """
+    return int.from_bytes(event_id[8:9] + event_id[1:8] + event_id[:1] + event_id[9:], "big")
+
+
 class Environment(StrEnum):
     """Where the application runs. Read without regard to case; an unknown text is `LOCAL`."""
 

@@ -14,6 +14,8 @@ from typing import Any
 
 from opentelemetry import metrics, trace
 from opentelemetry._logs import get_logger_provider
+from opentelemetry.propagate import get_global_textmap
+from opentelemetry.propagators.textmap import TextMapPropagator
 
 from otel_dbevents.bridge import OPEN_SPAN_TYPES, Bridge
 from otel_dbevents.bus import Delivery, EventBus
@@ -23,8 +25,9 @@ from otel_dbevents.config import Config
 from otel_dbevents.events import Environment
 from otel_dbevents.exporters import sdk_disabled
 from otel_dbevents.judges import Judges
+from otel_dbevents.sources.around import RequestHook, ResponseHook, Wishes
 from otel_dbevents.sources.engine import AnyEngine, EngineSource
-from otel_dbevents.sources.watch import guard
+from otel_dbevents.sources.watch import Notice, guard
 
 _MS = 1_000_000
 _log = logging.getLogger("otel_dbevents")
@@ -45,6 +48,9 @@ class Pipeline:
         logger_provider: Any = None,
         config: Config | None = None,
         bus: EventBus | None = None,
+        propagator: TextMapPropagator | None = None,
+        request_hook: RequestHook | None = None,
+        response_hook: ResponseHook | None = None,
     ) -> None:
         self.config = config = config or Config()
         self.tracer_provider = tracer_provider or trace.get_tracer_provider()
@@ -60,7 +66,17 @@ class Pipeline:
         self.source = EngineSource(
             self.bus.publish,
             environment=self.environment,
-            messages=config.capture_error_messages,
+            notice=Notice(
+                config.capture_error_messages,
+                int(config.slow_query_ms * _MS),
+                config.repeated_queries,
+            ),
+            wishes=Wishes(
+                (propagator or get_global_textmap()) if config.sqlcommenter else None,
+                request_hook,
+                response_hook,
+                lambda: self.bridge.has_own_ids,
+            ),
         )
         self.bridge = Bridge(
             self.tracer_provider,
@@ -193,6 +209,9 @@ def instrument(
     meter_provider: Any = None,
     logger_provider: Any = None,
     config: Config | None = None,
+    propagator: TextMapPropagator | None = None,
+    request_hook: RequestHook | None = None,
+    response_hook: ResponseHook | None = None,
 ) -> Pipeline:
     """Listen to ``engine``, or to every engine there is and will be, sync or async.
 
@@ -215,6 +234,9 @@ def instrument(
             meter_provider=meter_provider,
             logger_provider=logger_provider,
             config=config,
+            propagator=propagator,
+            request_hook=request_hook,
+            response_hook=response_hook,
         )
     else:
         _warn_of_change(_active, tracer_provider, meter_provider, logger_provider, config)

@@ -106,6 +106,11 @@ class Bridge:
         """
         return dict(self._lost)
 
+    @property
+    def has_own_ids(self) -> bool:
+        """Whether a span has the ids of its event, so that they are known before it is made."""
+        return self._spans is not None and self._spans.has_own_ids
+
     def consume(self, batch: Sequence[Delivery]) -> None:
         """Tell a batch of events. What telling one of them raises is counted in `lost`."""
         if self._is_closed:

@@ -5,19 +5,7 @@ import threading
 from opentelemetry.sdk.trace import Tracer
 from opentelemetry.sdk.trace.id_generator import IdGenerator, RandomIdGenerator
 
-
-def span_id_of(event_id: bytes) -> int:
-    """Return the id of the span made of an event: its last 8 bytes."""
-    return int.from_bytes(event_id[8:], "big")
-
-
-def trace_id_of(event_id: bytes) -> int:
-    """Return the trace id of a root span made of an event: its id, bytes 0 and 8 exchanged.
-
-    Samplers take the last 8 bytes for random (W3C Trace Context level 2 the last 7). Two bits of
-    a UUID's byte 8 are fixed: with them in place a ratio sampler would keep none or all.
-    """
-    return int.from_bytes(event_id[8:9] + event_id[1:8] + event_id[:1] + event_id[9:], "big")
+from otel_dbevents.events import span_id_of, trace_id_of
 
 
 class EventIds(IdGenerator):

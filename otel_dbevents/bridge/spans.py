@@ -26,7 +26,7 @@ from opentelemetry.trace import (
 )
 
 from otel_dbevents.bridge import attributes as at
-from otel_dbevents.bridge.ids import span_id_of, take_ids, trace_id_of
+from otel_dbevents.bridge.ids import take_ids
 from otel_dbevents.events import (
     CheckoutTimedOut,
     CommitFailed,
@@ -43,6 +43,8 @@ from otel_dbevents.events import (
     TraceParent,
     TransactionCommitted,
     TransactionRolledBack,
+    span_id_of,
+    trace_id_of,
 )
 
 NOWHERE: Final = set_span_in_context(INVALID_SPAN, Context())
@@ -99,6 +101,11 @@ class Spans:
             SlowQueryDetected: self._judged_query,
             QueryExplained: self._judged_query,
         }
+
+    @property
+    def has_own_ids(self) -> bool:
+        """Whether a span's ids are its event's; the provider may have a generator of its own."""
+        return self._ids is not None
 
     def record(self, event: Event, context: Context) -> Context:
         """Make the event's span, if it has one, and return a context that holds it.

@@ -24,12 +24,14 @@ from sqlalchemy.pool import Pool
 
 from otel_dbevents.events import Environment, PoolReading
 from otel_dbevents.sources import pool
+from otel_dbevents.sources.around import Around, Wishes
 from otel_dbevents.sources.database import database_of
 from otel_dbevents.sources.query import QuerySource
 from otel_dbevents.sources.transaction import TransactionSource
 from otel_dbevents.sources.watch import (
     INFO_KEY,
     ConnectionState,
+    Notice,
     Publish,
     Watch,
     guard,
@@ -52,7 +54,8 @@ class EngineSource:
     Args:
         publish: takes each event with the OpenTelemetry context of the call it tells of.
         environment: where the application runs.
-        messages: whether failures carry the driver's own message.
+        notice: from when on a query is told with its place in the application.
+        wishes: what is done around each call of the driver.
 
     """
 
@@ -61,11 +64,13 @@ class EngineSource:
         publish: Publish,
         *,
         environment: Environment = Environment.LOCAL,
-        messages: bool = False,
+        notice: Notice = Notice(),  # noqa: B008 - it is immutable
+        wishes: Wishes = Wishes(),  # noqa: B008
     ) -> None:
         self._publish = publish
         self._environment = environment
-        self._messages = messages
+        self._notice = notice
+        self._wishes = wishes
         self._every = False
         self._watches: weakref.WeakSet[Watch] = weakref.WeakSet()
 
@@ -120,7 +125,9 @@ class EngineSource:
             if known is not None:
                 _unwrap(dialect, known)
             database = database_of(engine, self._environment)
-            watch = Watch(engine, database, self._publish, messages=self._messages)
+            watch = Watch(engine, database, self._publish, self._notice)
+            watch.surroundings = Around(self._wishes, dialect.paramstyle, dialect.driver)
+            watch.look_around()
             _wrap(dialect, watch)
             self._watches.add(watch)
             return watch

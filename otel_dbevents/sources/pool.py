@@ -27,6 +27,7 @@ from otel_dbevents.events import (
     PoolReading,
 )
 from otel_dbevents.sources.failure import describe, describe_connect
+from otel_dbevents.sources.location import locate, spot
 from otel_dbevents.sources.watch import (
     INFO_KEY,
     ConnectionState,
@@ -61,11 +62,12 @@ def checked_out(watch: Watch, pool: Pool, proxied: Any, start: int) -> None:
         is_new = INFO_KEY not in record.info and created >= start - 1_000
         state = state_of(watch, record, created)
         parent = parent_of(caller)
-        state.holder, state.since_ns = parent, end
+        state.holder, state.since_ns, state.spot = parent, end, spot()
         watch.out[id(state)] = state
         create_ns = 0
         if is_new:
             create_ns = max(0, end - max(created, start))
+            watch.look_around()
             watch.publish(_established(watch, pool, parent, end, create_ns), caller)
         watch.failures = 0
         watch.publish(
@@ -122,7 +124,8 @@ def refused(watch: Watch, pool: Pool, error: BaseException, start: int) -> None:
 def _timed_out(watch: Watch, pool: Pool, parent: Any, start: int, end: int) -> CheckoutTimedOut:
     reading = read_pool(watch, pool)
     holders = tuple(
-        Holder(state.holder, max(0, end - state.since_ns)) for state in list(watch.out.values())
+        Holder(state.holder, max(0, end - state.since_ns), locate(state.spot))
+        for state in list(watch.out.values())
     )
     return CheckoutTimedOut(
         watch.database, parent, end, max(0, end - start), reading.used, reading.max, holders

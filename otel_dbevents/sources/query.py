@@ -3,6 +3,8 @@
 Start and end are taken in one frame around the driver's call, and its exception is seen as the
 driver raised it. No listener of SQLAlchemy is used: one of them on an engine makes every statement
 walk all engine events, and ``after_cursor_execute`` and ``handle_error`` can both be missed.
+
+An INSERT that SQLAlchemy sends in several calls ("insertmanyvalues") is one operation.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,12 +12,14 @@ from time import time_ns
 from typing import Any
 
 from opentelemetry import context as otel_context
-from sqlalchemy.engine.interfaces import ExecuteStyle
 
-from otel_dbevents.events import QueryExecuted, QueryFailed
+from otel_dbevents.events import QueryExecuted, QueryFailed, TraceParent, new_id
+from otel_dbevents.sources.advice import advise
+from otel_dbevents.sources.around import Call
 from otel_dbevents.sources.failure import describe
-from otel_dbevents.sources.rows import CountingFetch, Reading, can_count
-from otel_dbevents.sources.statement import Statements
+from otel_dbevents.sources.location import here
+from otel_dbevents.sources.rows import NOTHING, Reading, Remarks, counting_fetch
+from otel_dbevents.sources.statement import Known, Statements
 from otel_dbevents.sources.watch import (
     ConnectionState,
     Watch,
@@ -26,7 +30,9 @@ from otel_dbevents.sources.watch import (
     suppressed,
 )
 
-_BATCH = "_otel_dbevents_batch_size"
+_BATCHES = "_otel_dbevents_batches"
+"""Where an execution context keeps the batches that it is sent in."""
+_MOST_RUNS = 5_000
 
 
 class QuerySource:
@@ -35,79 +41,91 @@ class QuerySource:
     def __init__(self, watch: Watch, dialect: Any) -> None:
         self._watch = watch
         self._statements = Statements(dialect.name)
+        no_params = dialect.do_execute_no_params
+        execute = self._execute(lambda c, sql, _parameters, ctx: no_params(c, sql, ctx), many=False)
+
+        def do_execute_no_params(cursor: Any, statement: str, context: Any = None) -> None:
+            execute(cursor, statement, None, context)
+
         self.methods: dict[str, Callable[..., Any]] = {
             "do_execute": self._execute(dialect.do_execute, many=False),
-            "do_execute_no_params": self._execute_no_params(dialect.do_execute_no_params),
+            "do_execute_no_params": do_execute_no_params,
             "do_executemany": self._execute(dialect.do_executemany, many=True),
+            "_deliver_insertmanyvalues_batches": self._deliver(
+                dialect._deliver_insertmanyvalues_batches
+            ),
         }
         """What takes the place of the dialect's methods, by their names."""
-        deliver = getattr(dialect, "_deliver_insertmanyvalues_batches", None)
-        if deliver is not None:
-            self.methods["_deliver_insertmanyvalues_batches"] = _deliver(deliver)
 
     def _execute(self, driver_call: Callable[..., Any], *, many: bool) -> Callable[..., Any]:
         watch, told, failed = self._watch, self._executed, self._failed
 
         def do_execute(cursor: Any, statement: str, parameters: Any, context: Any = None) -> None:
+            around, call, sql = watch.around, None, statement
+            if around is not None and watch.active:
+                call = around.enter(statement, parameters, context)
+                sql = call.sql
             start = time_ns()
             try:
-                driver_call(cursor, statement, parameters, context)
+                driver_call(cursor, sql, parameters, context)
             except BaseException as error:
-                if watch.active:
-                    failed(error, start, statement, context, parameters if many else None)
-                raise
-            if watch.active:
                 end = time_ns()
-                told(start, end, cursor, statement, context, parameters if many else None)
+                if around is not None and call is not None:
+                    around.leave(call, context, cursor, error)
+                if watch.active:
+                    batch = parameters if many else None
+                    failed(error, start, end, statement, context, batch, call)
+                raise
+            end = time_ns()
+            if around is not None and call is not None:
+                around.leave(call, context, cursor, None)
+            if watch.active:
+                told(start, end, cursor, statement, context, parameters if many else None, call)
 
         return do_execute
 
-    def _execute_no_params(self, driver_call: Callable[..., Any]) -> Callable[..., Any]:
-        watch, told, failed = self._watch, self._executed, self._failed
-
-        def do_execute_no_params(cursor: Any, statement: str, context: Any = None) -> None:
-            start = time_ns()
-            try:
-                driver_call(cursor, statement, context)
-            except BaseException as error:
-                if watch.active:
-                    failed(error, start, statement, context, None)
-                raise
-            if watch.active:
-                told(start, time_ns(), cursor, statement, context, None)
-
-        return do_execute_no_params
-
     def _executed(
-        self, start: int, end: int, cursor: Any, sql: str, context: Any, batch: Any
+        self,
+        start: int,
+        end: int,
+        cursor: Any,
+        sql: str,
+        context: Any,
+        batch: Any,
+        call: Call | None,
     ) -> None:
         try:
-            caller = otel_context.get_current()
-            state = _connection_state(self._watch, context)
+            watch, caller = self._watch, otel_context.get_current()
+            state = _connection_state(watch, context)
             if state is None or suppressed(caller):
+                return
+            batches: _Batches | None = context.__dict__.get(_BATCHES)
+            if batches is not None:
+                batches.add(start, end, sql, call)
                 return
             known = self._statements.find(sql, context)
             statement = known.statement
             _note(state, start, statement.writes, context)
-            parent = parent_of(caller)
-            batch_size = _batch_size(context, batch)
-            returns_rows = known.returns_rows
-            if returns_rows is None:
-                returns_rows = cursor.description is not None
-            duration = max(0, end - start)
+            parent, duration = parent_of(caller), max(0, end - start)
+            remarks = _remarks(watch, parent, known, duration, context, call)
+            batch_size = 1 if batch is None else len(batch)
             affected = -1
-            if returns_rows and _BATCH not in context.__dict__ and can_count(context):
-                context.cursor_fetch_strategy = CountingFetch(
-                    Reading(
-                        self._watch, state, parent, caller, end, duration, statement, batch_size
-                    )
+            if _returns_rows(known, cursor, context):
+                strategy = counting_fetch(
+                    context,
+                    cursor,
+                    lambda: Reading(
+                        watch, state, parent, caller, end, duration, statement, batch_size, remarks
+                    ),
                 )
-                return
-            if not returns_rows:
+                if strategy is not None:
+                    context.cursor_fetch_strategy = strategy
+                    return
+            else:
                 affected = cursor.rowcount
-            self._watch.publish(
+            watch.publish(
                 QueryExecuted(
-                    self._watch.database,
+                    watch.database,
                     parent,
                     end,
                     duration,
@@ -115,36 +133,137 @@ class QuerySource:
                     batch_size,
                     -1,
                     affected if isinstance(affected, int) else -1,
+                    0,
+                    0,
+                    -1,
+                    *remarks.said,
+                    id=remarks.id or new_id(),
                 ),
                 caller,
             )
         except Exception as error:  # noqa: BLE001 - the application must not see it
             guard.caught(error)
 
-    def _failed(self, error: BaseException, start: int, sql: str, context: Any, batch: Any) -> None:
-        end = time_ns()
+    def _failed(
+        self,
+        error: BaseException,
+        start: int,
+        end: int,
+        sql: str,
+        context: Any,
+        batch: Any,
+        call: Call | None,
+    ) -> None:
         try:
-            caller = otel_context.get_current()
-            state = _connection_state(self._watch, context)
+            watch, caller = self._watch, otel_context.get_current()
+            state = _connection_state(watch, context)
             if state is None or suppressed(caller):
                 return
-            statement = self._statements.find(sql, context).statement
-            _note(state, start, statement.writes, context)
+            batch_size = 1 if batch is None else len(batch)
+            batches: _Batches | None = context.__dict__.get(_BATCHES)
+            if batches is not None:
+                batches.told = True
+                start, batch_size = batches.start or start, batches.asked
+            known = self._statements.find(sql, context)
+            _note(state, start, known.statement.writes, context)
             state.failed = True
-            self._watch.publish(
+            parent, duration = parent_of(caller), max(0, end - start)
+            remarks = _remarks(watch, parent, known, duration, context, call)
+            watch.publish(
                 QueryFailed(
-                    self._watch.database,
-                    parent_of(caller),
+                    watch.database,
+                    parent,
                     end,
-                    max(0, end - start),
-                    statement,
-                    describe(error, messages=self._watch.messages),
-                    _batch_size(context, batch),
+                    duration,
+                    known.statement,
+                    describe(error, messages=watch.messages),
+                    batch_size,
+                    *remarks.said,
+                    id=remarks.id or new_id(),
                 ),
                 caller,
             )
         except Exception as own:  # noqa: BLE001 - the application must not see it
             guard.caught(own)
+
+    def _deliver(self, deliver: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
+        """Tell of an INSERT that is sent in batches once, when the last of them was sent."""
+
+        def batches(*arguments: Any) -> Iterator[Any]:
+            context = arguments[-1]
+            sent = _Batches(len(context.compiled_parameters))
+            context.__dict__[_BATCHES] = sent
+            try:
+                for batch in deliver(*arguments):
+                    sent.next_rows = len(batch.batch)
+                    yield batch
+            except Exception as error:
+                # The rows that a batch returned could not be fetched or matched.
+                if sent.sql and not sent.told and self._watch.active:
+                    self._failed(error, sent.start, time_ns(), sent.sql, context, None, sent.call)
+                raise
+            finally:
+                context.__dict__.pop(_BATCHES, None)
+                if sent.sql and not sent.told and self._watch.active:
+                    self._sent(sent, context)
+
+        return batches
+
+    def _sent(self, sent: "_Batches", context: Any) -> None:
+        try:
+            watch, caller = self._watch, otel_context.get_current()
+            state = _connection_state(watch, context)
+            if state is None or suppressed(caller):
+                return
+            known = self._statements.find(sent.sql, context)
+            _note(state, sent.start, True, context)
+            parent, duration = parent_of(caller), max(0, sent.end - sent.start)
+            remarks = _remarks(watch, parent, known, duration, context, sent.call)
+            returned = context._insertmanyvalues_rows
+            watch.publish(
+                QueryExecuted(
+                    watch.database,
+                    parent,
+                    sent.end,
+                    duration,
+                    known.statement,
+                    sent.rows,
+                    -1 if returned is None else len(returned),
+                    -1,
+                    0,
+                    0,
+                    -1,
+                    *remarks.said,
+                    id=remarks.id or new_id(),
+                ),
+                caller,
+            )
+        except Exception as error:  # noqa: BLE001 - the application must not see it
+            guard.caught(error)
+
+
+class _Batches:
+    """The calls of the driver that one INSERT is sent in."""
+
+    __slots__ = ("asked", "call", "end", "next_rows", "rows", "sql", "start", "told")
+
+    def __init__(self, asked: int) -> None:
+        self.asked = asked
+        """How many rows the application gave."""
+        self.rows = self.next_rows = 0
+        """How many were sent, and how many go with the next call."""
+        self.start = self.end = 0
+        self.sql = ""
+        self.call: Call | None = None
+        self.told = False
+
+    def add(self, start: int, end: int, sql: str, call: Call | None) -> None:
+        """Take note of a call that went well."""
+        self.start = self.start or start
+        self.end = end
+        self.rows += self.next_rows
+        self.sql = self.sql or sql
+        self.call = self.call or call
 
 
 def _connection_state(watch: Watch, context: Any) -> ConnectionState | None:
@@ -153,12 +272,6 @@ def _connection_state(watch: Watch, context: Any) -> ConnectionState | None:
         return None
     connection = context.root_connection.connection
     return None if is_connecting(connection) else state_of(watch, connection)
-
-
-def _batch_size(context: Any, batch: Any) -> int:
-    """Return how many rows one call of the driver was for."""
-    size: int = context.__dict__.get(_BATCH, 1) if batch is None else len(batch)
-    return size
 
 
 def _note(state: ConnectionState, start: int, writes: bool, context: Any) -> None:
@@ -171,15 +284,36 @@ def _note(state: ConnectionState, start: int, writes: bool, context: Any) -> Non
         state.wrote = True
 
 
-def _deliver(deliver: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
-    """Note the true number of rows of each batch that ``insertmanyvalues`` sends."""
+def _remarks(
+    watch: Watch,
+    parent: TraceParent | None,
+    known: Known,
+    duration_ns: int,
+    context: Any,
+    call: Call | None,
+) -> Remarks:
+    """Return what is to be said beside: where a slow or often repeated query came from."""
+    try:
+        repeats = False
+        if parent is not None and watch.repeated:
+            runs, key = watch.runs, (parent.span_id, known.statement.query_text)
+            count = runs.get(key, 0) + 1
+            if count == 1 and len(runs) >= _MOST_RUNS:
+                runs.clear()
+            runs[key] = count
+            repeats = count == watch.repeated
+        given, event_id = (None, b"") if call is None else (call.attributes, call.id)
+        if repeats:
+            return Remarks((here(), advise(context), given), event_id)
+        if duration_ns >= watch.slow_ns:
+            return Remarks((here(), "", given), event_id)
+        return NOTHING if call is None else Remarks((None, "", given), event_id)
+    except Exception as error:  # noqa: BLE001 - the query is told without
+        guard.caught(error)
+        return NOTHING
 
-    def batches(*arguments: Any) -> Iterator[Any]:
-        context = arguments[-1]
-        many = getattr(context, "execute_style", None) is ExecuteStyle.INSERTMANYVALUES
-        for batch in deliver(*arguments):
-            if many and hasattr(batch, "batch"):
-                context.__dict__[_BATCH] = len(batch.batch)
-            yield batch
 
-    return batches
+def _returns_rows(known: Known, cursor: Any, context: Any) -> bool:
+    if known.returns_rows is not None:
+        return known.returns_rows
+    return context._is_server_side or cursor.description is not None

@@ -1,12 +1,14 @@
 """Rows as the application reads them: a fetch strategy that counts, and tells when all is read.
 
 SQLAlchemy lets an execution context choose how its result fetches from the cursor
-(``ExecutionContext.cursor_fetch_strategy``). This one fetches as the default does.
+(``ExecutionContext.cursor_fetch_strategy``). These fetch as the ones of SQLAlchemy do whose place
+they take: the default one, and the one that reads a stream in chunks.
 """
 
 from collections import deque
+from collections.abc import Callable
 from time import time_ns
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy.engine.cursor import (
     _DEFAULT_FETCH,
@@ -14,9 +16,29 @@ from sqlalchemy.engine.cursor import (
     CursorFetchStrategy,
 )
 
-from otel_dbevents.events import QueryExecuted, QueryFailed, Statement, TraceParent
+from otel_dbevents.events import (
+    CodeLocation,
+    QueryExecuted,
+    QueryFailed,
+    Statement,
+    TraceParent,
+    new_id,
+)
 from otel_dbevents.sources.failure import describe
+from otel_dbevents.sources.location import here
 from otel_dbevents.sources.watch import ConnectionState, Watch, guard
+
+
+class Remarks(NamedTuple):
+    """What is to be said of a query besides what every query says."""
+
+    said: tuple[CodeLocation | None, str, dict[str, Any] | None] = (None, "", None)
+    """An event's ``called_from``, ``advice`` and ``attributes``."""
+    id: bytes = b""
+    """The event's id, where it was needed before there was an event."""
+
+
+NOTHING = Remarks()
 
 
 class Reading:
@@ -28,7 +50,10 @@ class Reading:
         "context",
         "duration_ns",
         "end_time_ns",
+        "first_row_ns",
         "parent",
+        "reading_ns",
+        "remarks",
         "rows",
         "state",
         "statement",
@@ -45,6 +70,7 @@ class Reading:
         duration_ns: int,
         statement: Statement,
         batch_size: int,
+        remarks: Remarks = NOTHING,
     ) -> None:
         self.watch: Watch | None = watch
         self.state = state
@@ -54,43 +80,71 @@ class Reading:
         self.duration_ns = duration_ns
         self.statement = statement
         self.batch_size = batch_size
+        self.remarks = remarks
         self.rows = 0
+        self.reading_ns = 0
+        """Time in the driver's own fetching; single rows after the first are not timed."""
+        self.first_row_ns = -1
+        """Time until the first rows of a stream were there."""
         state.results.add(self)
 
-    def done(self, failed: BaseException | None = None) -> None:
-        """Tell of the query. What comes after the first call is ignored."""
+    def done(self, failed: BaseException | None = None, *, in_call: bool = True) -> None:
+        """Tell of the query. What comes after the first call is ignored.
+
+        ``in_call``: the application is in a call that has to do with this result, and so its
+        place is worth telling.
+        """
         watch, self.watch = self.watch, None
         if watch is None:
             return
         try:
             self.state.results.discard(self)
             now = time_ns()
+            read_ns = max(0, now - self.end_time_ns)
+            spent = self.duration_ns + (self.reading_ns if failed is None else read_ns)
+            called_from, advice, attributes = self.remarks.said
+            if in_call and spent >= watch.slow_ns and called_from is None:
+                self.remarks = Remarks((here(), advice, attributes), self.remarks.id)
             if failed is None:
-                event: QueryExecuted | QueryFailed = QueryExecuted(
-                    watch.database,
-                    self.parent,
-                    self.end_time_ns,
-                    self.duration_ns,
-                    self.statement,
-                    self.batch_size,
-                    self.rows,
-                    -1,
-                    max(0, now - self.end_time_ns),
-                )
+                event: QueryExecuted | QueryFailed = self._executed(watch, read_ns)
             else:
                 self.state.failed = True
-                event = QueryFailed(
-                    watch.database,
-                    self.parent,
-                    now,
-                    max(0, now - self.end_time_ns + self.duration_ns),
-                    self.statement,
-                    describe(failed, messages=watch.messages),
-                    self.batch_size,
-                )
+                event = self._failed(watch, now, spent, failed)
             watch.publish(event, self.context)
         except Exception as error:  # noqa: BLE001 - the application must not see it
             guard.caught(error)
+
+    def _executed(self, watch: Watch, read_ns: int) -> QueryExecuted:
+        return QueryExecuted(
+            watch.database,
+            self.parent,
+            self.end_time_ns,
+            self.duration_ns,
+            self.statement,
+            self.batch_size,
+            self.rows,
+            -1,
+            read_ns,
+            self.reading_ns,
+            self.first_row_ns,
+            *self.remarks.said,
+            id=self.remarks.id or new_id(),
+        )
+
+    def _failed(
+        self, watch: Watch, now: int, duration_ns: int, error: BaseException
+    ) -> QueryFailed:
+        return QueryFailed(
+            watch.database,
+            self.parent,
+            now,
+            duration_ns,
+            self.statement,
+            describe(error, messages=watch.messages),
+            self.batch_size,
+            *self.remarks.said,
+            id=self.remarks.id or new_id(),
+        )
 
 
 class CountingFetch(CursorFetchStrategy):
@@ -103,21 +157,29 @@ class CountingFetch(CursorFetchStrategy):
 
     def fetchone(self, result: Any, dbapi_cursor: Any, hard_close: bool = False) -> Any:
         """Fetch one row."""
+        reading = self._reading
         try:
-            row = dbapi_cursor.fetchone()
+            if reading.rows:
+                row = dbapi_cursor.fetchone()
+            else:  # the first may be what takes the time
+                start = time_ns()
+                row = dbapi_cursor.fetchone()
+                reading.reading_ns += time_ns() - start
             if row is None:
                 result._soft_close(hard=hard_close)
             else:
-                self._reading.rows += 1
+                reading.rows += 1
         except BaseException as error:  # noqa: BLE001 - SQLAlchemy's own handling raises it
             self.handle_exception(result, dbapi_cursor, error)
         return row
 
     def fetchmany(self, result: Any, dbapi_cursor: Any, size: int | None = None) -> Any:
         """Fetch some rows."""
+        reading, start = self._reading, time_ns()
         try:
             rows = dbapi_cursor.fetchmany() if size is None else dbapi_cursor.fetchmany(size)
-            self._reading.rows += len(rows)
+            reading.reading_ns += time_ns() - start
+            reading.rows += len(rows)
             if not rows:
                 result._soft_close()
         except BaseException as error:  # noqa: BLE001
@@ -126,9 +188,11 @@ class CountingFetch(CursorFetchStrategy):
 
     def fetchall(self, result: Any, dbapi_cursor: Any) -> Any:
         """Fetch the rows that are left."""
+        reading, start = self._reading, time_ns()
         try:
             rows = dbapi_cursor.fetchall()
-            self._reading.rows += len(rows)
+            reading.reading_ns += time_ns() - start
+            reading.rows += len(rows)
             result._soft_close()
         except BaseException as error:  # noqa: BLE001
             self.handle_exception(result, dbapi_cursor, error)
@@ -136,7 +200,10 @@ class CountingFetch(CursorFetchStrategy):
 
     def yield_per(self, result: Any, dbapi_cursor: Any, num: int) -> None:
         """Go on in chunks of ``num`` rows."""
-        result.cursor_strategy = CountingBufferedFetch(self._reading, dbapi_cursor, num)
+        options = {"max_row_buffer": num}
+        result.cursor_strategy = CountingStream(
+            self._reading, dbapi_cursor, options, growth_factor=0
+        )
 
     def soft_close(self, result: Any, dbapi_cursor: Any) -> None:
         """End the reading: all rows are read, or nobody wants the rest."""
@@ -161,20 +228,44 @@ class CountingFetch(CursorFetchStrategy):
         """
         if not self._reading.rows:
             self._reading.rows = -1
-        self._reading.done()
+        self._reading.done(in_call=False)
 
 
-class CountingBufferedFetch(BufferedRowCursorFetchStrategy):
-    """The same for a result that is read in chunks (``yield_per``)."""
+class CountingStream(BufferedRowCursorFetchStrategy):
+    """The same for a result that is read in chunks (``stream_results``, ``yield_per``)."""
 
-    __slots__ = ("_closed", "_reading")
+    __slots__ = ("_closed", "_reading", "_unread")
 
-    def __init__(self, reading: Reading, dbapi_cursor: Any, num: int) -> None:
-        super().__init__(
-            dbapi_cursor, {"max_row_buffer": num}, growth_factor=0, initial_buffer=deque()
-        )
+    def __init__(
+        self, reading: Reading, dbapi_cursor: Any, options: Any, *, growth_factor: int = 5
+    ) -> None:
+        super().__init__(dbapi_cursor, options, growth_factor, initial_buffer=deque())
         self._reading = reading
         self._closed = False
+        self._unread = dbapi_cursor if growth_factor else None
+        """The cursor of a stream that was not begun."""
+
+    @property
+    def alternate_cursor_description(self) -> None:  # type: ignore[override]
+        """Fetch a stream's first row when the result is set up, as SQLAlchemy does then.
+
+        Some cursors know their columns only after that.
+        """
+        cursor, self._unread = self._unread, None
+        if cursor is None:
+            return
+        start = time_ns()
+        try:
+            self._rowbuffer.extend(cursor.fetchmany(1))
+        except BaseException as error:
+            self._reading.done(failed=error)
+            raise
+        self._spent(start)
+
+    def _buffer_rows(self, result: Any, dbapi_cursor: Any) -> None:
+        start = time_ns()
+        super()._buffer_rows(result, dbapi_cursor)
+        self._spent(start)
 
     def fetchone(self, result: Any, dbapi_cursor: Any, hard_close: bool = False) -> Any:
         """Fetch one row."""
@@ -183,13 +274,18 @@ class CountingBufferedFetch(BufferedRowCursorFetchStrategy):
 
     def fetchmany(self, result: Any, dbapi_cursor: Any, size: int | None = None) -> Any:
         """Fetch some rows."""
+        if size is None:
+            return self.fetchall(result, dbapi_cursor)
+        start = time_ns()
         rows = super().fetchmany(result, dbapi_cursor, size)
-        # without a size the parent class answers by fetchall, which has counted them
-        return self._count(rows, 0 if size is None else len(rows))
+        self._spent(start)
+        return self._count(rows, len(rows))
 
     def fetchall(self, result: Any, dbapi_cursor: Any) -> Any:
         """Fetch the rows that are left."""
+        start = time_ns()
         rows = super().fetchall(result, dbapi_cursor)
+        self._spent(start)
         return self._count(rows, len(rows))
 
     def soft_close(self, result: Any, dbapi_cursor: Any) -> None:
@@ -207,6 +303,13 @@ class CountingBufferedFetch(BufferedRowCursorFetchStrategy):
         self._reading.done(failed=err)
         super().handle_exception(result, dbapi_cursor, err)
 
+    def _spent(self, start: int) -> None:
+        """Add the time since ``start`` to what the driver took; the first time it is told apart."""
+        reading, now = self._reading, time_ns()
+        reading.reading_ns += max(0, now - start)
+        if reading.first_row_ns < 0:
+            reading.first_row_ns = max(0, now - reading.end_time_ns)
+
     def _count(self, fetched: Any, rows: int) -> Any:
         self._reading.rows += rows
         if self._closed:
@@ -215,13 +318,19 @@ class CountingBufferedFetch(BufferedRowCursorFetchStrategy):
 
     def __del__(self) -> None:
         """End the reading of a result that nobody closed."""
-        self._reading.done()
+        self._reading.done(in_call=False)
 
 
-def can_count(context: Any) -> bool:
-    """Whether this execution's result fetches in the default way, so that rows can be counted."""
-    return (
-        context.cursor_fetch_strategy is _DEFAULT_FETCH
-        and not context._is_server_side
-        and not context.execution_options.get("stream_results", False)
+def counting_fetch(context: Any, cursor: Any, reading: Callable[[], Reading]) -> Any:
+    """Return the strategy that counts; None where the result fetches in a way of its own.
+
+    ``reading`` makes the reading, where there is to be one. Which results SQLAlchemy streams is
+    decided in ``DefaultExecutionContext._setup_result_proxy``.
+    """
+    if context.cursor_fetch_strategy is not _DEFAULT_FETCH:
+        return None
+    options = context.execution_options
+    streams = context._is_server_side or (
+        options.get("stream_results", False) and not (context.is_crud or context.is_text)
     )
+    return CountingStream(reading(), cursor, options) if streams else CountingFetch(reading())

@@ -17,7 +17,9 @@ from otel_dbevents.events import (
     TransactionCommitted,
     TransactionReleased,
     TransactionRolledBack,
+    new_id,
 )
+from otel_dbevents.sources.around import Around, Call
 from otel_dbevents.sources.failure import describe
 from otel_dbevents.sources.watch import (
     INFO_KEY,
@@ -62,15 +64,18 @@ class TransactionSource:
             if state is None or state.ending:
                 driver_call(connection, *arguments, **options)
                 return
+            call = watch.around and watch.around.ending()
             start, state.ending = time_ns(), True
             try:
                 driver_call(connection, *arguments, **options)
             except BaseException as error:
-                self._told_failed(failed, state, start, error)
+                Around.ended(call)
+                self._told_failed(failed, state, start, error, call)
                 raise
             finally:
                 state.ending = False
-            self._told(ended(state), state, start)
+            Around.ended(call)
+            self._told(ended(state), state, start, call)
 
         return end
 
@@ -85,7 +90,9 @@ class TransactionSource:
             return None
         return TransactionRolledBack if state.wrote or state.failed else TransactionReleased
 
-    def _told(self, kind: _Ended | None, state: ConnectionState, start: int) -> None:
+    def _told(
+        self, kind: _Ended | None, state: ConnectionState, start: int, call: Call | None
+    ) -> None:
         end = time_ns()
         try:
             begun, count, autocommit = state.transaction_ns, state.statements, state.autocommit
@@ -100,13 +107,19 @@ class TransactionSource:
                 max(0, end - start),
                 max(0, end - begun),
                 count,
+                id=call.id if call else new_id(),
             )
             self._watch.publish(event, caller)
         except Exception as error:  # noqa: BLE001 - the application must not see it
             guard.caught(error)
 
     def _told_failed(
-        self, kind: _Failed, state: ConnectionState, start: int, error: BaseException
+        self,
+        kind: _Failed,
+        state: ConnectionState,
+        start: int,
+        error: BaseException,
+        call: Call | None,
     ) -> None:
         end = time_ns()
         try:
@@ -124,6 +137,7 @@ class TransactionSource:
                 max(0, end - state.transaction_ns),
                 state.statements,
                 describe(error, messages=self._watch.messages),
+                id=call.id if call else new_id(),
             )
             self._watch.publish(event, caller)
         except Exception as own:  # noqa: BLE001 - the application must not see it

@@ -6,7 +6,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable
 from time import monotonic, time_ns
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
@@ -14,6 +14,7 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.pool.base import _AdhocProxiedConnection
 
 from otel_dbevents.events import Database, Event, TraceParent
+from otel_dbevents.sources.location import Spot
 
 Publish: TypeAlias = Callable[[Event, Any], None]
 """Takes an event and the OpenTelemetry context of the call that it tells of."""
@@ -21,20 +22,38 @@ Publish: TypeAlias = Callable[[Event, Any], None]
 INFO_KEY = "otel_dbevents"
 """Where a connection's state lives: in ``info`` of SQLAlchemy's connection record."""
 
-_SUPPRESS: str = getattr(otel_context, "_SUPPRESS_INSTRUMENTATION_KEY", "suppress_instrumentation")
+SUPPRESS: str = getattr(otel_context, "_SUPPRESS_INSTRUMENTATION_KEY", "suppress_instrumentation")
+_NEVER = 2**63
 _log = logging.getLogger("otel_dbevents.sources")
+
+
+class Notice(NamedTuple):
+    """From when on something is worth a second look. Times in nanoseconds; 0 turns it off."""
+
+    messages: bool = False
+    """Whether a failure carries the driver's own message."""
+    slow_ns: int = 0
+    """From this duration on it is told where in the application a query came from."""
+    repeated: int = 0
+    """At so many runs of one statement under one span it is told too, and what would mend it."""
 
 
 class Watch:
     """One engine under watch. Its dialect's wrapped methods and its connections share it."""
 
     def __init__(
-        self, engine: Engine, database: Database, publish: Publish, *, messages: bool = False
+        self, engine: Engine, database: Database, publish: Publish, notice: Notice
     ) -> None:
         self.database = database
         self.publish = publish
-        self.messages = messages
-        """Whether a failure carries the driver's own message."""
+        self.messages = notice.messages
+        self.slow_ns = notice.slow_ns or _NEVER
+        self.repeated = notice.repeated
+        self.runs: dict[tuple[bytes, str], int] = {}
+        """How often each statement, by its text, ran under each span; bounded."""
+        self.around: Any = None
+        """What is done around each call of the driver, where anything is (`sources.around`)."""
+        self.surroundings: Any = None
         self.active = True
         self.engine = weakref.ref(engine)
         self.out: dict[int, ConnectionState] = {}
@@ -45,6 +64,10 @@ class Watch:
         """What stands in the place of the dialect's own methods."""
         self.failures = 0
         """Failed connection attempts since the last success."""
+
+    def look_around(self) -> None:
+        """Look anew what is to be done around each call: at the beginning and when connecting."""
+        self.around = self.surroundings and self.surroundings.if_needed()
 
 
 class ConnectionState:
@@ -60,6 +83,7 @@ class ConnectionState:
         "holder",
         "results",
         "since_ns",
+        "spot",
         "statements",
         "transaction_ns",
         "watch",
@@ -73,6 +97,8 @@ class ConnectionState:
         """Whether the driver is ending the transaction now: two-phase calls contain plain ones."""
         self.since_ns = 0
         self.holder: TraceParent | None = None
+        self.spot: Spot | None = None
+        """Where in the application it was taken."""
         self.results: set[Any] = set()
         """Results that are not read to their end yet."""
         self.end_transaction()
@@ -89,7 +115,7 @@ class ConnectionState:
 
 def suppressed(context: Any) -> bool:
     """Whether somebody asked instrumentations to be silent in this context."""
-    return bool(context.get(_SUPPRESS) or context.get("suppress_instrumentation"))
+    return bool(context.get(SUPPRESS) or context.get("suppress_instrumentation"))
 
 
 _last: tuple[Any, TraceParent | None] = (None, None)

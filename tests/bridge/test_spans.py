@@ -17,9 +17,9 @@ from opentelemetry.trace import (
 
 from otel_dbevents.bridge import Bridge
 from otel_dbevents.bridge.attributes import SCHEMA_URL, SCOPE, VERSION
-from otel_dbevents.bridge.ids import EventIds, trace_id_of
+from otel_dbevents.bridge.ids import EventIds
 from otel_dbevents.bridge.spans import Spans, parent_context
-from otel_dbevents.events import TraceParent, new_id
+from otel_dbevents.events import TraceParent, new_id, trace_id_of
 from tests.bridge.support import (
     MS,
     PARENT,

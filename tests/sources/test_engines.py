@@ -19,7 +19,7 @@ from sqlalchemy import (
     text,
     update,
 )
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from otel_dbevents.events import (
     CheckoutTimedOut,
@@ -180,19 +180,6 @@ def test_a_batch_tells_its_size(case: Case, told: Told, engine: Engine) -> None:
     query = told.one(QueryExecuted)
     assert query.batch_size == 3
     assert query.statement.query_summary == "INSERT users"
-
-
-def test_the_units_of_insertmanyvalues_tell_their_true_size(
-    case: Case, told: Told, engine: Engine
-) -> None:
-    def scene() -> None:
-        with Session(engine) as session:
-            session.add_all([Note(said=f"n{number}") for number in range(25)])
-            session.commit()
-
-    case.run(scene)
-    assert sum(query.batch_size for query in told.of(QueryExecuted)) == 25
-    assert told.one(TransactionCommitted).statement_count == len(told.of(QueryExecuted))
 
 
 def test_an_update_tells_the_rows_it_changed(case: Case, told: Told, engine: Engine) -> None:

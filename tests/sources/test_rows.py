@@ -89,14 +89,6 @@ def test_a_result_that_is_dropped_is_told(connection: Connection, told: Told, ch
     assert told.one(QueryExecuted).returned_rows == 1
 
 
-def test_a_result_of_a_server_side_cursor_is_told_at_once_without_a_number(
-    connection: Connection, told: Told
-) -> None:
-    result = connection.execution_options(stream_results=True).execute(text("SELECT 1"))
-    assert told.one(QueryExecuted).returned_rows == -1
-    result.close()
-
-
 def test_where_another_fetch_strategy_takes_our_place_the_number_is_not_known(
     connection: Connection, told: Told
 ) -> None:

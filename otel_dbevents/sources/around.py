@@ -1,0 +1,205 @@
+"""What is done around the driver's call, where somebody asked for it; mostly nobody does.
+
+Three things, all of which need to know of the call before it is made: the application's hooks, the
+comment in the SQL, and a driver that is instrumented by itself.
+
+With a driver's own instrumentor at work each query would have two spans side by side. So the
+driver's call is made in a context that asks instrumentations to be silent, which those that are
+built on OpenTelemetry's ``dbapi`` are; and its current span is the one that will be made of our
+event, so that what others tell all the same (asyncpg's BEGIN and COMMIT) lies below it.
+"""
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from opentelemetry import context as otel_context
+from opentelemetry import trace
+from opentelemetry.propagators.textmap import TextMapPropagator
+
+from otel_dbevents.events import new_id, span_id_of, trace_id_of
+from otel_dbevents.sources.comment import commented
+from otel_dbevents.sources.watch import SUPPRESS, guard, suppressed
+
+Attributes: TypeAlias = Mapping[str, Any]
+RequestHook: TypeAlias = Callable[[Any, str, Any], Attributes | None]
+"""Called before the driver with SQLAlchemy's execution context, the SQL and the parameters."""
+ResponseHook: TypeAlias = Callable[[Any, Any, BaseException | None], Attributes | None]
+"""Called after the driver with the execution context, the cursor, and the error if it raised."""
+
+_INSTRUMENTORS: Final[Mapping[str, tuple[str, str]]] = {
+    "psycopg": ("psycopg", "PsycopgInstrumentor"),
+    "psycopg_async": ("psycopg", "PsycopgInstrumentor"),
+    "psycopg2": ("psycopg2", "Psycopg2Instrumentor"),
+    "asyncpg": ("asyncpg", "AsyncPGInstrumentor"),
+    "pysqlite": ("sqlite3", "SQLite3Instrumentor"),
+    "aiosqlite": ("sqlite3", "SQLite3Instrumentor"),
+    "pymysql": ("pymysql", "PyMySQLInstrumentor"),
+    "aiomysql": ("aiomysql", "AioMySQLInstrumentor"),
+    "mysqldb": ("mysqlclient", "MySQLClientInstrumentor"),
+    "mysqlconnector": ("mysql", "MySQLInstrumentor"),
+}
+"""``dialect.driver`` to the module below ``opentelemetry.instrumentation`` and its class."""
+
+
+class Wishes(NamedTuple):
+    """What is to be done around each call of the driver."""
+
+    propagator: TextMapPropagator | None = None
+    """Writes what the comment carries; None: there is no comment."""
+    request_hook: RequestHook | None = None
+    response_hook: ResponseHook | None = None
+    own_ids: Callable[[], bool] = bool
+    """Whether a span will have the ids of its event; else the comment names the span above it."""
+
+
+class Call:
+    """One call of the driver: its SQL, the event's id, and what the hooks gave."""
+
+    __slots__ = ("attributes", "id", "sql", "token")
+
+    def __init__(self, sql: str) -> None:
+        self.sql = sql
+        self.id = b""
+        self.attributes: dict[str, Any] | None = None
+        self.token: Any = None
+
+    def add(self, given: Attributes | None) -> None:
+        """Take a hook's attributes; one of a kind that no span holds is refused.
+
+        Raises `TypeError` for what is no mapping of names to plain values.
+        """
+        if given is None:
+            return
+        if not isinstance(given, Mapping):
+            raise TypeError(f"a hook returns a mapping or None, not {type(given).__name__}")
+        self.attributes = self.attributes or {}
+        for name, value in given.items():
+            if not isinstance(name, str) or not _is_value(value):
+                raise TypeError(f"a hook's attribute {name!r} has a {type(value).__name__}")
+            self.attributes[name] = value
+
+
+class Around:
+    """Does what was wished for around each call of one engine's driver. Never raises."""
+
+    def __init__(self, wishes: Wishes, paramstyle: str, driver: str) -> None:
+        self._wishes = wishes
+        self._paramstyle = paramstyle
+        self._driver = driver
+        self.nested = False
+        """Whether the driver is instrumented by itself."""
+
+    def if_needed(self) -> "Around | None":
+        """Look whether the driver is instrumented now; return this if there is anything to do."""
+        self.nested = is_instrumented(self._driver)
+        wishes = self._wishes
+        needed = wishes.propagator or wishes.request_hook or wishes.response_hook or self.nested
+        return self if needed else None
+
+    def enter(self, sql: str, parameters: Any, execution: Any) -> Call:
+        """Prepare a call. ``parameters`` is None when the driver takes the text as it is."""
+        call = Call(sql)
+        try:
+            caller = otel_context.get_current()
+            if suppressed(caller):
+                return call
+            if self._wishes.request_hook is not None:
+                call.add(self._hooked(self._wishes.request_hook, execution, sql, parameters))
+            propagator = self._wishes.propagator
+            if propagator is None and not self.nested:
+                return call
+            call.id = new_id()
+            inner = trace.set_span_in_context(self._span(call.id, caller), caller)
+            if propagator is not None:
+                carried: dict[str, str] = {}
+                propagator.inject(carried, inner)
+                style = "" if parameters is None else self._paramstyle
+                call.sql = commented(sql, carried, style)
+            if self.nested:
+                call.token = otel_context.attach(_silent(inner))
+        except Exception as error:  # noqa: BLE001 - the application must not see it
+            guard.caught(error)
+        return call
+
+    def leave(self, call: Call, execution: Any, cursor: Any, error: BaseException | None) -> None:
+        """End a call."""
+        try:
+            if call.token is not None:
+                otel_context.detach(call.token)
+            hook = self._wishes.response_hook
+            if hook is not None and not suppressed(otel_context.get_current()):
+                call.add(self._hooked(hook, execution, cursor, error))
+        except Exception as own:  # noqa: BLE001 - the application must not see it
+            guard.caught(own)
+
+    def ending(self) -> Call | None:
+        """Prepare the driver's COMMIT or ROLLBACK; None where there is nothing to do."""
+        if not self.nested:
+            return None
+        call = Call("")
+        try:
+            caller = otel_context.get_current()
+            call.id = new_id()
+            inner = trace.set_span_in_context(self._span(call.id, caller), caller)
+            call.token = otel_context.attach(_silent(inner))
+        except Exception as error:  # noqa: BLE001 - the application must not see it
+            guard.caught(error)
+        return call
+
+    @staticmethod
+    def ended(call: Call | None) -> None:
+        """End what `ending` prepared."""
+        if call is not None and call.token is not None:
+            otel_context.detach(call.token)
+
+    def _span(self, event_id: bytes, caller: Any) -> trace.Span:
+        """Return what stands for the span that will be made of the event."""
+        parent = trace.get_current_span(caller)
+        above = parent.get_span_context()
+        if not self._wishes.own_ids():
+            return parent
+        return trace.NonRecordingSpan(
+            trace.SpanContext(
+                above.trace_id if above.is_valid else trace_id_of(event_id),
+                span_id_of(event_id),
+                is_remote=False,
+                # a root span's sampler is asked later: most keep it
+                trace_flags=above.trace_flags if above.is_valid else trace.TraceFlags(1),
+                trace_state=above.trace_state,
+            )
+        )
+
+    @staticmethod
+    def _hooked(hook: Callable[..., Any], *arguments: Any) -> Any:
+        """Call a hook of the application's; what it does itself with a database is its own."""
+        try:
+            return hook(*arguments)
+        except Exception as error:  # noqa: BLE001 - a hook's fault is no fault of the query
+            guard.caught(error)
+            return None
+
+
+def is_instrumented(driver: str) -> bool:
+    """Whether an OpenTelemetry instrumentor of the driver's own is at work.
+
+    An instrumentor that was only given single connections is not seen.
+    """
+    module, name = _INSTRUMENTORS.get(driver, ("", ""))
+    loaded = sys.modules.get(f"opentelemetry.instrumentation.{module}") if module else None
+    # Its one instance, not a call of the class: that would set the instance up anew.
+    instrumentor = getattr(getattr(loaded, name, None), "_instance", None)
+    return bool(getattr(instrumentor, "is_instrumented_by_opentelemetry", False))
+
+
+def _silent(context: Any) -> Any:
+    for key in {SUPPRESS, "suppress_instrumentation"}:
+        context = otel_context.set_value(key, True, context)
+    return context
+
+
+def _is_value(value: Any) -> bool:
+    if isinstance(value, str | bool | int | float):
+        return True
+    is_list = isinstance(value, Sequence) and not isinstance(value, bytes)
+    return is_list and all(isinstance(item, str | bool | int | float) for item in value)
