@@ -125,7 +125,7 @@ class Reading:
             self.rows,
             -1,
             read_ns,
-            self.reading_ns,
+            max(0, self.reading_ns),
             self.first_row_ns,
             *self.remarks.said,
             id=self.remarks.id or new_id(),
