@@ -15,4 +15,4 @@ def nothing_swallowed() -> Iterator[None]:
     before = guard.errors
     yield
     if guard.errors != before:
-        raise AssertionError("an error of ours was swallowed") from guard.last
+        raise AssertionError(f"an error of ours was swallowed: {guard.last}")

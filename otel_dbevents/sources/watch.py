@@ -2,9 +2,11 @@
 
 import logging
 import threading
+import traceback
 import weakref
 from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 from time import monotonic, time_ns
 from typing import Any, NamedTuple, TypeAlias
 
@@ -161,7 +163,9 @@ class Guard:
 
     def __init__(self) -> None:
         self.errors = 0
-        self.last: BaseException | None = None
+        self.last = ""
+        """The last error's type and the places it came through. Not its message, which may hold a
+        value; not the exception, whose frames would keep the application's objects alive."""
         self._lock = threading.Lock()
         self._silent_until = 0.0
 
@@ -169,17 +173,22 @@ class Guard:
         """Take note of an error that the application must not see."""
         with self._lock:
             self.errors += 1
-            self.last = error
+            self.last = _came_through(error)
             now = monotonic()
             if now < self._silent_until:
                 return
             self._silent_until = now + 60
         _log.warning(
             "A database event was not told: %s (%d so far; the application is not affected)",
-            type(error).__name__,
+            self.last,
             self.errors,
-            exc_info=error,
         )
+
+
+def _came_through(error: Exception) -> str:
+    frames = traceback.extract_tb(error.__traceback__, limit=-8)
+    places = (f"{Path(frame.filename).name}:{frame.lineno}" for frame in reversed(frames))
+    return " < ".join((type(error).__name__, *places))
 
 
 guard = Guard()
