@@ -35,15 +35,24 @@ _kinds: dict[str, int] = {}
 """What each file is, by the name that its code objects carry."""
 
 
-def spot() -> Spot | None:
-    """Return the application's place in the call that is being made; None where there is none."""
-    found = _search(sys._getframe(1))
-    greenlet = sys.modules.get("greenlet")
-    if greenlet is not None and (found is None or found[0] != _APPLICATION):
-        above: Any = greenlet.getcurrent().parent
-        while above is not None and (found is None or found[0] != _APPLICATION):
-            found = _search(above.gr_frame) or found
-            above = above.parent
+def spot(above: int = 0) -> Spot | None:
+    """Return the application's place in the call that is being made; None where there is none.
+
+    ``above`` frames over the caller's own are known to be none of the application's.
+    """
+    frame: FrameType | None = sys._getframe(above + 1)
+    while frame is not None:
+        code = frame.f_code
+        kind = _kinds.get(code.co_filename)
+        if kind == _APPLICATION or (kind is None and _learn(code.co_filename) == _APPLICATION):
+            return code, frame.f_lasti, frame.f_globals.get("__name__", "")
+        frame = frame.f_back
+    found = _search(sys._getframe(above + 1))
+    greenlet: Any = sys.modules.get("greenlet")
+    over = None if greenlet is None else greenlet.getcurrent().parent
+    while over is not None and (found is None or found[0] != _APPLICATION):
+        found = _search(over.gr_frame) or found
+        over = over.parent
     return found and found[1:]
 
 
@@ -59,7 +68,7 @@ def locate(place: Spot | None) -> CodeLocation | None:
 
 def here() -> CodeLocation | None:
     """Return the application's place in the call that is being made, ready to be told."""
-    return locate(spot())
+    return locate(spot(1))
 
 
 def _search(frame: FrameType | None) -> tuple[int, CodeType, int, str] | None:

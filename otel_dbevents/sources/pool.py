@@ -38,6 +38,9 @@ from otel_dbevents.sources.watch import (
     suppressed,
 )
 
+_OURS_AND_ENGINES = 2
+"""Frames between `checked_out` and the application at the least: ours and SQLAlchemy's."""
+
 
 @contextmanager
 def waiting(watch: Watch) -> Iterator[None]:
@@ -62,7 +65,7 @@ def checked_out(watch: Watch, pool: Pool, proxied: Any, start: int) -> None:
         is_new = INFO_KEY not in record.info and created >= start - 1_000
         state = state_of(watch, record, created)
         parent = parent_of(caller)
-        state.holder, state.since_ns, state.spot = parent, end, spot()
+        state.holder, state.since_ns, state.spot = parent, end, spot(_OURS_AND_ENGINES)
         watch.out[id(state)] = state
         create_ns = 0
         if is_new:

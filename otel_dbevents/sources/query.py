@@ -12,14 +12,15 @@ from time import time_ns
 from typing import Any
 
 from opentelemetry import context as otel_context
+from sqlalchemy.engine.cursor import _DEFAULT_FETCH
 
-from otel_dbevents.events import QueryExecuted, QueryFailed, TraceParent, new_id
+from otel_dbevents.events import QueryExecuted, QueryFailed, Statement, TraceParent
 from otel_dbevents.sources.advice import advise
 from otel_dbevents.sources.around import Call
 from otel_dbevents.sources.failure import describe
 from otel_dbevents.sources.location import here
-from otel_dbevents.sources.rows import NOTHING, Reading, Remarks, counting_fetch
-from otel_dbevents.sources.statement import Known, Statements
+from otel_dbevents.sources.rows import NOTHING, CountingFetch, Reading, Remarks, counting_fetch
+from otel_dbevents.sources.statement import Statements
 from otel_dbevents.sources.watch import (
     ConnectionState,
     Watch,
@@ -107,40 +108,37 @@ class QuerySource:
             statement = known.statement
             _note(state, start, statement.writes, context)
             parent, duration = parent_of(caller), max(0, end - start)
-            remarks = _remarks(watch, parent, known, duration, context, call)
+            remarks = NOTHING
+            repeats = _repeats(watch, parent, statement)
+            if repeats or call is not None or duration >= watch.slow_ns:
+                remarks = _remarks(watch, repeats, duration, context, call)
             batch_size = 1 if batch is None else len(batch)
+            returns_rows = known.returns_rows
+            if returns_rows is None:
+                returns_rows = cursor.description is not None or context._is_server_side
             affected = -1
-            if _returns_rows(known, cursor, context):
-                strategy = counting_fetch(
-                    context,
-                    cursor,
-                    lambda: Reading(
-                        watch, state, parent, caller, end, duration, statement, batch_size, remarks
-                    ),
-                )
-                if strategy is not None:
-                    context.cursor_fetch_strategy = strategy
-                    return
-            else:
+            if not returns_rows:
                 affected = cursor.rowcount
-            watch.publish(
-                QueryExecuted(
-                    watch.database,
-                    parent,
-                    end,
-                    duration,
-                    statement,
-                    batch_size,
-                    -1,
-                    affected if isinstance(affected, int) else -1,
-                    0,
-                    0,
-                    -1,
-                    *remarks.said,
-                    id=remarks.id or new_id(),
-                ),
-                caller,
+            elif context.cursor_fetch_strategy is _DEFAULT_FETCH:
+                reading = Reading(
+                    watch, state, parent, caller, end, duration, statement, batch_size, remarks
+                )
+                if context._is_server_side or "stream_results" in context.execution_options:
+                    context.cursor_fetch_strategy = counting_fetch(reading, cursor, context)
+                else:
+                    context.cursor_fetch_strategy = CountingFetch(reading)
+                return
+            event = QueryExecuted(
+                watch.database,
+                parent,
+                end,
+                duration,
+                statement,
+                batch_size,
+                -1,
+                affected if isinstance(affected, int) else -1,
             )
+            watch.publish(event if remarks is NOTHING else remarks.on(event), caller)
         except Exception as error:  # noqa: BLE001 - the application must not see it
             guard.caught(error)
 
@@ -168,21 +166,18 @@ class QuerySource:
             _note(state, start, known.statement.writes, context)
             state.failed = True
             parent, duration = parent_of(caller), max(0, end - start)
-            remarks = _remarks(watch, parent, known, duration, context, call)
-            watch.publish(
-                QueryFailed(
-                    watch.database,
-                    parent,
-                    end,
-                    duration,
-                    known.statement,
-                    describe(error, messages=watch.messages),
-                    batch_size,
-                    *remarks.said,
-                    id=remarks.id or new_id(),
-                ),
-                caller,
+            repeats = _repeats(watch, parent, known.statement)
+            remarks = _remarks(watch, repeats, duration, context, call)
+            event = QueryFailed(
+                watch.database,
+                parent,
+                end,
+                duration,
+                known.statement,
+                describe(error, messages=watch.messages),
+                batch_size,
             )
+            watch.publish(remarks.on(event), caller)
         except Exception as own:  # noqa: BLE001 - the application must not see it
             guard.caught(own)
 
@@ -218,26 +213,19 @@ class QuerySource:
             known = self._statements.find(sent.sql, context)
             _note(state, sent.start, True, context)
             parent, duration = parent_of(caller), max(0, sent.end - sent.start)
-            remarks = _remarks(watch, parent, known, duration, context, sent.call)
+            repeats = _repeats(watch, parent, known.statement)
+            remarks = _remarks(watch, repeats, duration, context, sent.call)
             returned = context._insertmanyvalues_rows
-            watch.publish(
-                QueryExecuted(
-                    watch.database,
-                    parent,
-                    sent.end,
-                    duration,
-                    known.statement,
-                    sent.rows,
-                    -1 if returned is None else len(returned),
-                    -1,
-                    0,
-                    0,
-                    -1,
-                    *remarks.said,
-                    id=remarks.id or new_id(),
-                ),
-                caller,
+            event = QueryExecuted(
+                watch.database,
+                parent,
+                sent.end,
+                duration,
+                known.statement,
+                sent.rows,
+                -1 if returned is None else len(returned),
             )
+            watch.publish(remarks.on(event), caller)
         except Exception as error:  # noqa: BLE001 - the application must not see it
             guard.caught(error)
 
@@ -284,36 +272,27 @@ def _note(state: ConnectionState, start: int, writes: bool, context: Any) -> Non
         state.wrote = True
 
 
+def _repeats(watch: Watch, parent: TraceParent | None, statement: Statement) -> bool:
+    """Count a run of a statement; tell whether it is the one that makes it a repeated query."""
+    if parent is None or not watch.repeated:
+        return False
+    runs, key = watch.runs, (parent.span_id, statement.query_text)
+    count = runs.get(key, 0) + 1
+    if count == 1 and len(runs) >= _MOST_RUNS:
+        runs.clear()
+    runs[key] = count
+    return count == watch.repeated
+
+
 def _remarks(
-    watch: Watch,
-    parent: TraceParent | None,
-    known: Known,
-    duration_ns: int,
-    context: Any,
-    call: Call | None,
+    watch: Watch, repeats: bool, duration_ns: int, context: Any, call: Call | None
 ) -> Remarks:
     """Return what is to be said beside: where a slow or often repeated query came from."""
     try:
-        repeats = False
-        if parent is not None and watch.repeated:
-            runs, key = watch.runs, (parent.span_id, known.statement.query_text)
-            count = runs.get(key, 0) + 1
-            if count == 1 and len(runs) >= _MOST_RUNS:
-                runs.clear()
-            runs[key] = count
-            repeats = count == watch.repeated
+        place = here() if repeats or duration_ns >= watch.slow_ns else None
+        advice = advise(context) if repeats else ""
         given, event_id = (None, b"") if call is None else (call.attributes, call.id)
-        if repeats:
-            return Remarks((here(), advise(context), given), event_id)
-        if duration_ns >= watch.slow_ns:
-            return Remarks((here(), "", given), event_id)
-        return NOTHING if call is None else Remarks((None, "", given), event_id)
+        return Remarks((place, advice, given), event_id)
     except Exception as error:  # noqa: BLE001 - the query is told without
         guard.caught(error)
         return NOTHING
-
-
-def _returns_rows(known: Known, cursor: Any, context: Any) -> bool:
-    if known.returns_rows is not None:
-        return known.returns_rows
-    return context._is_server_side or cursor.description is not None

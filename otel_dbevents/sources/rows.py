@@ -6,12 +6,11 @@ they take: the default one, and the one that reads a stream in chunks.
 """
 
 from collections import deque
-from collections.abc import Callable
 from time import time_ns
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
+from msgspec.structs import replace
 from sqlalchemy.engine.cursor import (
-    _DEFAULT_FETCH,
     BufferedRowCursorFetchStrategy,
     CursorFetchStrategy,
 )
@@ -22,11 +21,12 @@ from otel_dbevents.events import (
     QueryFailed,
     Statement,
     TraceParent,
-    new_id,
 )
 from otel_dbevents.sources.failure import describe
 from otel_dbevents.sources.location import here
 from otel_dbevents.sources.watch import ConnectionState, Watch, guard
+
+_Query = TypeVar("_Query", QueryExecuted, QueryFailed)
 
 
 class Remarks(NamedTuple):
@@ -36,6 +36,17 @@ class Remarks(NamedTuple):
     """An event's ``called_from``, ``advice`` and ``attributes``."""
     id: bytes = b""
     """The event's id, where it was needed before there was an event."""
+
+    def on(self, event: _Query) -> _Query:
+        """Return the event with what is to be said of it."""
+        place, advice, attributes = self.said
+        return replace(
+            event,
+            id=self.id or event.id,
+            called_from=place,
+            advice=advice,
+            attributes=attributes,
+        )
 
 
 NOTHING = Remarks()
@@ -100,50 +111,54 @@ class Reading:
         try:
             self.state.results.discard(self)
             now = time_ns()
-            read_ns = max(0, now - self.end_time_ns)
-            spent = self.duration_ns + (self.reading_ns if failed is None else read_ns)
-            called_from, advice, attributes = self.remarks.said
-            if in_call and spent >= watch.slow_ns and called_from is None:
-                self.remarks = Remarks((here(), advice, attributes), self.remarks.id)
-            if failed is None:
-                event: QueryExecuted | QueryFailed = self._executed(watch, read_ns)
-            else:
+            read_ns = now - self.end_time_ns
+            if read_ns < 0:  # the clock was set back
+                read_ns = self.reading_ns = 0
+            if failed is not None:
                 self.state.failed = True
-                event = self._failed(watch, now, spent, failed)
-            watch.publish(event, self.context)
+                spent_ns = self.duration_ns + read_ns
+                self._look(watch, spent_ns, in_call)
+                watch.publish(self._failed(watch, now, spent_ns, failed), self.context)
+                return
+            if self.reading_ns >= watch.slow_ns - self.duration_ns:
+                self._look(watch, self.duration_ns + self.reading_ns, in_call)
+            event = QueryExecuted(
+                watch.database,
+                self.parent,
+                self.end_time_ns,
+                self.duration_ns,
+                self.statement,
+                self.batch_size,
+                self.rows,
+                -1,
+                read_ns,
+                self.reading_ns,
+                self.first_row_ns,
+            )
+            remarks = self.remarks
+            watch.publish(event if remarks is NOTHING else remarks.on(event), self.context)
         except Exception as error:  # noqa: BLE001 - the application must not see it
             guard.caught(error)
 
-    def _executed(self, watch: Watch, read_ns: int) -> QueryExecuted:
-        return QueryExecuted(
-            watch.database,
-            self.parent,
-            self.end_time_ns,
-            self.duration_ns,
-            self.statement,
-            self.batch_size,
-            self.rows,
-            -1,
-            read_ns,
-            max(0, self.reading_ns),
-            self.first_row_ns,
-            *self.remarks.said,
-            id=self.remarks.id or new_id(),
-        )
+    def _look(self, watch: Watch, spent_ns: int, in_call: bool) -> None:
+        """Take note of the application's place, where the query turned out to be slow."""
+        place, advice, attributes = self.remarks.said
+        if in_call and place is None and spent_ns >= watch.slow_ns:
+            self.remarks = Remarks((here(), advice, attributes), self.remarks.id)
 
     def _failed(
         self, watch: Watch, now: int, duration_ns: int, error: BaseException
     ) -> QueryFailed:
-        return QueryFailed(
-            watch.database,
-            self.parent,
-            now,
-            duration_ns,
-            self.statement,
-            describe(error, messages=watch.messages),
-            self.batch_size,
-            *self.remarks.said,
-            id=self.remarks.id or new_id(),
+        return self.remarks.on(
+            QueryFailed(
+                watch.database,
+                self.parent,
+                now,
+                duration_ns,
+                self.statement,
+                describe(error, messages=watch.messages),
+                self.batch_size,
+            )
         )
 
 
@@ -321,16 +336,13 @@ class CountingStream(BufferedRowCursorFetchStrategy):
         self._reading.done(in_call=False)
 
 
-def counting_fetch(context: Any, cursor: Any, reading: Callable[[], Reading]) -> Any:
-    """Return the strategy that counts; None where the result fetches in a way of its own.
+def counting_fetch(reading: Reading, cursor: Any, context: Any) -> CursorFetchStrategy:
+    """Return the strategy that counts, for a result that SQLAlchemy may read as a stream.
 
-    ``reading`` makes the reading, where there is to be one. Which results SQLAlchemy streams is
-    decided in ``DefaultExecutionContext._setup_result_proxy``.
+    Which it does is decided in ``DefaultExecutionContext._setup_result_proxy``.
     """
-    if context.cursor_fetch_strategy is not _DEFAULT_FETCH:
-        return None
     options = context.execution_options
-    streams = context._is_server_side or (
-        options.get("stream_results", False) and not (context.is_crud or context.is_text)
-    )
-    return CountingStream(reading(), cursor, options) if streams else CountingFetch(reading())
+    asked = options.get("stream_results", False) and not (context.is_crud or context.is_text)
+    if context._is_server_side or asked:
+        return CountingStream(reading, cursor, options)
+    return CountingFetch(reading)
