@@ -23,6 +23,8 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
     max_leaves=6,
 )
+FINITE = st.booleans() | INTEGERS | st.floats(allow_nan=False, allow_infinity=False) | TEXTS
+"""What the hooks' attributes are: the source refuses the rest, as JSON would."""
 WHOLE = {"connection_pool_size", "retry_count"}
 
 
@@ -60,7 +62,7 @@ def _values(hint: Any, name: str) -> st.SearchStrategy[Any]:
     if get_origin(hint) is tuple:
         return st.lists(_values(get_args(hint)[0], name), max_size=3).map(tuple)
     if get_origin(hint) is dict:
-        return st.dictionaries(TEXTS, VALUES, max_size=3)
+        return st.dictionaries(TEXTS, FINITE if name == "attributes" else VALUES, max_size=3)
     if isinstance(hint, type) and issubclass(hint, Struct):
         return _structs(hint)
     if isinstance(hint, type) and issubclass(hint, StrEnum):

@@ -11,6 +11,7 @@ event, so that what others tell all the same (asyncpg's BEGIN and COMMIT) lies b
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from math import isfinite
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from opentelemetry import context as otel_context
@@ -76,7 +77,10 @@ class Call:
         self.attributes = self.attributes or {}
         for name, value in given.items():
             if not isinstance(name, str) or not _is_value(value):
-                raise TypeError(f"a hook's attribute {name!r} has a {type(value).__name__}")
+                raise TypeError(
+                    f"a hook's attribute {name!r} takes text, a boolean, a finite number or a"
+                    f" list of those; got a {type(value).__name__}"
+                )
             self.attributes[name] = value
 
 
@@ -200,6 +204,9 @@ def _silent(context: Any) -> Any:
 
 def _is_value(value: Any) -> bool:
     if isinstance(value, str | bool | int | float):
-        return True
-    is_list = isinstance(value, Sequence) and not isinstance(value, bytes)
-    return is_list and all(isinstance(item, str | bool | int | float) for item in value)
+        return _is_plain(value)
+    return isinstance(value, Sequence) and not isinstance(value, bytes) and all(map(_is_plain, value))
+
+
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, str | bool | int) or isinstance(value, float) and isfinite(value)
