@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from otel_dbevents.bridge.logs import EVENT_NAMES
 from otel_dbevents.codec import EVENT_TYPES
 from otel_dbevents.config import Config, variable
 
@@ -50,3 +51,13 @@ def test_its_commands_are_targets_of_the_makefile() -> None:
     makefile = (README.parent / "Makefile").read_text()
     for target in re.findall(r"make (\w+)  ", TEXT):
         assert f"\n{target}:" in makefile
+
+
+def test_the_page_of_meanings_names_every_event_record_and_metric() -> None:
+    page = (README.parent / "docs/telemetry.md").read_text()
+    records = [name for name in EVENT_NAMES.values() if f"`{name}`" not in page]
+    events = [kind.__name__ for kind in EVENT_TYPES if f"`{kind.__name__}`" not in page]
+    source = (README.parent / "otel_dbevents/bridge/metrics.py").read_text()
+    metrics = re.findall(r'"((?:db\.client|database|dbevents)\.[\w.]+\w)"', source)
+    assert metrics
+    assert (events, records, [name for name in metrics if f"`{name}`" not in page]) == ([], [], [])
