@@ -21,8 +21,10 @@ taken to be off.
 
 from typing import NamedTuple
 
+from otel_dbevents.sources.dialects import Dialect
 from otel_dbevents.sources.masker import Masker
-from otel_dbevents.sources.summary import Reader, join_parts
+from otel_dbevents.sources.reader import Reader
+from otel_dbevents.sources.summary import join_parts
 from otel_dbevents.sources.tokens import (
     CUT,
     MARK,
@@ -31,7 +33,6 @@ from otel_dbevents.sources.tokens import (
     QUOTED,
     SPACE,
     VALUE,
-    Dialect,
     Lexicon,
     lexicon,
 )
@@ -47,6 +48,9 @@ class TextFacts(NamedTuple):
     writes: bool
     """Whether it may change data or schema, or lock rows for that; True in doubt. Functions that a
     SELECT calls are taken to change nothing."""
+    procedure: str = ""
+    """The one procedure that CALL or EXEC calls (``db.stored_procedure.name``), as it is written;
+    empty when the text does anything else, or names none."""
 
 
 def analyze(sql: str, *, dialect: str = "") -> TextFacts:
@@ -56,7 +60,7 @@ def analyze(sql: str, *, dialect: str = "") -> TextFacts:
     returned. Sanitising a sanitised text changes nothing.
     """
     words = lexicon(dialect)
-    masker, reader = Masker(), Reader(ctes_see_themselves=words.dialect.ctes_see_themselves)
+    masker, reader = Masker(), Reader(words.dialect)
     at, end, unsure = 0, len(sql), False
     while at < end:
         kind, begin, stop = words.token(sql, at)
@@ -77,7 +81,8 @@ def analyze(sql: str, *, dialect: str = "") -> TextFacts:
         if masker.full:
             at, unsure = end, True
     reader.end()
-    return TextFacts(masker.text(), join_parts(reader.parts), reader.writes or unsure)
+    summary, writes = join_parts(reader.parts), reader.writes or unsure
+    return TextFacts(masker.text(), summary, writes, reader.procedure)
 
 
 _MAY_REPEAT = (VALUE, PARAM, MARK)
