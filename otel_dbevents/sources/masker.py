@@ -177,7 +177,8 @@ class Masker:
                 self._row, self._row_depth = "next", len(self._groups)
             elif row:
                 self._row, self._row_depth, self._row_cut = state
-            self._enter_zone(word, before)
+            if self._watched:
+                self._enter_zone(word, before)
             self._count_word(word)
 
     def _count_word(self, word: str) -> None:
@@ -206,7 +207,8 @@ class Masker:
             self._operand = text in ")]"
             if cast:
                 self._groups[-1].cast = True
-        self._enter_zone(text, before)
+        if self._watched and text in zones.TELLING_MARKS:
+            self._enter_zone(text, before)
 
     def _open(self, before: str) -> None:
         row = self._row in ("next", "more") and self._row_depth == len(self._groups)
@@ -250,10 +252,9 @@ class Masker:
 
     def _enter_zone(self, word: str, before: str) -> None:
         """See whether what follows the word or mark is secret without being a literal."""
-        if self._watched:
-            self._zone = zones.zone_behind(
-                self._first, self._second, word, before, grouped=bool(self._groups)
-            )
+        self._zone = zones.zone_behind(
+            self._first, self._second, word, before, grouped=bool(self._groups)
+        )
 
     def _hide(self, zone: zones.Zone, kind: int, text: str) -> bool:
         """Put out what a zone shows of a token; False when the zone is over."""
