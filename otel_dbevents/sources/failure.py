@@ -4,6 +4,7 @@ import errno
 from typing import Any
 
 from otel_dbevents.events import Failure, redact
+from otel_dbevents.sources import libsql_codes
 
 _PHRASES = {
     "connection refused": "connection refused",
@@ -18,6 +19,7 @@ _PHRASES = {
     "too many clients": "too many connections",
     "server closed the connection": "server closed the connection",
     "unable to open database file": "unable to open database file",
+    "open: notfound": "unable to open database file",
     "file is not a database": "file is not a database",
     "does not exist": "database does not exist",
     "ssl": "TLS negotiation failed",
@@ -79,7 +81,10 @@ def _status_code(error: Any) -> str:
         first = error.args[0] if error.args else None
         if isinstance(first, int) and first:
             return str(first)
-    return ""
+    if module.startswith("libsql_client"):
+        code = getattr(error, "code", "")
+        return code if isinstance(code, str) else ""
+    return libsql_codes.code_of(error)
 
 
 def _system_reason(error: BaseException) -> str:
