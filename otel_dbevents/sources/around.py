@@ -211,4 +211,4 @@ def _is_value(value: Any) -> bool:
 
 
 def _is_plain(value: Any) -> bool:
-    return isinstance(value, str | bool | int) or isinstance(value, float) and isfinite(value)
+    return isinstance(value, str | bool | int) or (isinstance(value, float) and isfinite(value))

@@ -73,6 +73,8 @@ class EngineSource:
         self._wishes = wishes
         self._every = False
         self._watches: weakref.WeakSet[Watch] = weakref.WeakSet()
+        self._left: weakref.WeakSet[Any] = weakref.WeakSet()
+        """The dialects of engines that were let go of one by one."""
 
     def attach(self, engine: AnyEngine | None = None) -> None:
         """Listen to ``engine``, or to every engine there is and will be. Twice is harmless.
@@ -86,18 +88,25 @@ class EngineSource:
                 _sources = (*_sources, self)
                 _listen()
             if chosen is not None:
+                self._left.discard(chosen.dialect)
                 self._adopt(chosen)
                 return
             self._every = True
+            self._left.clear()
             for found in _engines():
                 self._adopt(found)
 
     def detach(self, engine: AnyEngine | None = None) -> None:
-        """Listen no longer to ``engine``, or to any. Twice is harmless."""
+        """Listen no longer to ``engine``, until it is attached again, or to any.
+
+        Twice is harmless. Raises `TypeError` when ``engine`` is not an engine.
+        """
         global _sources
         with _lock:
             if engine is not None:
-                watch = watch_of(sync_engine(engine))
+                chosen = sync_engine(engine)
+                self._left.add(chosen.dialect)
+                watch = watch_of(chosen)
                 if watch is not None and watch in self._watches:
                     self._release(watch)
                 return
@@ -146,7 +155,7 @@ class EngineSource:
         if watch is not None:
             return watch
         for source in _sources:
-            if source._every:
+            if source._every and engine.dialect not in source._left:
                 return source._adopt(engine)
         return None
 

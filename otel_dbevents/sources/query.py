@@ -116,10 +116,11 @@ class QuerySource:
             batch_size = 1 if batch is None else len(batch)
             returns_rows = known.returns_rows
             if returns_rows is None:
-                returns_rows = cursor.description is not None or context._is_server_side
+                # libSQL says () where others say None
+                returns_rows = bool(cursor.description) or context._is_server_side
             affected = -1
             if not returns_rows:
-                affected = cursor.rowcount
+                affected = cursor.rowcount if statement.writes else -1
             elif context.cursor_fetch_strategy is _DEFAULT_FETCH:
                 reading = Reading(
                     watch, state, parent, caller, end, duration, statement, batch_size, remarks
