@@ -18,7 +18,7 @@ from opentelemetry import context as otel_context
 from otel_dbevents.events import QueryExecuted, QueryExplained
 from otel_dbevents.sources.around import silenced
 from otel_dbevents.sources.asking import ask
-from otel_dbevents.sources.explanation import Question, refusal
+from otel_dbevents.sources.explanation import Question, is_reading_select, refusal
 from otel_dbevents.sources.failure import describe
 from otel_dbevents.sources.watch import Watch
 
@@ -46,7 +46,7 @@ class Explainer:
 
     What could not be explained is counted by reason: ``explain_failed`` (the database refused, or
     did not answer in time), ``explain_refused`` (it is not safe to ask), ``explain_queue_full``,
-    ``explain_closed``. What is over the bounds, and what writes, is not asked for and not counted.
+    ``explain_closed``. What is over the bounds is not asked for and not counted.
 
     """
 
@@ -64,7 +64,7 @@ class Explainer:
 
         ``context`` is the OpenTelemetry context that the event was published with. Never blocks.
         """
-        if question is None or event.statement.writes:
+        if question is None or not is_reading_select(event.statement):
             return
         with self._changed:
             if self._closed or not self._is_due(event):

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from sqlalchemy.engine import Engine
 from sqlalchemy.pool import Pool, StaticPool
 
-from otel_dbevents.events import Database
+from otel_dbevents.events import Database, Statement
 from otel_dbevents.sources.plan import WAYS
 from otel_dbevents.sources.text import analyze
 
@@ -40,6 +40,11 @@ def question_of(context: Any, sql: str = "") -> Question | None:
     return Question(text, parameters)
 
 
+def is_reading_select(statement: Statement) -> bool:
+    """Whether it is of the kind that has a plan to tell; the rest is not even asked for."""
+    return not statement.writes and _START.match(statement.query_text) is not None
+
+
 def refusal(engine: Engine, database: Database, sql: str) -> str:
     """Say, in fixed words, why a statement is not explained; empty when it may be."""
     dialect, pool = engine.dialect, engine.pool
@@ -64,18 +69,17 @@ def _made_by_sqlalchemy(pool: Pool) -> bool:
 _START = re.compile(r"[\s(]*+(?:SELECT|WITH)\b", re.IGNORECASE)
 _INTO = re.compile(r"\bINTO\b", re.IGNORECASE)
 _CHANGING = """
-    nextval setval set_config lastval pg_notify dblink\\w* lo_\\w+ pg_\\w*advisory\\w* pg_sleep\\w*
+    nextval setval set_config pg_notify dblink\\w* lo_\\w+ pg_\\w*advisory\\w* pg_sleep\\w*
     pg_(?:terminate|cancel)_backend pg_(?:reload|rotate|promote|switch|create|drop|replication
     |logical|wal|backup|start|stop|stat_reset|read|ls|import|export)\\w* txid_current pg_file\\w*
     query_to_xml\\w* cursor_to_xml\\w* table_to_xml\\w* schema_to_xml\\w* database_to_xml\\w*
-    load_extension writefile readfile edit fts\\w* eval
+    load_extension writefile readfile edit eval
     get_lock release_lock release_all_locks sleep benchmark load_file last_insert_id master_\\w+
     source_pos_wait wait_for_executed_gtid_set sys_exec sys_eval sys_set
 """
-_CALL = re.compile(
-    rf"""\b(?:{"|".join(_CHANGING.replace(chr(10) + "    |", "|").split())})["`\]]?\s*+\(""",
-    re.IGNORECASE,
-)
+_NAMES = "|".join(_CHANGING.replace("\n    |", "|").split())
+# A name in double quotes is taken for a string in MySQL, and may be none there.
+_CALL = re.compile(rf"""(?:\b(?:{_NAMES})["`\]]?|\?)\s*+\(""", re.IGNORECASE)
 
 
 def changes_nothing(sql: str, dialect: str) -> bool:
