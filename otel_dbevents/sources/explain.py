@@ -14,13 +14,14 @@ from time import monotonic, time_ns
 from typing import Any, Final, NamedTuple
 
 from opentelemetry import context as otel_context
+from sqlalchemy.engine import Engine
 
 from otel_dbevents.events import QueryExecuted, QueryExplained
 from otel_dbevents.sources.around import silenced
 from otel_dbevents.sources.asking import ask
 from otel_dbevents.sources.explanation import Question, is_reading_select, refusal
 from otel_dbevents.sources.failure import describe
-from otel_dbevents.sources.watch import Watch
+from otel_dbevents.sources.watch import Watch, guard
 
 _AGAIN_S: Final = 600.0
 """After this time a statement may be explained again."""
@@ -84,12 +85,13 @@ class Explainer:
             return self._changed.wait_for(lambda: self._worker is None, max(0.0, timeout))
 
     def close(self) -> None:
-        """Take nothing more; what waits is lost, and counted. Waits for nothing."""
+        """Take nothing more; what waits or is under way is lost, and counted. Waits for nothing."""
         with self._changed:
             self._closed = True
-            for _ in range(len(self._tasks)):
+            for _ in range(len(self._tasks) + self._under_way):
                 self._lose("explain_closed", "the pipeline was closed")
             self._tasks.clear()
+            self._under_way = 0
 
     @property
     def lost(self) -> dict[str, int]:
@@ -101,6 +103,7 @@ class Explainer:
         """Begin at nothing, also in a forked child, which has no worker."""
         self._changed = threading.Condition()
         self._tasks: deque[_Task] = deque()
+        self._under_way: int = 0
         self._worker: threading.Thread | None = None
         self._asked: dict[tuple[str, str, str], float] = {}
         self._recent: deque[float] = deque(maxlen=self._per_minute)
@@ -147,39 +150,48 @@ class Explainer:
         """Take the next question; with none left the worker is gone for whoever asks then."""
         with self._changed:
             if self._tasks:
+                self._under_way = 1
                 return self._tasks.popleft()
             self._worker = None
             return None
 
     def _answer(self, task: _Task) -> None:
-        watch, event = task.watch, task.event
+        lost, why, explained = "", "", None
         try:
-            engine = watch.engine()
+            engine = task.watch.engine()
             if engine is None:
-                self._lose("explain_closed", "the engine is gone")
-                return
-            why = refusal(engine, event.database, task.question.sql)
-            if why:
-                self._lose("explain_refused", why)
-                return
-            start = time_ns()
-            plan = ask(engine, task.question, self._timeout_ms)
-            end = time_ns()
-            explained = QueryExplained(
-                event.database,
-                event.parent,
-                end,
-                max(0, end - start),
-                event.statement,
-                event.id,
-                plan,
-            )
-            if self._closed:
-                self._lose("explain_closed", "the pipeline was closed")
-                return
-            watch.publish(explained, task.context)
+                lost, why = "explain_closed", "the engine is gone"
+            elif why := refusal(engine, task.event.database, task.question.sql):
+                lost = "explain_refused"
+            else:
+                explained = self._explained(engine, task)
         except Exception as error:  # noqa: BLE001 - counted; its message may hold values
-            self._lose("explain_failed", describe(error).description)
+            lost, why = "explain_failed", describe(error).description
+        with self._changed:
+            self._under_way = 0
+            if self._closed:
+                return
+            if lost:
+                self._lose(lost, why)
+        if explained is not None:
+            try:
+                task.watch.publish(explained, task.context)
+            except Exception as error:  # noqa: BLE001 - the worker goes on
+                guard.caught(error)
+
+    def _explained(self, engine: Engine, task: _Task) -> QueryExplained:
+        event, start = task.event, time_ns()
+        plan = ask(engine, task.question, self._timeout_ms)
+        end = time_ns()
+        return QueryExplained(
+            event.database,
+            event.parent,
+            end,
+            max(0, end - start),
+            event.statement,
+            event.id,
+            plan,
+        )
 
     def _lose(self, reason: str, why: str) -> None:
         """Count, and say so once a minute, in words without values."""
