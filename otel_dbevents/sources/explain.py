@@ -51,6 +51,9 @@ class Explainer:
 
     """
 
+    _under_way: int
+    """One while a question is being asked."""
+
     def __init__(self, *, timeout_ms: float = 1_000, per_minute: int = 10) -> None:
         self._timeout_ms = timeout_ms
         self._closed = False
@@ -103,7 +106,7 @@ class Explainer:
         """Begin at nothing, also in a forked child, which has no worker."""
         self._changed = threading.Condition()
         self._tasks: deque[_Task] = deque()
-        self._under_way: int = 0
+        self._under_way = 0
         self._worker: threading.Thread | None = None
         self._asked: dict[tuple[str, str, str], float] = {}
         self._recent: deque[float] = deque(maxlen=self._per_minute)

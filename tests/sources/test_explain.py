@@ -452,14 +452,9 @@ def test_an_engine_with_one_connection_for_all_is_not_asked(
 async def test_an_async_engine_with_a_creator_of_its_own_is_not_asked(
     told: Told, source: EngineSource, explainer: Explainer, tmp_path: Path
 ) -> None:
-    import aiosqlite
-
-    async def connect() -> Any:
-        return await aiosqlite.connect(tmp_path / "a.db")
-
     engine = create_async_engine(
         f"sqlite+aiosqlite:///{tmp_path}/a.db",
-        async_creator=connect,
+        creator=lambda: engine.dialect.dbapi.connect(tmp_path / "a.db"),
         poolclass=AsyncAdaptedQueuePool,
     )
     async with engine.connect() as connection:
