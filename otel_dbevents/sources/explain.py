@@ -11,7 +11,7 @@ import threading
 import weakref
 from collections import deque
 from time import monotonic, time_ns
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from opentelemetry import context as otel_context
 from sqlalchemy.engine import Engine
@@ -29,6 +29,10 @@ _WAITING: Final = 20
 _REMEMBERED: Final = 1_000
 _LOG_S: Final = 60.0
 _log = logging.getLogger("otel_dbevents.sources")
+
+
+_Key: TypeAlias = tuple[str, str, str]
+"""Pool, database and the statement's text."""
 
 
 class _Task(NamedTuple):
@@ -70,12 +74,15 @@ class Explainer:
         """
         if question is None or not is_reading_select(event.statement):
             return
+        database, now = event.database, monotonic()
+        key = (database.pool_name, database.namespace, event.statement.query_text)
         with self._changed:
-            if self._closed or not self._is_due(event):
+            if self._closed or not self._is_due(key, now):
                 return
             if len(self._tasks) >= _WAITING:
                 self._lose("explain_queue_full", "too many wait")
                 return
+            self._note(key, now)
             self._tasks.append(_Task(watch, event, question, context))
             if self._worker is None:
                 self._start()
@@ -108,25 +115,23 @@ class Explainer:
         self._tasks: deque[_Task] = deque()
         self._under_way = 0
         self._worker: threading.Thread | None = None
-        self._asked: dict[tuple[str, str, str], float] = {}
+        self._asked: dict[_Key, float] = {}
         self._recent: deque[float] = deque(maxlen=self._per_minute)
         self._lost: dict[str, int] = {}
         self._silent_until = 0.0
 
-    def _is_due(self, event: QueryExecuted) -> bool:
-        """Whether neither this statement nor all of them were asked for too often; note it."""
-        database, now = event.database, monotonic()
-        key = (database.pool_name, database.namespace, event.statement.query_text)
+    def _is_due(self, key: _Key, now: float) -> bool:
+        """Whether neither this statement nor all of them were asked for too often."""
         if now < self._asked.get(key, 0.0):
             return False
-        if len(self._recent) == self._per_minute and now - self._recent[0] < 60:
-            return False
+        return len(self._recent) < self._per_minute or now - self._recent[0] >= 60
+
+    def _note(self, key: _Key, now: float) -> None:
         self._asked.pop(key, None)
         if len(self._asked) >= _REMEMBERED:
             self._asked.pop(next(iter(self._asked)))
         self._asked[key] = now + _AGAIN_S
         self._recent.append(now)
-        return True
 
     def _start(self) -> None:
         worker = threading.Thread(target=self._work, name="otel-dbevents-explain", daemon=True)

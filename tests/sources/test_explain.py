@@ -3,6 +3,7 @@
 import gc
 import json
 import logging
+import os
 import sqlite3
 import threading
 import weakref
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from opentelemetry import context as otel_context
 from opentelemetry.sdk.trace import TracerProvider
 from sqlalchemy import (
     Column,
@@ -36,9 +38,10 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool, SingletonThreadPool, StaticPo
 
 from otel_dbevents import codec
 from otel_dbevents.events import QueryExecuted, QueryExplained
+from otel_dbevents.sources.asking import _fence_sqlite
 from otel_dbevents.sources.engine import EngineSource
 from otel_dbevents.sources.explain import Explainer
-from otel_dbevents.sources.watch import Notice
+from otel_dbevents.sources.watch import Notice, suppressed
 from tests.sources.engines import Case, Told
 
 tracer = TracerProvider().get_tracer("test")
@@ -292,8 +295,9 @@ def test_a_function_that_a_planner_runs_writes_nothing_for_us(
     case: Case, told: Told, engine: Engine, explainer: Explainer
 ) -> None:
     """PostgreSQL runs functions that claim to be immutable when it plans."""
+    autocommit = case.engine(isolation_level="AUTOCOMMIT")
 
-    def act() -> int:
+    def act() -> None:
         with engine.begin() as connection:
             for statement in LYING.split(";\n    CREATE"):
                 create = statement if "CREATE" in statement else f"CREATE{statement}"
@@ -302,11 +306,15 @@ def test_a_function_that_a_planner_runs_writes_nothing_for_us(
             connection.execute(text("SELECT lying()")).all()
         assert explainer.settle(30)
         with engine.connect() as connection:
-            return connection.execute(text("SELECT count(*) FROM written")).scalar_one()
+            assert connection.execute(text("SELECT count(*) FROM written")).scalar_one() == 1
+        with autocommit.connect() as connection:
+            connection.execute(text("SELECT lying() AS again")).all()
+            assert explainer.settle(30)
+            assert connection.execute(text("SELECT count(*) n FROM written")).scalar_one() == 2
 
-    assert case.run(act) == 1
+    case.run(act)
     assert explainer.settle(30)
-    assert explainer.lost == {"explain_failed": 1}
+    assert explainer.lost == {"explain_failed": 2}
 
 
 def test_a_stream_is_explained(
@@ -467,17 +475,18 @@ async def test_an_async_engine_with_a_creator_of_its_own_is_not_asked(
 def test_it_connects_as_the_application_does(
     case: Case, told: Told, engine: Engine, explainer: Explainer
 ) -> None:
-    """What a ``connect`` listener sets up is there for the plan, too."""
+    """What a ``connect`` listener sets up is there for the plan, too; nobody is to tell of it."""
     seen = []
 
     def connected(connection: Any, _record: Any) -> None:
-        seen.append(threading.current_thread() is threading.main_thread())
+        main = threading.current_thread() is threading.main_thread()
+        seen.append((main, suppressed(otel_context.get_current())))
 
     event.listen(engine, "connect", connected)
     run(case, engine, select(people))
     assert explainer.settle(30)
     assert told.one(QueryExplained)
-    assert seen == [False]
+    assert seen == [(False, True)]
 
 
 def test_an_engine_in_autocommit_is_asked_in_a_transaction(
@@ -499,4 +508,37 @@ def test_off_there_is_nobody_to_ask(told: Told, tmp_path: Path) -> None:
     assert engine.dialect._otel_dbevents.explainer is None  # type: ignore[attr-defined]
     assert told.of(QueryExplained) == []
     source.detach()
+    engine.dispose()
+
+
+def test_a_session_of_sqlites_writes_nothing_and_is_interrupted(tmp_path: Path) -> None:
+    engine = create_engine(f"sqlite:///{tmp_path}/a.db")
+    connection = sqlite3.connect(tmp_path / "a.db")
+    _fence_sqlite(engine.dialect, connection, connection.cursor(), 1)
+    with pytest.raises(sqlite3.OperationalError, match="readonly"):
+        connection.execute("CREATE TABLE t (a)")
+    endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i FROM n) SELECT max(i) FROM n"
+    with pytest.raises(sqlite3.OperationalError, match="interrupted"):
+        connection.execute(endless).fetchall()
+    connection.close()
+
+
+def test_a_forked_child_begins_anew(
+    told: Told, source: EngineSource, explainer: Explainer, tmp_path: Path
+) -> None:
+    stuck = Stuck(tmp_path / "a.db")
+    engine = create_engine(f"sqlite:///{tmp_path}/a.db", creator=stuck)
+    with engine.connect() as connection:
+        connection.execute(text("SELECT 1")).all()
+        child = os.fork()
+        if not child:  # pragma: no cover - measured in the parent
+            connection.close()
+            stuck.opened = -10
+            fresh = explainer.settle(0) and explainer.lost == {}
+            with engine.connect() as own:
+                own.execute(text("SELECT 1")).all()
+            settled = explainer.settle(30)
+            os._exit(0 if fresh and settled and len(told.of(QueryExplained)) == 1 else 1)
+        assert os.waitpid(child, 0)[1] == 0
+        stuck.go.set()
     engine.dispose()
