@@ -446,8 +446,9 @@ class SlowQueryDetected(Fact, frozen=True, gc=False):
 class QueryExplained(Fact, frozen=True, gc=False):
     """The database's plan of a query that was slow: EXPLAIN, which did not run the query again.
 
-    Fires only where the user asked for it, after the `SlowQueryDetected` of the same ``query_id``;
-    ``plan`` has no literals. ``duration_ns`` is what the explaining took.
+    Fires only where the user asked for it, after the query's own event, whose id is ``query_id``;
+    not for statements that may write, nor again for one that was explained in the last ten minutes.
+    ``plan`` has no literals. ``duration_ns`` is what the explaining took, connecting included.
     """
 
     duration_ns: int
