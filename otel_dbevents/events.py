@@ -324,6 +324,11 @@ class QueryExecuted(Fact, frozen=True, gc=False):
     advice: str = ""
     attributes: dict[str, Any] | None = None
 
+    @property
+    def spent_ns(self) -> int:
+        """The driver's call and what of its fetching was timed: by this a query is slow."""
+        return self.duration_ns + self.reading_ns
+
 
 class QueryFailed(Fact, frozen=True, gc=False):
     """The driver refused a statement, lost the connection in it, or was cancelled in it."""
@@ -335,6 +340,11 @@ class QueryFailed(Fact, frozen=True, gc=False):
     called_from: CodeLocation | None = None
     advice: str = ""
     attributes: dict[str, Any] | None = None
+
+    @property
+    def spent_ns(self) -> int:
+        """The driver's call: by this a query is slow."""
+        return self.duration_ns
 
 
 class TransactionCommitted(Fact, frozen=True, gc=False):

@@ -278,7 +278,11 @@ def test_a_burst_is_judged_when_flushed(
     pipeline.flush()
     (burst,) = [e for e in pipeline.bus.history if isinstance(e, RepeatedQueryDetected)]
     assert burst.count == 12
-    assert "database.query.repeated" in [record.event_name for record in telemetry.records]
+    (record,) = [r for r in telemetry.records if r.event_name == "database.query.repeated"]
+    assert record.attributes is not None
+    assert record.attributes["dbevents.query.count"] == 12
+    assert record.attributes["code.file.path"] == "tests/test_pipeline.py"
+    assert record.attributes["code.line.number"] == query.__code__.co_firstlineno + 2
 
 
 def test_what_goes_wrong_is_an_event_on_the_applications_open_span(

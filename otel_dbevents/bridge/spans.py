@@ -178,7 +178,7 @@ class Spans:
         attributes: dict[str, at.Value],
         failure: Failure | None,
     ) -> Context:
-        if failure is None and event.duration_ns < self._least_ns:
+        if failure is None and getattr(event, "spent_ns", event.duration_ns) < self._least_ns:
             return context
         return self._make(event, context, name, SpanKind.CLIENT, attributes, failure)
 
