@@ -14,6 +14,8 @@ from tests.services.jaeger import Jaeger
 from tests.services.jaeger import jaeger as run_jaeger
 from tests.services.loki import Loki
 from tests.services.loki import loki as run_loki
+from tests.services.mariadb import Mariadb
+from tests.services.mariadb import mariadb as run_mariadb
 from tests.services.postgresql import Postgresql
 from tests.services.postgresql import postgresql as run_postgresql
 from tests.services.prometheus import Prometheus
@@ -24,6 +26,13 @@ from tests.services.prometheus import prometheus as run_prometheus
 def postgresql() -> Iterator[Postgresql]:
     """Run a PostgreSQL for all tests; `postgresql.database()` makes an empty database in it."""
     with run_postgresql() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[Mariadb]:
+    """Run a MariaDB for all tests; `mariadb.database()` makes an empty database in it."""
+    with run_mariadb() as running:
         yield running
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 from sqlalchemy.util import greenlet_spawn
@@ -16,7 +16,39 @@ from sqlalchemy.util import greenlet_spawn
 from otel_dbevents.events import Event
 from otel_dbevents.sources.engine import EngineSource
 
-DRIVERS = ("pysqlite", "aiosqlite", "psycopg", "psycopg_async", "asyncpg")
+DRIVERS = (
+    "pysqlite", "aiosqlite", "psycopg", "psycopg_async", "asyncpg", "pymysql", "asyncmy",
+)  # fmt: skip
+SERVERS = {
+    "psycopg": "postgresql",
+    "psycopg_async": "postgresql",
+    "asyncpg": "postgresql",
+    "pymysql": "mariadb",
+    "asyncmy": "mariadb",
+}
+"""The fixture of the server behind each driver."""
+_SCHEMES = {
+    "psycopg": "postgresql+psycopg",
+    "psycopg_async": "postgresql+psycopg",
+    "asyncpg": "postgresql+asyncpg",
+    # As most applications write it: the URL does not say that it is MariaDB.
+    "pymysql": "mysql+pymysql",
+    "asyncmy": "mysql+asyncmy",
+}
+_SESSIONS = {
+    "postgresql": (
+        "SELECT pg_backend_pid()",
+        "SELECT pg_terminate_backend(:session)",
+        "SELECT count(*) FROM pg_stat_activity WHERE pid = :session",
+    ),
+    "mariadb": (
+        "SELECT connection_id()",
+        "KILL :session",
+        "SELECT count(*) FROM information_schema.processlist WHERE id = :session",
+    ),
+}
+"""How each server is asked for a session's number, to end it, and whether it is still there."""
+_ASYNC = ("aiosqlite", "psycopg_async", "asyncpg", "asyncmy")
 
 
 @dataclass
@@ -79,6 +111,14 @@ class Case:
             return act(*arguments)
         return self.loop.run_until_complete(greenlet_spawn(act, *arguments))
 
+    def lose(self, victim: Connection, other: Connection) -> None:
+        """Let the server end the victim's session, and wait until it has."""
+        of, end, there = _SESSIONS[self.system]
+        session = {"session": victim.scalar(text(of))}
+        other.execute(text(end), session)
+        while other.scalar(text(there), session):
+            pass
+
     def close(self) -> None:
         for engine in self.engines:
             self.run(getattr(engine, "sync_engine", engine).dispose)
@@ -98,7 +138,7 @@ def _enforce_foreign_keys(connection: Any, _record: Any) -> None:
 
 def _sqlite(driver: str, path: Path) -> Case:
     prefix = "sqlite" if driver == "pysqlite" else "sqlite+aiosqlite"
-    return Case(driver, f"{prefix}:///{path}", driver == "aiosqlite", "sqlite", path.name)
+    return Case(driver, f"{prefix}:///{path}", driver in _ASYNC, "sqlite", path.name)
 
 
 @pytest.fixture(params=DRIVERS)
@@ -108,11 +148,10 @@ def case(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Case]:
     if "sqlite" in driver:
         made = _sqlite(driver, tmp_path / "shop.db")
     else:
-        server = request.getfixturevalue("postgresql")
+        server = request.getfixturevalue(SERVERS[driver])
         name = server.database()
-        dialect = "asyncpg" if driver == "asyncpg" else "psycopg"
-        url = f"postgresql+{dialect}://{server.user}@{server.host}:{server.port}/{name}"
-        made = Case(driver, url, driver != "psycopg", "postgresql", name)
+        url = server.url(name, _SCHEMES[driver])
+        made = Case(driver, url, driver in _ASYNC, SERVERS[driver], name)
     if made.is_async:
         made.loop = asyncio.new_event_loop()
     yield made
