@@ -43,13 +43,12 @@ class Remarks(NamedTuple):
     def on(self, event: _Query) -> _Query:
         """Return the event with what is to be said of it."""
         place, advice, attributes = self.said
-        return replace(
-            event,
-            id=self.id or event.id,
-            called_from=place,
-            advice=advice,
-            attributes=attributes,
-        )
+        said: dict[str, Any] = {"called_from": place, "advice": advice, "attributes": attributes}
+        if not self.id:
+            return replace(event, **said)
+        if isinstance(event, QueryExecuted):
+            said["propagated"] = True
+        return replace(event, id=self.id, **said)
 
     def tell(self, watch: Watch, event: QueryExecuted, context: Any) -> None:
         """Publish the event with what is to be said of it, and have it explained after that."""
