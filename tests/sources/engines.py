@@ -15,6 +15,7 @@ from sqlalchemy.util import greenlet_spawn
 
 from otel_dbevents.events import Event
 from otel_dbevents.sources.engine import EngineSource
+from tests.services.process import wait_until
 
 DRIVERS = (
     "pysqlite", "aiosqlite", "psycopg", "psycopg_async", "asyncpg", "pymysql", "asyncmy",
@@ -38,7 +39,8 @@ _SCHEMES = {
 _SESSIONS = {
     "postgresql": (
         "SELECT pg_backend_pid()",
-        "SELECT pg_terminate_backend(:session)",
+        # It waits for the end: what pg_stat_activity says stays the same in a transaction.
+        "SELECT pg_terminate_backend(:session, 60000)",
         "SELECT count(*) FROM pg_stat_activity WHERE pid = :session",
     ),
     "mariadb": (
@@ -116,8 +118,7 @@ class Case:
         of, end, there = _SESSIONS[self.system]
         session = {"session": victim.scalar(text(of))}
         other.execute(text(end), session)
-        while other.scalar(text(there), session):
-            pass
+        wait_until(lambda: not other.scalar(text(there), session))
 
     def close(self) -> None:
         for engine in self.engines:
