@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -115,10 +116,19 @@ class Case:
 
     def lose(self, victim: Connection, other: Connection) -> None:
         """Let the server end the victim's session, and wait until it has."""
-        of, end, there = _SESSIONS[self.system]
-        session = {"session": victim.scalar(text(of))}
-        other.execute(text(end), session)
-        wait_until(lambda: not other.scalar(text(there), session))
+        self.end(self.session(victim), other)
+
+    def session(self, connection: Connection) -> int:
+        """Return the number that the server knows a connection by."""
+        number: int = connection.scalar(text(_SESSIONS[self.system][0]))
+        return number
+
+    def end(self, session: int, other: Connection) -> None:
+        """Let the server end a session, and wait until it has."""
+        _, end, there = _SESSIONS[self.system]
+        which = {"session": session}
+        other.execute(text(end), which)
+        wait_until(lambda: not other.scalar(text(there), which))
 
     def close(self) -> None:
         for engine in self.engines:
@@ -142,10 +152,9 @@ def _sqlite(driver: str, path: Path) -> Case:
     return Case(driver, f"{prefix}:///{path}", driver in _ASYNC, "sqlite", path.name)
 
 
-@pytest.fixture(params=DRIVERS)
-def case(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Case]:
-    """Each driver in turn, with an empty database of its own."""
-    driver = request.param
+@contextmanager
+def case_of(request: pytest.FixtureRequest, driver: str, tmp_path: Path) -> Iterator[Case]:
+    """Make a driver's case with an empty database of its own."""
     if "sqlite" in driver:
         made = _sqlite(driver, tmp_path / "shop.db")
     else:
@@ -157,6 +166,13 @@ def case(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Case]:
         made.loop = asyncio.new_event_loop()
     yield made
     made.close()
+
+
+@pytest.fixture(params=DRIVERS)
+def case(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Case]:
+    """Each driver in turn, with an empty database of its own."""
+    with case_of(request, request.param, tmp_path) as made:
+        yield made
 
 
 @pytest.fixture
