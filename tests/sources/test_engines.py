@@ -459,6 +459,38 @@ def test_a_connection_that_the_server_ends_is_told_as_lost_and_replaced(
     assert not told.of(DatabaseConnectionFailed)
 
 
+@pytest.mark.needs("sessions")
+def test_a_ping_that_fails_tells_the_drivers_error_and_is_no_query(
+    case: Case, told: Told, source: EngineSource
+) -> None:
+    engine, killer = case.engine(pool_pre_ping=True), case.make(case.url)
+
+    def scene() -> None:
+        with engine.connect() as connection:
+            session = case.session(connection)
+        with killer.connect() as other:
+            case.end(session, other)
+        told.forget()
+        engine.connect().close()
+        engine.connect().close()
+
+    case.run(scene)
+    assert told.names() == [
+        "ConnectionInvalidated",
+        "ConnectionClosed",
+        "DatabaseConnectionEstablished",
+        "ConnectionCheckedOut",
+        "ConnectionCheckedIn",
+        "ConnectionCheckedOut",
+        "ConnectionCheckedIn",
+    ]
+    failure = told.one(ConnectionInvalidated).failure
+    assert failure.is_disconnect
+    assert failure.exception_type.partition(".")[0] in case.driver
+    if case.system == "mariadb":
+        assert failure.status_code in ("2006", "2013")
+
+
 @pytest.mark.needs("detach")
 def test_a_detached_connection_goes_on_and_never_comes_back(
     case: Case, told: Told, engine: Engine, source: EngineSource
