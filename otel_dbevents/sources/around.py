@@ -205,8 +205,10 @@ def _silent(context: Any) -> Any:
 def _is_value(value: Any) -> bool:
     if isinstance(value, str | bool | int | float):
         return _is_plain(value)
-    return isinstance(value, Sequence) and not isinstance(value, bytes) and all(map(_is_plain, value))
+    return (
+        isinstance(value, Sequence) and not isinstance(value, bytes) and all(map(_is_plain, value))
+    )
 
 
 def _is_plain(value: Any) -> bool:
-    return isinstance(value, str | bool | int) or isinstance(value, float) and isfinite(value)
+    return isinstance(value, str | bool | int) or (isinstance(value, float) and isfinite(value))

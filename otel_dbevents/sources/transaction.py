@@ -21,6 +21,7 @@ from otel_dbevents.events import (
 )
 from otel_dbevents.sources.around import Around, Call
 from otel_dbevents.sources.failure import describe
+from otel_dbevents.sources.standing import Standing
 from otel_dbevents.sources.watch import (
     INFO_KEY,
     ConnectionState,
@@ -33,6 +34,29 @@ from otel_dbevents.sources.watch import (
 
 _Ended: TypeAlias = type[TransactionCommitted | TransactionRolledBack | TransactionReleased]
 _Failed: TypeAlias = type[CommitFailed | RollbackFailed]
+_Outcome: TypeAlias = Callable[[ConnectionState, Standing | None], _Ended | None]
+
+
+def _committed(_state: ConnectionState, standing: Standing | None) -> _Ended | None:
+    """Return what to tell after COMMIT; nothing, where nothing was open."""
+    if standing is not None and standing.is_broken:
+        return TransactionRolledBack
+    return None if standing is not None and standing.is_closed else TransactionCommitted
+
+
+def _rolled_back(state: ConnectionState, standing: Standing | None) -> _Ended | None:
+    """Return what to tell after ROLLBACK.
+
+    A rollback after a failed COMMIT belongs to that failure. Where nothing is open and nothing had
+    failed, what was written is there for good.
+    """
+    if state.commit_failed:
+        return None
+    if state.failed:
+        return TransactionRolledBack
+    if not state.wrote:
+        return TransactionReleased
+    return None if standing is not None and standing.is_closed else TransactionRolledBack
 
 
 class TransactionSource:
@@ -40,24 +64,20 @@ class TransactionSource:
 
     def __init__(self, watch: Watch, dialect: Any) -> None:
         self._watch = watch
-        commit, rollback = self._commit, self._rollback
+        commit, rollback = dialect.do_commit, dialect.do_rollback
+        commit_two, rollback_two = dialect.do_commit_twophase, dialect.do_rollback_twophase
         self.methods: dict[str, Callable[..., Any]] = {
-            "do_commit": self._ending(dialect.do_commit, commit, CommitFailed),
-            "do_rollback": self._ending(dialect.do_rollback, rollback, RollbackFailed),
-            "do_commit_twophase": self._ending(dialect.do_commit_twophase, commit, CommitFailed),
-            "do_rollback_twophase": self._ending(
-                dialect.do_rollback_twophase, rollback, RollbackFailed
-            ),
+            "do_commit": self._ending(commit, _committed, CommitFailed),
+            "do_rollback": self._ending(rollback, _rolled_back, RollbackFailed),
+            "do_commit_twophase": self._ending(commit_two, _committed, CommitFailed),
+            "do_rollback_twophase": self._ending(rollback_two, _rolled_back, RollbackFailed),
         }
         """What takes the place of the dialect's methods, by their names."""
 
     def _ending(
-        self,
-        driver_call: Callable[..., Any],
-        ended: Callable[[ConnectionState], _Ended | None],
-        failed: _Failed,
+        self, driver_call: Callable[..., Any], ended: _Outcome, failed: _Failed
     ) -> Callable[..., Any]:
-        watch = self._watch
+        watch, is_commit = self._watch, failed is CommitFailed
 
         def end(connection: Any, *arguments: Any, **options: Any) -> None:
             state = _open_transaction(connection) if watch.active else None
@@ -65,6 +85,10 @@ class TransactionSource:
                 driver_call(connection, *arguments, **options)
                 return
             call = watch.around and watch.around.ending()
+            # what was only read and is released has nothing to be asked about
+            standing = Standing(connection) if is_commit or state.wrote else None
+            if standing is not None and is_commit and state.failed:
+                standing.listen()
             start, state.ending = time_ns(), True
             try:
                 driver_call(connection, *arguments, **options)
@@ -74,21 +98,12 @@ class TransactionSource:
                 raise
             finally:
                 state.ending = False
+                if standing is not None:
+                    standing.heard()
             Around.ended(call)
-            self._told(ended(state), state, start, call)
+            self._told(ended(state, standing), state, start, call)
 
         return end
-
-    @staticmethod
-    def _commit(_state: ConnectionState) -> _Ended | None:
-        return TransactionCommitted
-
-    @staticmethod
-    def _rollback(state: ConnectionState) -> _Ended | None:
-        """Return what to tell; a rollback after a failed COMMIT belongs to that failure."""
-        if state.commit_failed:
-            return None
-        return TransactionRolledBack if state.wrote or state.failed else TransactionReleased
 
     def _told(
         self, kind: _Ended | None, state: ConnectionState, start: int, call: Call | None
