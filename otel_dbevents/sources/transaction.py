@@ -3,6 +3,8 @@
 SQLAlchemy's ``commit`` event fires before the driver commits, also in autocommit where nothing is
 committed; so the dialect's methods are wrapped, which return, or raise, as the driver did.
 A transaction counts from its first statement, as SQLAlchemy's own begin does not reach the server.
+A driver that knows whether a transaction is open (``in_transaction``) is asked: SQLite's begin one
+at the first write only, and what was not open was neither committed nor rolled back.
 """
 
 from collections.abc import Callable
@@ -66,6 +68,7 @@ class TransactionSource:
                 driver_call(connection, *arguments, **options)
                 return
             call = watch.around and watch.around.ending()
+            open_ = _is_open(connection, state)
             start, state.ending = time_ns(), True
             try:
                 driver_call(connection, *arguments, **options)
@@ -76,7 +79,7 @@ class TransactionSource:
             finally:
                 state.ending = False
             Around.ended(call)
-            self._told(ended(state), state, start, call)
+            self._told(ended(state) if open_ else None, state, start, call)
 
         return end
 
@@ -96,10 +99,10 @@ class TransactionSource:
     ) -> None:
         end = time_ns()
         try:
-            begun, count, autocommit = state.transaction_ns, state.statements, state.autocommit
+            begun, count = state.transaction_ns, state.statements
             state.end_transaction()
             caller = otel_context.get_current()
-            if kind is None or autocommit or suppressed(caller):
+            if kind is None or suppressed(caller):
                 return
             event = kind(
                 self._watch.database,
@@ -160,3 +163,19 @@ def _open_transaction(connection: Any) -> ConnectionState | None:
         guard.caught(error)
         return None
     return state if state is not None and state.transaction_ns else None
+
+
+def _is_open(connection: Any, state: ConnectionState) -> bool:
+    """Ask the driver whether a transaction is open; where it cannot tell, go by SQLAlchemy's mode.
+
+    SQLAlchemy's word is not enough: Turso's dialect ignores AUTOCOMMIT, and libSQL has its own.
+    """
+    try:
+        driver = getattr(connection, "driver_connection", None)
+        if driver is None:  # a connection that was detached from its pool
+            driver = getattr(connection, "dbapi_connection", None)
+        told = getattr(driver, "in_transaction", None)
+    except Exception as error:  # noqa: BLE001 - the application must not see it
+        guard.caught(error)
+        told = None
+    return told if isinstance(told, bool) else not state.autocommit
