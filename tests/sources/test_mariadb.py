@@ -26,6 +26,7 @@ from otel_dbevents.events import (
     QueryExecuted,
     QueryFailed,
     TransactionCommitted,
+    TransactionReleased,
 )
 from otel_dbevents.sources.engine import EngineSource
 from tests.bridge.support import metrics_of, points_of, values_of
@@ -95,6 +96,21 @@ def test_one_database_has_one_name_whatever_its_url_calls_it(
     case.run(scene)
     assert len({event.aggregate_id for event in told.events}) == 1
     assert {query.statement.query_text for query in told.of(QueryExecuted)} == {"SELECT ?"}
+
+
+def test_a_socket_is_the_servers_address(
+    case: Case, told: Told, source: EngineSource, mariadb: Mariadb
+) -> None:
+    scheme = f"mysql+{case.driver}"
+    engine = case.make(f"{scheme}://app@localhost/{case.namespace}?unix_socket={mariadb.socket}")
+
+    def scene() -> None:
+        engine.connect().close()
+
+    case.run(scene)
+    database = told.one(DatabaseConnectionEstablished).database
+    assert (database.server_address, database.server_port) == (str(mariadb.socket), 0)
+    assert database.namespace == case.namespace
 
 
 def test_an_engine_that_was_connected_before_we_listened_is_known_at_once(
@@ -223,6 +239,22 @@ def test_a_prepared_transaction_that_is_lost_in_its_commit_is_told_once(
             connection.execute(text("XA ROLLBACK :xid"), {"xid": prepared[0]})
 
     case.run(recover)
+
+
+def test_a_two_phase_transaction_that_only_read_is_released(
+    case: Case, told: Told, engine: Engine
+) -> None:
+    def scene() -> None:
+        with engine.connect() as connection:
+            transaction = connection.begin_twophase()
+            connection.execute(select(users)).all()
+            transaction.rollback()
+
+    case.run(scene)
+    begun, read = told.of(QueryExecuted)
+    assert begun.statement.query_summary == "XA BEGIN"
+    assert read.returned_rows == 2
+    assert told.one(TransactionReleased).statement_count == 2
 
 
 def test_a_procedure_is_told_by_its_name_and_its_rows(
