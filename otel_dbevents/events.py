@@ -155,8 +155,13 @@ class Database(Struct, frozen=True, gc=False):
 
     @property
     def aggregate_id(self) -> str:
-        """Return the database's name in the event stream, equal in every process."""
-        parts = [self.environment.value, self.system_name.value]
+        """Return the database's name in the event stream, equal in every process.
+
+        MariaDB is ``mysql`` there: only a process that has been connected knows them apart.
+        """
+        is_mariadb = self.system_name is DatabaseType.MARIADB
+        system = DatabaseType.MYSQL if is_mariadb else self.system_name
+        parts = [self.environment.value, system.value]
         if self.server_address:
             port = f":{self.server_port}" if self.server_port else ""
             parts.append(self.server_address.lower() + port)
