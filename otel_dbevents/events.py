@@ -170,6 +170,8 @@ class Statement(Struct, frozen=True, gc=False):
 
     ``query_text`` has no literals. ``operation_name`` and ``collection_name`` are empty unless
     SQLAlchemy's statement tree has exactly one of each (they must not come from the text).
+    ``stored_procedure_name`` is the one procedure that a CALL or EXEC names, as it is written;
+    empty when the text does anything else too.
     """
 
     query_text: str

@@ -4,6 +4,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
 from sqlalchemy.engine import Engine
 from sqlalchemy.engine.url import URL
 
@@ -83,6 +84,15 @@ def system_of(dialect: Any) -> DatabaseType:
     if getattr(dialect, "is_mariadb", False):
         return DatabaseType.MARIADB
     return _SYSTEMS.get(dialect.name, DatabaseType.OTHER_SQL)
+
+
+def recognised(database: Database, dialect: Any) -> Database:
+    """Return the database as the dialect knows it once it has spoken to the server.
+
+    A URL of MySQL's may lead to MariaDB.
+    """
+    system = system_of(dialect)
+    return database if system is database.system_name else replace(database, system_name=system)
 
 
 def _server(url: URL, system: DatabaseType) -> tuple[str, int]:

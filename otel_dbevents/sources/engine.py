@@ -187,6 +187,7 @@ def _engines() -> Iterator[Engine]:
 def _wrap(dialect: Any, watch: Watch) -> None:
     """Put our methods before the dialect's own, on this instance only."""
     methods = QuerySource(watch, dialect).methods | TransactionSource(watch, dialect).methods
+    methods |= pool.pinging(watch, dialect)
     watch.methods = methods
     for name, method in methods.items():
         setattr(dialect, name, method)
@@ -257,17 +258,17 @@ def _raw_connection(original: _RawConnection) -> _RawConnection:
     return raw_connection
 
 
-_Tell: TypeAlias = Callable[[Watch, ConnectionState, BaseException | None], None]
+_Tell: TypeAlias = Callable[[Watch, ConnectionState, Any, BaseException | None], None]
 
 
 def _listener(tell: _Tell) -> Callable[..., None]:
     """Make a pool listener that tells of the connections that we know, and never raises."""
 
-    def listener(_connection: Any, record: Any, error: BaseException | None = None) -> None:
+    def listener(connection: Any, record: Any, error: BaseException | None = None) -> None:
         try:
             state: ConnectionState | None = record.info.get(INFO_KEY) if record else None
             if state is not None and state.watch.active:
-                tell(state.watch, state, error)
+                tell(state.watch, state, connection, error)
         except Exception as own:  # noqa: BLE001 - the application must not see it
             guard.caught(own)
 
@@ -275,9 +276,9 @@ def _listener(tell: _Tell) -> Callable[..., None]:
 
 
 _POOL_LISTENERS: dict[str, Callable[..., None]] = {
-    "checkin": _listener(lambda watch, state, _: pool.checked_in(watch, state)),
-    "detach": _listener(lambda watch, state, _: pool.detached(watch, state)),
-    "invalidate": _listener(lambda watch, _, error: pool.invalidated(watch, error, soft=False)),
-    "soft_invalidate": _listener(lambda watch, _, error: pool.invalidated(watch, error, soft=True)),
-    "close": _listener(lambda watch, state, _: pool.closed(watch, state)),
+    "checkin": _listener(lambda watch, state, *_: pool.checked_in(watch, state)),
+    "detach": _listener(lambda watch, state, *_: pool.detached(watch, state)),
+    "invalidate": _listener(lambda watch, _, *lost: pool.invalidated(watch, *lost, soft=False)),
+    "soft_invalidate": _listener(lambda watch, _, *lost: pool.invalidated(watch, *lost, soft=True)),
+    "close": _listener(lambda watch, state, *_: pool.closed(watch, state)),
 }

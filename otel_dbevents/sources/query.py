@@ -17,7 +17,7 @@ from sqlalchemy.engine.cursor import _DEFAULT_FETCH
 from otel_dbevents.events import QueryExecuted, QueryFailed, Statement, TraceParent
 from otel_dbevents.sources.advice import advise
 from otel_dbevents.sources.around import Call
-from otel_dbevents.sources.failure import describe
+from otel_dbevents.sources.failure import describe, is_lost
 from otel_dbevents.sources.location import here
 from otel_dbevents.sources.rows import NOTHING, CountingFetch, Reading, Remarks, counting_fetch
 from otel_dbevents.sources.statement import Statements
@@ -41,6 +41,7 @@ class QuerySource:
 
     def __init__(self, watch: Watch, dialect: Any) -> None:
         self._watch = watch
+        self._dialect = dialect
         self._statements = Statements(dialect.name)
         no_params = dialect.do_execute_no_params
         execute = self._execute(lambda c, sql, _parameters, ctx: no_params(c, sql, ctx), many=False)
@@ -98,7 +99,7 @@ class QuerySource:
         try:
             watch, caller = self._watch, otel_context.get_current()
             state = _connection_state(watch, context)
-            if state is None or suppressed(caller):
+            if state is None or state.ending or suppressed(caller):
                 return
             batches: _Batches | None = context.__dict__.get(_BATCHES)
             if batches is not None:
@@ -156,8 +157,9 @@ class QuerySource:
         try:
             watch, caller = self._watch, otel_context.get_current()
             state = _connection_state(watch, context)
-            if state is None or suppressed(caller):
+            if state is None or state.ending or suppressed(caller):
                 return
+            lost = is_lost(self._dialect, error, context.root_connection.connection, context.cursor)
             batch_size = 1 if batch is None else len(batch)
             batches: _Batches | None = context.__dict__.get(_BATCHES)
             if batches is not None:
@@ -175,7 +177,7 @@ class QuerySource:
                 end,
                 duration,
                 known.statement,
-                describe(error, messages=watch.messages),
+                describe(error, messages=watch.messages, disconnect=lost),
                 batch_size,
             )
             watch.publish(remarks.on(event), caller)

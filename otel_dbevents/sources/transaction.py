@@ -22,7 +22,7 @@ from otel_dbevents.events import (
     new_id,
 )
 from otel_dbevents.sources.around import Around, Call
-from otel_dbevents.sources.failure import describe
+from otel_dbevents.sources.failure import describe, is_lost
 from otel_dbevents.sources.watch import (
     INFO_KEY,
     ConnectionState,
@@ -42,6 +42,7 @@ class TransactionSource:
 
     def __init__(self, watch: Watch, dialect: Any) -> None:
         self._watch = watch
+        self._dialect = dialect
         commit, rollback = self._commit, self._rollback
         self.methods: dict[str, Callable[..., Any]] = {
             "do_commit": self._ending(dialect.do_commit, commit, CommitFailed),
@@ -73,7 +74,7 @@ class TransactionSource:
                 driver_call(connection, *arguments, **options)
             except BaseException as error:
                 Around.ended(call)
-                self._told_failed(failed, state, start, error, call)
+                self._told_failed(failed, state, start, error, call, connection)
                 raise
             finally:
                 state.ending = False
@@ -123,9 +124,11 @@ class TransactionSource:
         start: int,
         error: BaseException,
         call: Call | None,
+        connection: Any,
     ) -> None:
         end = time_ns()
         try:
+            lost = is_lost(self._dialect, error, connection)
             # It may be open still, as after SQLite's "busy": COMMIT can be tried again.
             state.failed = True
             state.commit_failed = kind is CommitFailed
@@ -139,7 +142,7 @@ class TransactionSource:
                 max(0, end - start),
                 max(0, end - state.transaction_ns),
                 state.statements,
-                describe(error, messages=self._watch.messages),
+                describe(error, messages=self._watch.messages, disconnect=lost),
                 id=call.id if call else new_id(),
             )
             self._watch.publish(event, caller)

@@ -14,6 +14,8 @@ from tests.services.jaeger import Jaeger
 from tests.services.jaeger import jaeger as run_jaeger
 from tests.services.loki import Loki
 from tests.services.loki import loki as run_loki
+from tests.services.mariadb import Mariadb
+from tests.services.mariadb import mariadb as run_mariadb
 from tests.services.postgresql import Postgresql
 from tests.services.postgresql import postgresql as run_postgresql
 from tests.services.prometheus import Prometheus
@@ -33,6 +35,13 @@ def postgresql() -> Iterator[Postgresql]:
 def sqld(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sqld]:
     """Run a libSQL server for one test: it has one database, and starts at once."""
     with run_sqld(tmp_path_factory.mktemp("sqld")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[Mariadb]:
+    """Run a MariaDB for all tests; `mariadb.database()` makes an empty database in it."""
+    with run_mariadb() as running:
         yield running
 
 

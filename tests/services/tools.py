@@ -64,6 +64,13 @@ POSTGRESQL = Tool(
     programs=("initdb",),
     places=("/usr/lib/postgresql/*/bin/initdb",),
 )
+MARIADB = Tool(
+    "mariadb",
+    "everything on a real MariaDB, with PyMySQL and asyncmy",
+    "apt-get install mariadb-server",
+    programs=("mariadbd",),
+    places=("/usr/sbin/mariadbd",),
+)
 
 announce: Callable[[str], object] = print
 """Tells whoever waits at the terminal; the plugin puts one here that pytest does not capture."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import URL, Engine, create_engine, event, exc, make_url
+from sqlalchemy import URL, Connection, Engine, create_engine, event, exc, make_url, text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, QueuePool
 from sqlalchemy.util import greenlet_spawn
@@ -30,10 +30,12 @@ class Driver:
     """What a scene may ask for by ``@pytest.mark.needs``."""
     no_column: str = ""
     """Its code for a column that is not there."""
-    no_parent: str = ""
-    """Its code for a foreign key that refers to nothing, at COMMIT."""
+    commit_codes: tuple[str, ...] = ()
+    """Its codes for a COMMIT that fails: a foreign key refers to nothing, or the server is gone."""
     unreachable: str = "unable to open database file"
     """What is told when there is no such file, or nobody listens."""
+    session: tuple[str, str, str] = ("", "", "")
+    """How its server is asked for a session's number, to end it, and whether it is still there."""
     errors: tuple[type[Exception], ...] = (exc.DBAPIError,)
     """What a statement that fails raises in the application."""
 
@@ -51,16 +53,36 @@ _SQLITE = Driver(
     "sqlite",
     can=_can("autocommit", "savepoint", "second_commit"),
     no_column="SQLITE_ERROR",
-    no_parent="SQLITE_CONSTRAINT_FOREIGNKEY",
+    commit_codes=("SQLITE_CONSTRAINT_FOREIGNKEY",),
 )
 _POSTGRESQL = Driver(
     "postgresql",
     "postgresql+psycopg",
     server="postgresql",
-    can=_can("autocommit", "savepoint", "sessions", "read_transaction"),
+    can=_can("autocommit", "savepoint", "sessions", "read_transaction", "instrumentor"),
     no_column="42703",
-    no_parent="23503",
+    commit_codes=("23503",),
     unreachable="refused",
+    session=(
+        "SELECT pg_backend_pid()",
+        "SELECT pg_terminate_backend(:session)",
+        "SELECT count(*) FROM pg_stat_activity WHERE pid = :session",
+    ),
+)
+_MARIADB = Driver(
+    "mariadb",
+    # As most applications write it: the URL does not say that it is MariaDB.
+    "mysql+pymysql",
+    server="mariadb",
+    can=_can("autocommit", "savepoint", "sessions", "read_transaction", "two_phase"),
+    no_column="1054",
+    commit_codes=("2006", "2013"),
+    unreachable="refused",
+    session=(
+        "SELECT connection_id()",
+        "KILL :session",
+        "SELECT count(*) FROM information_schema.processlist WHERE id = :session",
+    ),
 )
 _LIBSQL = replace(
     _SQLITE,
@@ -72,17 +94,19 @@ _LIBSQL = replace(
 )
 
 DRIVERS = {
-    "pysqlite": replace(_SQLITE, can=_SQLITE.can | {"detach"}),
+    "pysqlite": replace(_SQLITE, can=_SQLITE.can | {"detach", "instrumentor"}),
     "aiosqlite": replace(_SQLITE, scheme="sqlite+aiosqlite", is_async=True),
     "psycopg": replace(_POSTGRESQL, can=_POSTGRESQL.can | {"two_phase", "detach"}),
     "psycopg_async": replace(_POSTGRESQL, is_async=True),
     "asyncpg": replace(_POSTGRESQL, scheme="postgresql+asyncpg", is_async=True),
+    "pymysql": replace(_MARIADB, can=_MARIADB.can | {"detach", "instrumentor"}),
+    "asyncmy": replace(_MARIADB, scheme="mysql+asyncmy", is_async=True),
     "libsql_file": _LIBSQL,
     "libsql_remote": replace(
         _LIBSQL,
         server="sqld",
         no_column="SQL_INPUT_ERROR",
-        no_parent="SQLITE_CONSTRAINT",
+        commit_codes=("SQLITE_CONSTRAINT",),
         unreachable="refused",
         can=_can("savepoint", "detach"),
     ),
@@ -95,7 +119,7 @@ DRIVERS = {
         scheme="sqlite+turso",
         can=_can("savepoint", "second_commit", "detach"),
         no_column="turso.lib.DatabaseError",
-        no_parent="turso.lib.IntegrityError",
+        commit_codes=("turso.lib.IntegrityError",),
     ),
 }
 _NEWEST = ("turso",)
@@ -188,6 +212,14 @@ class Case:
             return act(*arguments)
         return self.loop.run_until_complete(greenlet_spawn(act, *arguments))
 
+    def lose(self, victim: Connection, other: Connection) -> None:
+        """Let the server end the victim's session, and wait until it has."""
+        of, end, there = self.about.session
+        session = {"session": victim.scalar(text(of))}
+        other.execute(text(end), session)
+        while other.scalar(text(there), session):
+            pass
+
     def close(self) -> None:
         for engine in self.engines:
             self.run(getattr(engine, "sync_engine", engine).dispose)
@@ -215,11 +247,9 @@ def case(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Case]:
     """Each driver in turn, with an empty database of its own."""
     name, about = request.param, DRIVERS[request.param]
     server = request.getfixturevalue(about.server) if about.server else None
-    if about.server == "postgresql":
+    if about.server in ("postgresql", "mariadb"):
         database = server.database()
-        made = Case(
-            name, f"{about.scheme}://{server.user}@{server.host}:{server.port}/{database}", database
-        )
+        made = Case(name, server.url(database, about.scheme), database)
     elif name == "libsql_remote":
         made = Case(name, server.url(about.scheme), "")
     else:

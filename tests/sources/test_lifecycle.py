@@ -268,7 +268,7 @@ def test_a_users_own_listener_still_runs(told: Told, url: str, source: EngineSou
 async def test_a_cancelled_query_is_a_failed_query(
     told: Told, source: EngineSource, postgresql
 ) -> None:
-    url = postgresql.url(postgresql.database(), "asyncpg")
+    url = postgresql.url(postgresql.database(), "postgresql+asyncpg")
     engine = create_async_engine(url)
 
     async def slow() -> None:
