@@ -31,11 +31,9 @@ class Driver:
     no_column: str = ""
     """Its code for a column that is not there."""
     commit_codes: tuple[str, ...] = ()
-    """Its codes for a COMMIT that fails: a foreign key refers to nothing, or the server is gone."""
+    """Its code for a COMMIT that fails: a foreign key that refers to nothing, or a lost server."""
     unreachable: str = "unable to open database file"
     """What is told when there is no such file, or nobody listens."""
-    session: tuple[str, str, str] = ("", "", "")
-    """How its server is asked for a session's number, to end it, and whether it is still there."""
     errors: tuple[type[Exception], ...] = (exc.DBAPIError,)
     """What a statement that fails raises in the application."""
 
@@ -59,15 +57,10 @@ _POSTGRESQL = Driver(
     "postgresql",
     "postgresql+psycopg",
     server="postgresql",
-    can=_can("autocommit", "savepoint", "sessions", "read_transaction", "instrumentor"),
+    can=_can("autocommit", "savepoint", "sessions", "read_transaction"),
     no_column="42703",
     commit_codes=("23503",),
     unreachable="refused",
-    session=(
-        "SELECT pg_backend_pid()",
-        "SELECT pg_terminate_backend(:session)",
-        "SELECT count(*) FROM pg_stat_activity WHERE pid = :session",
-    ),
 )
 _MARIADB = Driver(
     "mariadb",
@@ -78,11 +71,6 @@ _MARIADB = Driver(
     no_column="1054",
     commit_codes=("2006", "2013"),
     unreachable="refused",
-    session=(
-        "SELECT connection_id()",
-        "KILL :session",
-        "SELECT count(*) FROM information_schema.processlist WHERE id = :session",
-    ),
 )
 _LIBSQL = replace(
     _SQLITE,
@@ -94,12 +82,12 @@ _LIBSQL = replace(
 )
 
 DRIVERS = {
-    "pysqlite": replace(_SQLITE, can=_SQLITE.can | {"detach", "instrumentor"}),
+    "pysqlite": replace(_SQLITE, can=_SQLITE.can | {"detach"}),
     "aiosqlite": replace(_SQLITE, scheme="sqlite+aiosqlite", is_async=True),
     "psycopg": replace(_POSTGRESQL, can=_POSTGRESQL.can | {"two_phase", "detach"}),
     "psycopg_async": replace(_POSTGRESQL, is_async=True),
     "asyncpg": replace(_POSTGRESQL, scheme="postgresql+asyncpg", is_async=True),
-    "pymysql": replace(_MARIADB, can=_MARIADB.can | {"detach", "instrumentor"}),
+    "pymysql": replace(_MARIADB, can=_MARIADB.can | {"detach"}),
     "asyncmy": replace(_MARIADB, scheme="mysql+asyncmy", is_async=True),
     "libsql_file": _LIBSQL,
     "libsql_remote": replace(
@@ -122,6 +110,19 @@ DRIVERS = {
         commit_codes=("turso.lib.IntegrityError",),
     ),
 }
+_SESSIONS = {
+    "postgresql": (
+        "SELECT pg_backend_pid()",
+        "SELECT pg_terminate_backend(:session)",
+        "SELECT count(*) FROM pg_stat_activity WHERE pid = :session",
+    ),
+    "mariadb": (
+        "SELECT connection_id()",
+        "KILL :session",
+        "SELECT count(*) FROM information_schema.processlist WHERE id = :session",
+    ),
+}
+"""How each server is asked for a session's number, to end it, and whether it is still there."""
 _NEWEST = ("turso",)
 _NOBODY = "http://127.0.0.1:1"
 
@@ -214,7 +215,7 @@ class Case:
 
     def lose(self, victim: Connection, other: Connection) -> None:
         """Let the server end the victim's session, and wait until it has."""
-        of, end, there = self.about.session
+        of, end, there = _SESSIONS[self.system]
         session = {"session": victim.scalar(text(of))}
         other.execute(text(end), session)
         while other.scalar(text(there), session):
@@ -247,7 +248,7 @@ def case(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Case]:
     """Each driver in turn, with an empty database of its own."""
     name, about = request.param, DRIVERS[request.param]
     server = request.getfixturevalue(about.server) if about.server else None
-    if about.server in ("postgresql", "mariadb"):
+    if about.server in _SESSIONS:
         database = server.database()
         made = Case(name, server.url(database, about.scheme), database)
     elif name == "libsql_remote":
