@@ -343,6 +343,8 @@ class TransactionCommitted(Fact, frozen=True, gc=False):
     """The driver returned from COMMIT. Never fires in autocommit or when nothing had been run.
 
     ``duration_ns`` is the COMMIT's own time, ``transaction_ns`` from the first statement's start.
+    -1 is not known: the COMMIT was part of a client's batch. Such a ROLLBACK has -1 too, and one
+    that closing a client's transaction implied.
     """
 
     duration_ns: int
