@@ -100,12 +100,14 @@ def system_of(dialect: Any) -> DatabaseType:
     return _SYSTEMS.get(dialect.name, DatabaseType.OTHER_SQL)
 
 
-def recognised(database: Database, dialect: Any) -> Database:
-    """Return the database as the dialect knows it once it has spoken to the server.
+def recognised(database: Database, engine: Engine | None) -> Database:
+    """Return the database as the engine knows it once it has spoken to the server.
 
     A URL of MySQL's may lead to MariaDB.
     """
-    system = system_of(dialect)
+    if engine is None:
+        return database
+    system = system_of(engine.dialect)
     return database if system is database.system_name else replace(database, system_name=system)
 
 

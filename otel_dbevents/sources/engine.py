@@ -26,6 +26,7 @@ from otel_dbevents.events import Environment, PoolReading
 from otel_dbevents.sources import pool
 from otel_dbevents.sources.around import Around, Wishes
 from otel_dbevents.sources.database import database_of
+from otel_dbevents.sources.explain import Explainer
 from otel_dbevents.sources.query import QuerySource
 from otel_dbevents.sources.transaction import TransactionSource
 from otel_dbevents.sources.watch import (
@@ -56,6 +57,7 @@ class EngineSource:
         environment: where the application runs.
         notice: from when on a query is told with its place in the application.
         wishes: what is done around each call of the driver.
+        explainer: asks for the plans of slow queries; None: nobody does.
 
     """
 
@@ -66,11 +68,13 @@ class EngineSource:
         environment: Environment = Environment.LOCAL,
         notice: Notice = Notice(),  # noqa: B008 - it is immutable
         wishes: Wishes = Wishes(),  # noqa: B008
+        explainer: Explainer | None = None,
     ) -> None:
         self._publish = publish
         self._environment = environment
         self._notice = notice
         self._wishes = wishes
+        self._explainer = explainer
         self._every = False
         self._watches: weakref.WeakSet[Watch] = weakref.WeakSet()
         self._left: weakref.WeakSet[Any] = weakref.WeakSet()
@@ -136,6 +140,7 @@ class EngineSource:
             database = database_of(engine, self._environment)
             watch = Watch(engine, database, self._publish, self._notice)
             watch.surroundings = Around(self._wishes, dialect.paramstyle, dialect.driver)
+            watch.explainer = self._explainer
             watch.look_around()
             _wrap(dialect, watch)
             self._watches.add(watch)

@@ -73,7 +73,7 @@ def checked_out(watch: Watch, pool: Pool, proxied: Any, start: int) -> None:
         if is_new:
             create_ns = max(0, end - max(created, start))
             watch.look_around()
-            watch.database = recognised(watch.database, pool._dialect)
+            watch.database = recognised(watch.database, watch.engine())
             watch.publish(_established(watch, pool, parent, end, create_ns), caller)
         watch.failures = 0
         watch.publish(

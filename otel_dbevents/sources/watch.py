@@ -56,6 +56,8 @@ class Watch:
         self.around: Any = None
         """What is done around each call of the driver, where anything is (`sources.around`)."""
         self.surroundings: Any = None
+        self.explainer: Any = None
+        """Who asks for the plans of slow queries, where it was wished for (`sources.explain`)."""
         self.active = True
         self.engine = weakref.ref(engine)
         self.out: dict[int, ConnectionState] = {}

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from sqlalchemy.util import greenlet_spawn
 
 from otel_dbevents.events import Event
 from otel_dbevents.sources.engine import EngineSource
+from tests.services.process import wait_until
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,8 @@ DRIVERS = {
 _SESSIONS = {
     "postgresql": (
         "SELECT pg_backend_pid()",
-        "SELECT pg_terminate_backend(:session)",
+        # It waits for the end: what pg_stat_activity says stays the same in a transaction.
+        "SELECT pg_terminate_backend(:session, 60000)",
         "SELECT count(*) FROM pg_stat_activity WHERE pid = :session",
     ),
     "mariadb": (
@@ -215,11 +218,19 @@ class Case:
 
     def lose(self, victim: Connection, other: Connection) -> None:
         """Let the server end the victim's session, and wait until it has."""
-        of, end, there = _SESSIONS[self.system]
-        session = {"session": victim.scalar(text(of))}
-        other.execute(text(end), session)
-        while other.scalar(text(there), session):
-            pass
+        self.end(self.session(victim), other)
+
+    def session(self, connection: Connection) -> int:
+        """Return the number that the server knows a connection by."""
+        number: int = connection.scalar(text(_SESSIONS[self.system][0]))
+        return number
+
+    def end(self, session: int, other: Connection) -> None:
+        """Let the server end a session, and wait until it has."""
+        _, end, there = _SESSIONS[self.system]
+        which = {"session": session}
+        other.execute(text(end), which)
+        wait_until(lambda: not other.scalar(text(there), which))
 
     def close(self) -> None:
         for engine in self.engines:
@@ -238,15 +249,10 @@ def _enforce_foreign_keys(connection: Any, _record: Any) -> None:
     cursor.close()
 
 
-@pytest.fixture(
-    params=[
-        pytest.param(name, marks=pytest.mark.newest) if name in _NEWEST else name
-        for name in DRIVERS
-    ]
-)
-def case(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Case]:
-    """Each driver in turn, with an empty database of its own."""
-    name, about = request.param, DRIVERS[request.param]
+@contextmanager
+def case_of(request: pytest.FixtureRequest, name: str, tmp_path: Path) -> Iterator[Case]:
+    """Make a driver's case with an empty database of its own."""
+    about = DRIVERS[name]
     server = request.getfixturevalue(about.server) if about.server else None
     if about.server in _SESSIONS:
         database = server.database()
@@ -262,6 +268,18 @@ def case(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Case]:
         made.loop = asyncio.new_event_loop()
     yield made
     made.close()
+
+
+@pytest.fixture(
+    params=[
+        pytest.param(name, marks=pytest.mark.newest) if name in _NEWEST else name
+        for name in DRIVERS
+    ]
+)
+def case(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Case]:
+    """Each driver in turn, with an empty database of its own."""
+    with case_of(request, request.param, tmp_path) as made:
+        yield made
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

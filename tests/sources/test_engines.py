@@ -294,7 +294,8 @@ def test_what_never_opened_a_transaction_is_not_committed(
             connection.execute(text("CREATE TABLE more (id INTEGER)"))
 
     case.run(scene)
-    assert len(told.of(QueryExecuted)) == 2
+    _, made = told.of(QueryExecuted)
+    assert (made.returned_rows, made.statement.query_summary) == (-1, "CREATE TABLE more")
     assert len(told.of(TransactionCommitted)) == (2 if case.can("read_transaction") else 0)
 
 
@@ -373,6 +374,7 @@ def test_a_savepoint_ends_no_transaction(case: Case, told: Told, engine: Engine)
     case.run(scene)
     assert not told.of(TransactionRolledBack)
     assert told.one(TransactionCommitted).statement_count == 4
+    assert [query.affected_rows for query in told.of(QueryExecuted)][1::2] == [-1, -1]
 
 
 def test_an_exhausted_pool_tells_who_holds_it(case: Case, told: Told, source: EngineSource) -> None:
@@ -457,6 +459,38 @@ def test_a_connection_that_the_server_ends_is_told_as_lost_and_replaced(
     assert told.of(ConnectionInvalidated)[0].failure.is_disconnect
     assert told.of(DatabaseConnectionEstablished)
     assert not told.of(DatabaseConnectionFailed)
+
+
+@pytest.mark.needs("sessions")
+def test_a_ping_that_fails_tells_the_drivers_error_and_is_no_query(
+    case: Case, told: Told, source: EngineSource
+) -> None:
+    engine, killer = case.engine(pool_pre_ping=True), case.make(case.url)
+
+    def scene() -> None:
+        with engine.connect() as connection:
+            session = case.session(connection)
+        with killer.connect() as other:
+            case.end(session, other)
+        told.forget()
+        engine.connect().close()
+        engine.connect().close()
+
+    case.run(scene)
+    assert told.names() == [
+        "ConnectionInvalidated",
+        "ConnectionClosed",
+        "DatabaseConnectionEstablished",
+        "ConnectionCheckedOut",
+        "ConnectionCheckedIn",
+        "ConnectionCheckedOut",
+        "ConnectionCheckedIn",
+    ]
+    failure = told.one(ConnectionInvalidated).failure
+    assert failure.is_disconnect
+    assert failure.exception_type.partition(".")[0] in case.driver
+    if case.system == "mariadb":
+        assert failure.status_code in ("2006", "2013")
 
 
 @pytest.mark.needs("detach")

@@ -375,7 +375,7 @@ def test_a_server_that_is_not_there_is_told_until_it_is_back(
         shop.sqld.process.kill()
         for _ in range(3):  # the first may be lost on the way, the others reach nobody
             with pytest.raises(Exception):  # noqa: B017, PT011
-                await client.execute("SELECT 2")
+                await client.batch(["SELECT 2"])
         shop.sqld.process.start()
         await client.execute("SELECT 3")
 
@@ -386,6 +386,7 @@ def test_a_server_that_is_not_there_is_told_until_it_is_back(
     assert failed[-1].error_message == "ClientConnectorError: ECONNREFUSED"
     assert all(event.failure.is_disconnect for event in told.of(QueryFailed))
     assert len(failed) + len(told.of(QueryFailed)) == 3
+    assert not told.of(TransactionRolledBack)  # nobody saw what became of it
     assert len(told.of(DatabaseConnectionEstablished)) == 2
 
 
