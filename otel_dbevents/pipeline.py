@@ -28,6 +28,7 @@ from otel_dbevents.judges import Judges
 from otel_dbevents.sources.around import RequestHook, ResponseHook, Wishes
 from otel_dbevents.sources.engine import AnyEngine, EngineSource
 from otel_dbevents.sources.explain import Explainer
+from otel_dbevents.sources.libsql_client import ClientSource, is_client
 from otel_dbevents.sources.watch import Notice, guard
 
 _MS = 1_000_000
@@ -65,14 +66,16 @@ class Pipeline:
         )
         self._owns_bus = bus is None
         self.explainer = _explainer(config)
+        notice = Notice(
+            config.capture_error_messages,
+            int(config.slow_query_ms * _MS),
+            config.repeated_queries,
+        )
+        self.clients = ClientSource(self.bus.publish, environment=self.environment, notice=notice)
         self.source = EngineSource(
             self.bus.publish,
             environment=self.environment,
-            notice=Notice(
-                config.capture_error_messages,
-                int(config.slow_query_ms * _MS),
-                config.repeated_queries,
-            ),
+            notice=notice,
             wishes=Wishes(
                 (propagator or get_global_textmap()) if config.sqlcommenter else None,
                 request_hook,
@@ -114,8 +117,21 @@ class Pipeline:
         atexit.register(self._at_exit)
 
     def attach(self, engine: AnyEngine | None = None) -> None:
-        """Listen to ``engine``, or to every engine there is and will be. Twice is harmless."""
-        self.source.attach(engine)
+        """Listen to ``engine``, or to every engine there is and will be. Twice is harmless.
+
+        A client of the package ``libsql_client`` is taken too; with no argument, every one.
+        """
+        if engine is None or not is_client(engine):
+            self.source.attach(engine)
+        if engine is None or is_client(engine):
+            self.clients.attach(engine)
+
+    def detach(self, engine: AnyEngine | None = None) -> None:
+        """Listen no longer to ``engine``, which may be a client, or to any. Twice is harmless."""
+        if engine is None or not is_client(engine):
+            self.source.detach(engine)
+        if engine is None or is_client(engine):
+            self.clients.detach(engine)
 
     def lost(self) -> Mapping[str, int]:
         """Return how many events did not reach a subscriber, by reason; errors of ours included."""
@@ -144,7 +160,7 @@ class Pipeline:
             return True
         self._closed = True
         atexit.unregister(self._at_exit)
-        self.source.detach()
+        self.detach()
         done = self.flush(timeout)
         if self.explainer is not None:
             self.explainer.close()
@@ -231,6 +247,8 @@ def instrument(
 ) -> Pipeline:
     """Listen to ``engine``, or to every engine there is and will be, sync or async.
 
+    A client of the package ``libsql_client`` may stand for the engine; with neither, every one of
+    them is listened to as well.
     Providers default to the global ones, settings to the environment's (``OTEL_DBEVENTS_*``).
     Called again it adds the engine to the pipeline that runs; providers or settings other than
     that pipeline's are ignored with a warning.
@@ -267,7 +285,7 @@ def uninstrument(engine: AnyEngine | None = None) -> None:
     if _active is None:
         return
     if engine is not None:
-        _active.source.detach(engine)
+        _active.detach(engine)
         return
     pipeline, _active = _active, None
     pipeline.close(pipeline.config.flush_timeout_ms / 1000)
