@@ -4,6 +4,7 @@ import gc
 import json
 import logging
 import os
+import signal
 import sqlite3
 import threading
 import weakref
@@ -230,6 +231,36 @@ def test_what_writes_or_locks_is_not_even_asked_for(
     case.run(scene)
     assert explainer.settle(30)
     assert (told.of(QueryExplained), explainer.lost) == ([], {})
+
+
+@pytest.mark.parametrize("case", ["psycopg", "psycopg_async"], indirect=True)
+def test_a_select_for_a_list_of_values_is_not_asked_for(
+    case: Case, told: Told, engine: Engine, explainer: Explainer
+) -> None:
+    def scene() -> None:
+        with engine.connect() as connection:
+            connection.exec_driver_sql("SELECT 1 WHERE 1 = %s", [(1,), (2,)])
+
+    case.run(scene)
+    assert explainer.settle(30)
+    assert told.one(QueryExecuted).batch_size == 2
+    assert (told.of(QueryExplained), explainer.lost) == ([], {})
+
+
+def test_a_text_that_the_driver_takes_as_it_is_is_asked_as_it_is(
+    case: Case, told: Told, engine: Engine, explainer: Explainer
+) -> None:
+    """A per cent sign is no placeholder then."""
+
+    def scene() -> None:
+        with engine.connect() as connection:
+            plain = connection.execution_options(no_parameters=True)
+            plain.exec_driver_sql("SELECT id FROM people WHERE note LIKE '%a%'").all()
+
+    case.run(scene)
+    assert explainer.settle(30)
+    assert explainer.lost == {}
+    assert told.one(QueryExplained)
 
 
 def test_a_query_that_failed_is_not_explained(
@@ -523,6 +554,7 @@ def test_a_session_of_sqlites_writes_nothing_and_is_interrupted(tmp_path: Path) 
     connection.close()
 
 
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_forked_child_begins_anew(
     told: Told, source: EngineSource, explainer: Explainer, tmp_path: Path
 ) -> None:
@@ -532,7 +564,7 @@ def test_a_forked_child_begins_anew(
         connection.execute(text("SELECT 1")).all()
         child = os.fork()
         if not child:  # pragma: no cover - measured in the parent
-            connection.close()
+            signal.alarm(20)
             stuck.opened = -10
             fresh = explainer.settle(0) and explainer.lost == {}
             with engine.connect() as own:
