@@ -78,6 +78,12 @@ class Config(BaseSettings):
         "`RepeatedQueryDetected`. 0 turns it off.",
         examples=["20"],
     )
+    fold_after: Count = Field(
+        10,
+        description="So many runs of one statement under one span have spans of their own; further "
+        "fast ones fold into one that says how many and how long. 0 turns it off.",
+        examples=["100"],
+    )
     min_duration_ms: Milliseconds = Field(
         0,
         description="No spans for successful queries shorter than this; metrics count them still.",

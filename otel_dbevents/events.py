@@ -170,6 +170,8 @@ class Statement(Struct, frozen=True, gc=False):
 
     ``query_text`` has no literals. ``operation_name`` and ``collection_name`` are empty unless
     SQLAlchemy's statement tree has exactly one of each (they must not come from the text).
+    ``stored_procedure_name`` is the one procedure that a CALL or EXEC names, as it is written;
+    empty when the text does anything else too.
     """
 
     query_text: str
@@ -309,8 +311,11 @@ class QueryExecuted(Fact, frozen=True, gc=False):
     is the time until the first rows were there. Counts and times that nobody knows are -1.
     ``called_from`` is the application's line, and ``advice`` what would mend a repetition: filled
     only where the query was slow, or as often run under one span as makes it a repeated one.
-    ``attributes`` are what the application's own hooks gave.
+    ``attributes`` are what the application's own hooks gave. ``propagated``: the id was made known
+    before the query ended, in the SQL's comment or to another instrumentation.
     """
+
+    about: ClassVar[frozenset[str]] = Event.about | {"propagated"}
 
     duration_ns: int
     statement: Statement
@@ -323,6 +328,12 @@ class QueryExecuted(Fact, frozen=True, gc=False):
     called_from: CodeLocation | None = None
     advice: str = ""
     attributes: dict[str, Any] | None = None
+    propagated: bool = False
+
+    @property
+    def spent_ns(self) -> int:
+        """The driver's call and what of its fetching was timed: by this a query is slow."""
+        return self.duration_ns + self.reading_ns
 
 
 class QueryFailed(Fact, frozen=True, gc=False):
@@ -335,6 +346,11 @@ class QueryFailed(Fact, frozen=True, gc=False):
     called_from: CodeLocation | None = None
     advice: str = ""
     attributes: dict[str, Any] | None = None
+
+    @property
+    def spent_ns(self) -> int:
+        """The driver's call: by this a query is slow."""
+        return self.duration_ns
 
 
 class TransactionCommitted(Fact, frozen=True, gc=False):

@@ -90,6 +90,7 @@ class Pipeline:
             min_duration_ns=int(config.min_duration_ms * _MS),
             require_parent=config.require_parent,
             slow_query_ns=int(config.slow_query_ms * _MS),
+            fold_after=0 if config.synchronous else config.fold_after,
             spans=config.spans,
             metrics=config.metrics,
             logs=config.logs,
@@ -100,7 +101,7 @@ class Pipeline:
             repeated_queries=config.repeated_queries,
         )
         self._subscriptions = [
-            self.bus.subscribe(self._consume, name="bridge"),
+            self.bus.subscribe(self._consume, name="bridge", idle=self.bridge.settle),
             self.bus.subscribe(self.judges.consume, *self.judges.types, name="judges"),
             self.bus.subscribe_inline(self.bridge.on_open_span, *OPEN_SPAN_TYPES),
         ]
@@ -134,7 +135,8 @@ class Pipeline:
         self.judges.settle()
         if self.explainer is not None:
             settled = self.explainer.settle((deadline - monotonic()) / 2) and settled
-        return self.bus.flush(max(0.0, deadline - monotonic())) and settled
+        settled = self.bus.flush(max(0.0, deadline - monotonic())) and settled
+        return self.bridge.settle(max(0.0, deadline - monotonic())) and settled
 
     def close(self, timeout: float = 2.0) -> bool:
         """Let go of all engines, flush, and stop. Closing twice is harmless."""

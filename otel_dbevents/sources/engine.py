@@ -77,6 +77,8 @@ class EngineSource:
         self._explainer = explainer
         self._every = False
         self._watches: weakref.WeakSet[Watch] = weakref.WeakSet()
+        self._left: weakref.WeakSet[Any] = weakref.WeakSet()
+        """The dialects of engines that were let go of one by one."""
 
     def attach(self, engine: AnyEngine | None = None) -> None:
         """Listen to ``engine``, or to every engine there is and will be. Twice is harmless.
@@ -90,18 +92,25 @@ class EngineSource:
                 _sources = (*_sources, self)
                 _listen()
             if chosen is not None:
+                self._left.discard(chosen.dialect)
                 self._adopt(chosen)
                 return
             self._every = True
+            self._left.clear()
             for found in _engines():
                 self._adopt(found)
 
     def detach(self, engine: AnyEngine | None = None) -> None:
-        """Listen no longer to ``engine``, or to any. Twice is harmless."""
+        """Listen no longer to ``engine``, until it is attached again, or to any.
+
+        Twice is harmless. Raises `TypeError` when ``engine`` is not an engine.
+        """
         global _sources
         with _lock:
             if engine is not None:
-                watch = watch_of(sync_engine(engine))
+                chosen = sync_engine(engine)
+                self._left.add(chosen.dialect)
+                watch = watch_of(chosen)
                 if watch is not None and watch in self._watches:
                     self._release(watch)
                 return
@@ -151,7 +160,7 @@ class EngineSource:
         if watch is not None:
             return watch
         for source in _sources:
-            if source._every:
+            if source._every and engine.dialect not in source._left:
                 return source._adopt(engine)
         return None
 
@@ -183,6 +192,7 @@ def _engines() -> Iterator[Engine]:
 def _wrap(dialect: Any, watch: Watch) -> None:
     """Put our methods before the dialect's own, on this instance only."""
     methods = QuerySource(watch, dialect).methods | TransactionSource(watch, dialect).methods
+    methods |= pool.pinging(watch, dialect)
     watch.methods = methods
     for name, method in methods.items():
         setattr(dialect, name, method)
@@ -253,17 +263,17 @@ def _raw_connection(original: _RawConnection) -> _RawConnection:
     return raw_connection
 
 
-_Tell: TypeAlias = Callable[[Watch, ConnectionState, BaseException | None], None]
+_Tell: TypeAlias = Callable[[Watch, ConnectionState, Any, BaseException | None], None]
 
 
 def _listener(tell: _Tell) -> Callable[..., None]:
     """Make a pool listener that tells of the connections that we know, and never raises."""
 
-    def listener(_connection: Any, record: Any, error: BaseException | None = None) -> None:
+    def listener(connection: Any, record: Any, error: BaseException | None = None) -> None:
         try:
             state: ConnectionState | None = record.info.get(INFO_KEY) if record else None
             if state is not None and state.watch.active:
-                tell(state.watch, state, error)
+                tell(state.watch, state, connection, error)
         except Exception as own:  # noqa: BLE001 - the application must not see it
             guard.caught(own)
 
@@ -271,9 +281,9 @@ def _listener(tell: _Tell) -> Callable[..., None]:
 
 
 _POOL_LISTENERS: dict[str, Callable[..., None]] = {
-    "checkin": _listener(lambda watch, state, _: pool.checked_in(watch, state)),
-    "detach": _listener(lambda watch, state, _: pool.detached(watch, state)),
-    "invalidate": _listener(lambda watch, _, error: pool.invalidated(watch, error, soft=False)),
-    "soft_invalidate": _listener(lambda watch, _, error: pool.invalidated(watch, error, soft=True)),
-    "close": _listener(lambda watch, state, _: pool.closed(watch, state)),
+    "checkin": _listener(lambda watch, state, *_: pool.checked_in(watch, state)),
+    "detach": _listener(lambda watch, state, *_: pool.detached(watch, state)),
+    "invalidate": _listener(lambda watch, _, *lost: pool.invalidated(watch, *lost, soft=False)),
+    "soft_invalidate": _listener(lambda watch, _, *lost: pool.invalidated(watch, *lost, soft=True)),
+    "close": _listener(lambda watch, state, *_: pool.closed(watch, state)),
 }

@@ -18,7 +18,7 @@ from otel_dbevents.events import QueryExecuted, QueryFailed, Statement, TracePar
 from otel_dbevents.sources.advice import advise
 from otel_dbevents.sources.around import Call
 from otel_dbevents.sources.explanation import question_of
-from otel_dbevents.sources.failure import describe
+from otel_dbevents.sources.failure import describe, is_lost
 from otel_dbevents.sources.location import here
 from otel_dbevents.sources.rows import NOTHING, CountingFetch, Reading, Remarks, counting_fetch
 from otel_dbevents.sources.statement import Statements
@@ -42,6 +42,7 @@ class QuerySource:
 
     def __init__(self, watch: Watch, dialect: Any) -> None:
         self._watch = watch
+        self._dialect = dialect
         self._statements = Statements(dialect.name)
         no_params = dialect.do_execute_no_params
         execute = self._execute(lambda c, sql, _parameters, ctx: no_params(c, sql, ctx), many=False)
@@ -99,7 +100,7 @@ class QuerySource:
         try:
             watch, caller = self._watch, otel_context.get_current()
             state = _connection_state(watch, context)
-            if state is None or suppressed(caller):
+            if state is None or state.ending or suppressed(caller):
                 return
             batches: _Batches | None = context.__dict__.get(_BATCHES)
             if batches is not None:
@@ -116,10 +117,11 @@ class QuerySource:
             batch_size = 1 if batch is None else len(batch)
             returns_rows = known.returns_rows
             if returns_rows is None:
-                returns_rows = cursor.description is not None or context._is_server_side
+                # libSQL says () where others say None
+                returns_rows = bool(cursor.description) or context._is_server_side
             affected = -1
             if not returns_rows:
-                affected = cursor.rowcount
+                affected = cursor.rowcount if statement.writes else -1
             elif context.cursor_fetch_strategy is _DEFAULT_FETCH:
                 reading = Reading(
                     watch, state, parent, caller, end, duration, statement, batch_size, remarks
@@ -159,8 +161,9 @@ class QuerySource:
         try:
             watch, caller = self._watch, otel_context.get_current()
             state = _connection_state(watch, context)
-            if state is None or suppressed(caller):
+            if state is None or state.ending or suppressed(caller):
                 return
+            lost = is_lost(self._dialect, error, context.root_connection.connection, context.cursor)
             batch_size = 1 if batch is None else len(batch)
             batches: _Batches | None = context.__dict__.get(_BATCHES)
             if batches is not None:
@@ -178,7 +181,7 @@ class QuerySource:
                 end,
                 duration,
                 known.statement,
-                describe(error, messages=watch.messages),
+                describe(error, messages=watch.messages, disconnect=lost),
                 batch_size,
             )
             watch.publish(remarks.on(event), caller)

@@ -23,7 +23,7 @@ from otel_dbevents.events import (
     TraceParent,
 )
 from otel_dbevents.sources.explanation import Question, question_of
-from otel_dbevents.sources.failure import describe
+from otel_dbevents.sources.failure import describe, is_lost
 from otel_dbevents.sources.location import here
 from otel_dbevents.sources.watch import ConnectionState, Watch, guard
 
@@ -43,13 +43,12 @@ class Remarks(NamedTuple):
     def on(self, event: _Query) -> _Query:
         """Return the event with what is to be said of it."""
         place, advice, attributes = self.said
-        return replace(
-            event,
-            id=self.id or event.id,
-            called_from=place,
-            advice=advice,
-            attributes=attributes,
-        )
+        said: dict[str, Any] = {"called_from": place, "advice": advice, "attributes": attributes}
+        if not self.id:
+            return replace(event, **said)
+        if isinstance(event, QueryExecuted):
+            said["propagated"] = True
+        return replace(event, id=self.id, **said)
 
     def tell(self, watch: Watch, event: QueryExecuted, context: Any) -> None:
         """Publish the event with what is to be said of it, and have it explained after that."""
@@ -114,14 +113,16 @@ class Reading:
         failed: BaseException | None = None,
         result: Any = None,
         *,
+        lost: bool = False,
         question: Question | None = None,
         in_call: bool = True,
     ) -> None:
         """Tell of the query. What comes after the first call is ignored.
 
-        ``result`` is SQLAlchemy's, where it was read to its end or closed, and ``question`` what
-        was kept of it. ``in_call``: the application is in a call that has to do with this result,
-        and so its place is worth telling.
+        ``lost``: the connection was lost, and so the query failed. ``result`` is SQLAlchemy's,
+        where it was read to its end or closed, and ``question`` what was kept of it. ``in_call``:
+        the application is in a call that has to do with this result, and so its place is worth
+        telling.
         """
         watch, self.watch = self.watch, None
         if watch is None:
@@ -136,7 +137,7 @@ class Reading:
                 self.state.failed = True
                 spent_ns = self.duration_ns + read_ns
                 self._look(watch, spent_ns, in_call)
-                watch.publish(self._failed(watch, now, spent_ns, failed), self.context)
+                watch.publish(self._failed(watch, now, spent_ns, failed, lost), self.context)
                 return
             if self.reading_ns >= watch.slow_ns - self.duration_ns:
                 self._look(watch, self.duration_ns + self.reading_ns, in_call)
@@ -161,6 +162,12 @@ class Reading:
         except Exception as error:  # noqa: BLE001 - the application must not see it
             guard.caught(error)
 
+    def fail(self, error: BaseException, connection: Any, cursor: Any) -> None:
+        """Tell that reading failed, and whether because the connection was lost."""
+        engine = None if self.watch is None else self.watch.engine()
+        lost = engine is not None and is_lost(engine.dialect, error, connection, cursor)
+        self.done(failed=error, lost=lost)
+
     def _look(self, watch: Watch, spent_ns: int, in_call: bool) -> None:
         """Take note of the application's place, where the query turned out to be slow."""
         place, advice, attributes = self.remarks.said
@@ -178,7 +185,7 @@ class Reading:
             self.remarks = Remarks(said, event_id, question)
 
     def _failed(
-        self, watch: Watch, now: int, duration_ns: int, error: BaseException
+        self, watch: Watch, now: int, duration_ns: int, error: BaseException, lost: bool
     ) -> QueryFailed:
         return self.remarks.on(
             QueryFailed(
@@ -187,7 +194,7 @@ class Reading:
                 now,
                 duration_ns,
                 self.statement,
-                describe(error, messages=watch.messages),
+                describe(error, messages=watch.messages, disconnect=lost),
                 self.batch_size,
             )
         )
@@ -263,7 +270,7 @@ class CountingFetch(CursorFetchStrategy):
 
     def handle_exception(self, result: Any, dbapi_cursor: Any, err: BaseException) -> Any:
         """Tell that reading failed, and let SQLAlchemy raise."""
-        self._reading.done(failed=err)
+        self._reading.fail(err, result.connection, dbapi_cursor)
         super().handle_exception(result, dbapi_cursor, err)
 
     def __del__(self) -> None:
@@ -305,7 +312,7 @@ class CountingStream(BufferedRowCursorFetchStrategy):
         try:
             self._rowbuffer.extend(cursor.fetchmany(1))
         except BaseException as error:
-            self._reading.done(failed=error)
+            self._reading.fail(error, getattr(cursor, "connection", None), cursor)
             raise
         self._spent(start)
 
@@ -351,7 +358,7 @@ class CountingStream(BufferedRowCursorFetchStrategy):
 
     def handle_exception(self, result: Any, dbapi_cursor: Any, err: BaseException) -> Any:
         """Tell that reading failed, and let SQLAlchemy raise."""
-        self._reading.done(failed=err)
+        self._reading.fail(err, result.connection, dbapi_cursor)
         super().handle_exception(result, dbapi_cursor, err)
 
     def _spent(self, start: int) -> None:

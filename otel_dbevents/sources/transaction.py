@@ -3,6 +3,8 @@
 SQLAlchemy's ``commit`` event fires before the driver commits, also in autocommit where nothing is
 committed; so the dialect's methods are wrapped, which return, or raise, as the driver did.
 A transaction counts from its first statement, as SQLAlchemy's own begin does not reach the server.
+A driver that knows whether a transaction is open (``in_transaction``) is asked: SQLite's begin one
+at the first write only, and what was not open was neither committed nor rolled back.
 """
 
 from collections.abc import Callable
@@ -20,7 +22,7 @@ from otel_dbevents.events import (
     new_id,
 )
 from otel_dbevents.sources.around import Around, Call
-from otel_dbevents.sources.failure import describe
+from otel_dbevents.sources.failure import describe, is_lost
 from otel_dbevents.sources.watch import (
     INFO_KEY,
     ConnectionState,
@@ -40,6 +42,7 @@ class TransactionSource:
 
     def __init__(self, watch: Watch, dialect: Any) -> None:
         self._watch = watch
+        self._dialect = dialect
         commit, rollback = self._commit, self._rollback
         self.methods: dict[str, Callable[..., Any]] = {
             "do_commit": self._ending(dialect.do_commit, commit, CommitFailed),
@@ -65,17 +68,18 @@ class TransactionSource:
                 driver_call(connection, *arguments, **options)
                 return
             call = watch.around and watch.around.ending()
+            open_ = _is_open(connection, state)
             start, state.ending = time_ns(), True
             try:
                 driver_call(connection, *arguments, **options)
             except BaseException as error:
                 Around.ended(call)
-                self._told_failed(failed, state, start, error, call)
+                self._told_failed(failed, state, start, error, call, connection)
                 raise
             finally:
                 state.ending = False
             Around.ended(call)
-            self._told(ended(state), state, start, call)
+            self._told(ended(state) if open_ else None, state, start, call)
 
         return end
 
@@ -95,10 +99,10 @@ class TransactionSource:
     ) -> None:
         end = time_ns()
         try:
-            begun, count, autocommit = state.transaction_ns, state.statements, state.autocommit
+            begun, count = state.transaction_ns, state.statements
             state.end_transaction()
             caller = otel_context.get_current()
-            if kind is None or autocommit or suppressed(caller):
+            if kind is None or suppressed(caller):
                 return
             event = kind(
                 self._watch.database,
@@ -120,9 +124,11 @@ class TransactionSource:
         start: int,
         error: BaseException,
         call: Call | None,
+        connection: Any,
     ) -> None:
         end = time_ns()
         try:
+            lost = is_lost(self._dialect, error, connection)
             # It may be open still, as after SQLite's "busy": COMMIT can be tried again.
             state.failed = True
             state.commit_failed = kind is CommitFailed
@@ -136,7 +142,7 @@ class TransactionSource:
                 max(0, end - start),
                 max(0, end - state.transaction_ns),
                 state.statements,
-                describe(error, messages=self._watch.messages),
+                describe(error, messages=self._watch.messages, disconnect=lost),
                 id=call.id if call else new_id(),
             )
             self._watch.publish(event, caller)
@@ -157,3 +163,19 @@ def _open_transaction(connection: Any) -> ConnectionState | None:
         guard.caught(error)
         return None
     return state if state is not None and state.transaction_ns else None
+
+
+def _is_open(connection: Any, state: ConnectionState) -> bool:
+    """Ask the driver whether a transaction is open; where it cannot tell, go by SQLAlchemy's mode.
+
+    SQLAlchemy's word is not enough: Turso's dialect ignores AUTOCOMMIT, and libSQL has its own.
+    """
+    try:
+        driver = getattr(connection, "driver_connection", None)
+        if driver is None:  # a connection that was detached from its pool
+            driver = getattr(connection, "dbapi_connection", None)
+        told = getattr(driver, "in_transaction", None)
+    except Exception as error:  # noqa: BLE001 - the application must not see it
+        guard.caught(error)
+        told = None
+    return told if isinstance(told, bool) else not state.autocommit
