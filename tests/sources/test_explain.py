@@ -27,7 +27,6 @@ from sqlalchemy import (
     bindparam,
     create_engine,
     event,
-    exc,
     func,
     insert,
     literal_column,
@@ -43,7 +42,7 @@ from otel_dbevents.sources.asking import _fence_sqlite
 from otel_dbevents.sources.engine import EngineSource
 from otel_dbevents.sources.explain import Explainer
 from otel_dbevents.sources.watch import Notice, suppressed
-from tests.sources.engines import Case, Told
+from tests.sources.engines import DRIVERS, Case, Told, case_of
 
 tracer = TracerProvider().get_tracer("test")
 metadata = MetaData()
@@ -55,6 +54,19 @@ people = Table(
     Column("born", Date),
     Column("note", String(50)),
 )
+
+
+@pytest.fixture(
+    params=[
+        pytest.param(name, marks=pytest.mark.newest) if name == "turso" else name
+        for name in DRIVERS
+        if name != "libsql_replica"
+    ]
+)
+def case(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Case]:
+    """Each driver in turn, with an empty database of its own."""
+    with case_of(request, request.param, tmp_path) as made:
+        yield made
 
 
 @pytest.fixture
@@ -119,8 +131,8 @@ def test_a_slow_select_is_explained_after_it_was_told(
     contexts = [told.contexts[told.events.index(each)] for each in (query, explained)]
     assert contexts[0] is contexts[1]
     assert "people" in explained.plan
-    expected = "rowid=?" if case.system == "sqlite" else "(id = ?)"
-    assert expected in explained.plan
+    expected = {"postgresql": "(id = ?)", "mariadb": "key=PRIMARY"}
+    assert expected.get(case.system, "(rowid=?)") in explained.plan
 
 
 def test_the_sessions_that_explain_are_not_the_applications_and_nobody_hears_of_them(
@@ -137,13 +149,13 @@ def test_the_sessions_that_explain_are_not_the_applications_and_nobody_hears_of_
 
     case.run(act)
     assert explainer.lost == {}
-    assert told.names() == [
+    names = [name for name in told.names() if name != "TransactionReleased"]
+    assert names == [
         "ConnectionCheckedOut",
         "QueryExecuted",
         "QueryExplained",
         "QueryExecuted",
         "QueryExplained",
-        "TransactionReleased",
         "ConnectionCheckedIn",
     ]
 
@@ -198,8 +210,9 @@ def test_no_value_is_in_the_plan_the_event_or_the_log(
             elif kind == "core":
                 connection.execute(wanted.order_by(people.c.name == "xq-sort")).all()
             else:
-                escaped = LITERALS.replace("%", "%%") if "psycopg" in case.driver else LITERALS
-                connection.exec_driver_sql(f"SELECT id FROM people WHERE {escaped}").all()
+                takes_percent = engine.dialect.paramstyle in ("format", "pyformat")
+                where = LITERALS.replace("%", "%%") if takes_percent else LITERALS
+                connection.exec_driver_sql(f"SELECT id FROM people WHERE {where}").all()
 
     with caplog.at_level(logging.DEBUG):
         case.run(act)
@@ -266,7 +279,7 @@ def test_a_text_that_the_driver_takes_as_it_is_is_asked_as_it_is(
 def test_a_query_that_failed_is_not_explained(
     case: Case, told: Told, engine: Engine, explainer: Explainer
 ) -> None:
-    with pytest.raises(exc.DBAPIError):
+    with pytest.raises(case.about.errors):
         run(case, engine, text("SELECT nosuch FROM people"))
     assert explainer.settle(30)
     assert (told.of(QueryExplained), explainer.lost) == ([], {})
@@ -289,6 +302,15 @@ def test_what_may_not_be_asked_is_counted_and_said_in_fixed_words(
     )
 
 
+LOCKING = ("pysqlite", "aiosqlite", "psycopg", "psycopg_async", "asyncpg", "pymysql", "asyncmy")
+LOCKS = {
+    "sqlite": ("BEGIN EXCLUSIVE", "SQLITE_BUSY"),
+    "postgresql": ("LOCK TABLE people", "55P03"),
+    "mariadb": ("LOCK TABLES people WRITE", "1969"),
+}
+
+
+@pytest.mark.parametrize("case", LOCKING, indirect=True)
 def test_a_session_waits_for_no_lock_longer_than_it_may(
     case: Case,
     told: Told,
@@ -298,7 +320,7 @@ def test_a_session_waits_for_no_lock_longer_than_it_may(
 ) -> None:
     """The application holds the lock until the explaining was given up."""
     explainer._timeout_ms = 100
-    lock = "BEGIN EXCLUSIVE" if case.system == "sqlite" else "LOCK TABLE people"
+    lock, expected = LOCKS[case.system]
 
     def act() -> None:
         with engine.connect() as connection:
@@ -309,7 +331,7 @@ def test_a_session_waits_for_no_lock_longer_than_it_may(
     case.run(act)
     assert (told.of(QueryExplained), explainer.lost) == ([], {"explain_failed": 1})
     (said,) = (r.getMessage() for r in caplog.records if r.name == "otel_dbevents.sources")
-    assert "SQLITE_BUSY" in said if case.system == "sqlite" else "55P03" in said
+    assert expected in said
 
 
 LYING = """
@@ -503,6 +525,15 @@ async def test_an_async_engine_with_a_creator_of_its_own_is_not_asked(
     assert explainer.lost == {"explain_refused": 1}
 
 
+@pytest.mark.parametrize("case", ["libsql_replica"], indirect=True)
+def test_an_embedded_replica_is_not_asked(
+    case: Case, told: Told, source: EngineSource, explainer: Explainer
+) -> None:
+    run(case, case.engine(), text("SELECT 1"))
+    assert explainer.settle(30)
+    assert (told.of(QueryExplained), explainer.lost) == ([], {"explain_refused": 1})
+
+
 def test_it_connects_as_the_application_does(
     case: Case, told: Told, engine: Engine, explainer: Explainer
 ) -> None:
@@ -520,6 +551,7 @@ def test_it_connects_as_the_application_does(
     assert seen == [(False, True)]
 
 
+@pytest.mark.needs("autocommit")
 def test_an_engine_in_autocommit_is_asked_in_a_transaction(
     case: Case, told: Told, source: EngineSource, explainer: Explainer
 ) -> None:
