@@ -370,6 +370,36 @@ def test_a_function_that_a_planner_runs_writes_nothing_for_us(
     assert explainer.lost == {"explain_failed": 2}
 
 
+WRITING = """
+    CREATE FUNCTION writes() RETURNS integer DETERMINISTIC MODIFIES SQL DATA
+    BEGIN INSERT INTO written VALUES (1); RETURN 1; END
+"""
+
+
+@pytest.mark.parametrize("case", ["pymysql", "asyncmy"], indirect=True)
+def test_a_function_that_mariadb_runs_to_explain_writes_nothing_for_us(
+    case: Case, told: Told, engine: Engine, explainer: Explainer
+) -> None:
+    """MariaDB's EXPLAIN runs functions that it takes for constant, with all that they do."""
+
+    def act() -> tuple[int, int]:
+        counted = []
+        with engine.connect() as connection:
+            connection.exec_driver_sql("CREATE TABLE written (n integer)")
+            connection.exec_driver_sql(WRITING)
+            for _ in "explained", "not again":
+                connection.exec_driver_sql("SELECT id FROM people WHERE id = writes()").all()
+                connection.commit()
+                assert explainer.settle(30)
+                counted.append(connection.exec_driver_sql("SELECT sum(n) FROM written").scalar())
+        return counted[0], counted[1] - counted[0]
+
+    first, second = case.run(act)
+    assert first == second > 0
+    assert explainer.settle(30)
+    assert explainer.lost == {"explain_failed": 1}
+
+
 def test_a_stream_is_explained(
     case: Case, told: Told, engine: Engine, explainer: Explainer
 ) -> None:
