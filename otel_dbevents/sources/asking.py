@@ -18,8 +18,8 @@ from sqlalchemy.util import greenlet_spawn
 from otel_dbevents.sources.explanation import Question
 from otel_dbevents.sources.plan import WAYS, render
 
-_CONNECTING_S = 5.0
-"""How long an async driver may take besides, to connect and to close."""
+CONNECTING_S = 5.0
+"""How long a driver may take besides, to connect and to close; an async one is stopped then."""
 _SERVED = ("libsql", "aiolibsql")
 """Drivers whose database may be behind a server."""
 _STEPS = 1_000
@@ -36,7 +36,7 @@ def ask(engine: Engine, question: Question, timeout_ms: float) -> str:
         return _ask(engine, question, timeout_ms)
 
     async def within() -> str:
-        async with asyncio.timeout(timeout_ms / 1000 + _CONNECTING_S):
+        async with asyncio.timeout(timeout_ms / 1000 + CONNECTING_S):
             plan: str = await greenlet_spawn(_ask, engine, question, timeout_ms)
             return plan
 

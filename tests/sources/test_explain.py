@@ -487,11 +487,13 @@ class Stuck:
     """A creator whose later connections wait until they are let go."""
 
     def __init__(self, path: Path) -> None:
-        self.path, self.opened, self.go = path, 0, threading.Event()
+        self.path, self.opened = path, 0
+        self.go, self.waiting = threading.Event(), threading.Event()
 
     def __call__(self) -> Any:
         self.opened += 1
         if self.opened > 1:
+            self.waiting.set()
             assert self.go.wait(60)
         return sqlite3.connect(self.path, check_same_thread=False)
 
@@ -514,6 +516,23 @@ def test_what_waits_is_bounded_and_lost_when_closed(
         assert explainer.settle(30)
     assert explainer.lost == {"explain_queue_full": full, "explain_closed": 30 - full}
     assert told.of(QueryExplained) == []
+    engine.dispose()
+
+
+def test_a_session_that_hangs_is_not_waited_for_again(
+    told: Told, source: EngineSource, explainer: Explainer, tmp_path: Path
+) -> None:
+    stuck = Stuck(tmp_path / "a.db")
+    engine = create_engine(f"sqlite:///{tmp_path}/a.db", creator=stuck)
+    with engine.connect() as connection:
+        connection.execute(text("SELECT 1")).all()
+    assert stuck.waiting.wait(30)
+    explainer._overdue -= 3_600
+    let_go = threading.Timer(3, stuck.go.set)
+    let_go.start()
+    assert not explainer.settle(30)  # else it would wait until the session was let go
+    let_go.join()
+    assert explainer.settle(30)
     engine.dispose()
 
 
