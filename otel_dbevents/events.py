@@ -155,8 +155,13 @@ class Database(Struct, frozen=True, gc=False):
 
     @property
     def aggregate_id(self) -> str:
-        """Return the database's name in the event stream, equal in every process."""
-        parts = [self.environment.value, self.system_name.value]
+        """Return the database's name in the event stream, equal in every process.
+
+        MariaDB is ``mysql`` there: only a process that has been connected knows them apart.
+        """
+        is_mariadb = self.system_name is DatabaseType.MARIADB
+        system = DatabaseType.MYSQL if is_mariadb else self.system_name
+        parts = [self.environment.value, system.value]
         if self.server_address:
             port = f":{self.server_port}" if self.server_port else ""
             parts.append(self.server_address.lower() + port)
@@ -210,7 +215,10 @@ class Failure(Struct, frozen=True, gc=False):
 
 
 class PoolReading(Struct, frozen=True, gc=False):
-    """A pool's numbers at one moment, read from the pool itself. -1 means: has no such limit."""
+    """A pool's numbers at one moment, read from the pool itself. -1 means: has no such limit.
+
+    ``idle`` and ``used`` count open connections, also those that outlive ``dispose()``.
+    """
 
     database: Database
     idle: int
@@ -311,8 +319,11 @@ class QueryExecuted(Fact, frozen=True, gc=False):
     is the time until the first rows were there. Counts and times that nobody knows are -1.
     ``called_from`` is the application's line, and ``advice`` what would mend a repetition: filled
     only where the query was slow, or as often run under one span as makes it a repeated one.
-    ``attributes`` are what the application's own hooks gave.
+    ``attributes`` are what the application's own hooks gave. ``propagated``: the id was made known
+    before the query ended, in the SQL's comment or to another instrumentation.
     """
+
+    about: ClassVar[frozenset[str]] = Event.about | {"propagated"}
 
     duration_ns: int
     statement: Statement
@@ -325,6 +336,12 @@ class QueryExecuted(Fact, frozen=True, gc=False):
     called_from: CodeLocation | None = None
     advice: str = ""
     attributes: dict[str, Any] | None = None
+    propagated: bool = False
+
+    @property
+    def spent_ns(self) -> int:
+        """The driver's call and what of its fetching was timed: by this a query is slow."""
+        return self.duration_ns + self.reading_ns
 
 
 class QueryFailed(Fact, frozen=True, gc=False):
@@ -338,11 +355,21 @@ class QueryFailed(Fact, frozen=True, gc=False):
     advice: str = ""
     attributes: dict[str, Any] | None = None
 
+    @property
+    def spent_ns(self) -> int:
+        """The driver's call: by this a query is slow."""
+        return self.duration_ns
+
 
 class TransactionCommitted(Fact, frozen=True, gc=False):
-    """The driver returned from COMMIT. Never fires in autocommit or when nothing had been run.
+    """The driver returned from COMMIT, and the server had committed.
 
+    Never fires in autocommit, when nothing had been run, or when the driver has nothing open. A
+    transaction that is lost with its connection (ended by the server, cancelled in a query,
+    collected as garbage on an async engine) has no event of its end: nobody saw one.
     ``duration_ns`` is the COMMIT's own time, ``transaction_ns`` from the first statement's start.
+    -1 is not known: the COMMIT was part of a client's batch. Such a ROLLBACK has -1 too, and one
+    that closing a client's transaction implied.
     """
 
     duration_ns: int
@@ -351,7 +378,12 @@ class TransactionCommitted(Fact, frozen=True, gc=False):
 
 
 class TransactionRolledBack(Fact, frozen=True, gc=False):
-    """The driver returned from ROLLBACK of a transaction that had written or failed."""
+    """A transaction that had written or failed was rolled back, and the driver returned from that.
+
+    By ROLLBACK, or by COMMIT where PostgreSQL answers that with a rollback, as a statement had
+    failed. Never fires where the driver has nothing open, nor for a transaction that is lost with
+    its connection.
+    """
 
     duration_ns: int
     transaction_ns: int
@@ -414,7 +446,11 @@ class ConnectionClosed(Fact, frozen=True, gc=False):
 
 
 class Holder(Struct, frozen=True, gc=False):
-    """Who holds one of an exhausted pool's connections: its span and line, and since when."""
+    """Who holds one of an exhausted pool's connections: its span and line, and since when.
+
+    ``held_ns`` counts from when we began to listen, where the connection was out before: then
+    nobody knows whose it is.
+    """
 
     parent: TraceParent | None
     held_ns: int
@@ -446,8 +482,9 @@ class SlowQueryDetected(Fact, frozen=True, gc=False):
 class QueryExplained(Fact, frozen=True, gc=False):
     """The database's plan of a query that was slow: EXPLAIN, which did not run the query again.
 
-    Fires only where the user asked for it, after the `SlowQueryDetected` of the same ``query_id``;
-    ``plan`` has no literals. ``duration_ns`` is what the explaining took.
+    Fires only where the user asked for it, after the query's own event, whose id is ``query_id``;
+    not for statements that may write, nor again for one that was explained in the last ten minutes.
+    ``plan`` has no literals. ``duration_ns`` is what the explaining took, connecting included.
     """
 
     duration_ns: int

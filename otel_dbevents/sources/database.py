@@ -3,6 +3,7 @@
 import hashlib
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from msgspec.structs import replace
 from sqlalchemy.engine import Engine
@@ -55,6 +56,9 @@ _PORTS = {
 }
 """The port where the URL names none; it belongs to the database's identity."""
 
+_TRUE = ("true", "t", "yes", "y", "on", "1")
+"""What SQLAlchemy takes for true in a URL's query."""
+
 
 def database_of(engine: Engine, environment: Environment) -> Database:
     """Return what the engine's URL and dialect say, at connect time, without asking the server."""
@@ -73,6 +77,19 @@ def database_of(engine: Engine, environment: Environment) -> Database:
     )
 
 
+def database_at(environment: Environment, *, path: str = "", url: str = "") -> Database:
+    """Return what a libSQL client's address says: an SQLite file, or a server's URL."""
+    if not url:
+        namespace, location = _namespace(URL.create("sqlite", database=path), DatabaseType.SQLITE)
+        return Database(
+            environment, DatabaseType.SQLITE, namespace, pool_name=namespace, location=location
+        )
+    parts = urlsplit(url)
+    address = parts.hostname or ""
+    port = parts.port or (443 if parts.scheme in ("https", "wss") else 80)
+    return Database(environment, DatabaseType.LIBSQL, "", address, port, f"{address}:{port}")
+
+
 def system_of(dialect: Any) -> DatabaseType:
     """Return the product: MariaDB behind MySQL's dialect and libSQL behind SQLite's included."""
     driver = _DRIVERS.get(getattr(dialect, "driver", ""))
@@ -83,17 +100,22 @@ def system_of(dialect: Any) -> DatabaseType:
     return _SYSTEMS.get(dialect.name, DatabaseType.OTHER_SQL)
 
 
-def recognised(database: Database, dialect: Any) -> Database:
-    """Return the database as the dialect knows it once it has spoken to the server.
+def recognised(database: Database, engine: Engine | None) -> Database:
+    """Return the database as the engine knows it once it has spoken to the server.
 
     A URL of MySQL's may lead to MariaDB.
     """
-    system = system_of(dialect)
+    if engine is None:
+        return database
+    system = system_of(engine.dialect)
     return database if system is database.system_name else replace(database, system_name=system)
 
 
 def _server(url: URL, system: DatabaseType) -> tuple[str, int]:
     query = url.query
+    socket = query.get("unix_socket")  # MySQL's drivers take it before the host, which has no part
+    if isinstance(socket, str):
+        return socket, 0
     host = url.host or query.get("host") or ""
     if not isinstance(host, str):
         host = host[0]
@@ -102,7 +124,13 @@ def _server(url: URL, system: DatabaseType) -> tuple[str, int]:
     first, _, rest = host.split(",")[0].rpartition(":") if host.count(":") == 1 else (host, "", "")
     if first and rest.isdigit():
         return first, int(rest)
-    return host.split(",")[0], url.port or _PORTS.get(system, 0)
+    return host.split(",")[0], url.port or _default_port(url, system)
+
+
+def _default_port(url: URL, system: DatabaseType) -> int:
+    if system is DatabaseType.LIBSQL:  # it goes over HTTP
+        return 443 if str(url.query.get("secure", "")).lower() in _TRUE else 80
+    return _PORTS.get(system, 0)
 
 
 def _namespace(url: URL, system: DatabaseType) -> tuple[str, str]:

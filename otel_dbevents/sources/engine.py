@@ -21,11 +21,13 @@ from typing import Any, TypeAlias
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 from sqlalchemy.pool import Pool
+from sqlalchemy.pool.base import _ConnectionRecord
 
 from otel_dbevents.events import Environment, PoolReading
 from otel_dbevents.sources import pool
 from otel_dbevents.sources.around import Around, Wishes
 from otel_dbevents.sources.database import database_of
+from otel_dbevents.sources.explain import Explainer
 from otel_dbevents.sources.query import QuerySource
 from otel_dbevents.sources.transaction import TransactionSource
 from otel_dbevents.sources.watch import (
@@ -56,6 +58,7 @@ class EngineSource:
         environment: where the application runs.
         notice: from when on a query is told with its place in the application.
         wishes: what is done around each call of the driver.
+        explainer: asks for the plans of slow queries; None: nobody does.
 
     """
 
@@ -66,13 +69,17 @@ class EngineSource:
         environment: Environment = Environment.LOCAL,
         notice: Notice = Notice(),  # noqa: B008 - it is immutable
         wishes: Wishes = Wishes(),  # noqa: B008
+        explainer: Explainer | None = None,
     ) -> None:
         self._publish = publish
         self._environment = environment
         self._notice = notice
         self._wishes = wishes
+        self._explainer = explainer
         self._every = False
         self._watches: weakref.WeakSet[Watch] = weakref.WeakSet()
+        self._left: weakref.WeakSet[Any] = weakref.WeakSet()
+        """The dialects of engines that were let go of one by one."""
 
     def attach(self, engine: AnyEngine | None = None) -> None:
         """Listen to ``engine``, or to every engine there is and will be. Twice is harmless.
@@ -85,19 +92,30 @@ class EngineSource:
             if self not in _sources:
                 _sources = (*_sources, self)
                 _listen()
-            if chosen is not None:
-                self._adopt(chosen)
-                return
-            self._every = True
-            for found in _engines():
+            engines, records = _found()
+            if chosen is None:
+                self._every = True
+                self._left.clear()
+            else:
+                self._left.discard(chosen.dialect)
+            for found in engines if chosen is None else [chosen]:
                 self._adopt(found)
+            for record in records:
+                watch = pool.pool_of(record)._dialect.__dict__.get(_WATCH)
+                if watch is not None and watch in self._watches:
+                    pool.adopt(watch, record)
 
     def detach(self, engine: AnyEngine | None = None) -> None:
-        """Listen no longer to ``engine``, or to any. Twice is harmless."""
+        """Listen no longer to ``engine``, until it is attached again, or to any.
+
+        Twice is harmless. Raises `TypeError` when ``engine`` is not an engine.
+        """
         global _sources
         with _lock:
             if engine is not None:
-                watch = watch_of(sync_engine(engine))
+                chosen = sync_engine(engine)
+                self._left.add(chosen.dialect)
+                watch = watch_of(chosen)
                 if watch is not None and watch in self._watches:
                     self._release(watch)
                 return
@@ -127,6 +145,7 @@ class EngineSource:
             database = database_of(engine, self._environment)
             watch = Watch(engine, database, self._publish, self._notice)
             watch.surroundings = Around(self._wishes, dialect.paramstyle, dialect.driver)
+            watch.explainer = self._explainer
             watch.look_around()
             _wrap(dialect, watch)
             self._watches.add(watch)
@@ -146,7 +165,7 @@ class EngineSource:
         if watch is not None:
             return watch
         for source in _sources:
-            if source._every:
+            if source._every and engine.dialect not in source._left:
                 return source._adopt(engine)
         return None
 
@@ -168,11 +187,16 @@ def watch_of(engine: Engine) -> Watch | None:
     return watch if watch is not None and watch.active else None
 
 
-def _engines() -> Iterator[Engine]:
-    """Find the engines that were made before: SQLAlchemy keeps no list of them."""
+def _found() -> tuple[list[Engine], list[Any]]:
+    """Find the engines and open connections that there are: SQLAlchemy keeps no list of them."""
+    engines, records = [], []
     for found in gc.get_objects():
-        if issubclass(type(found), Engine):
-            yield found
+        kind = type(found)
+        if issubclass(kind, Engine):
+            engines.append(found)
+        elif kind is _ConnectionRecord and getattr(found, "dbapi_connection", None) is not None:
+            records.append(found)
+    return engines, records
 
 
 def _wrap(dialect: Any, watch: Watch) -> None:

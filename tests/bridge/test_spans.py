@@ -38,6 +38,7 @@ from tests.bridge.support import (
     recovered,
     released,
     repeated,
+    rolled_back,
     slow,
     timed_out,
 )
@@ -92,6 +93,8 @@ def test_an_event_without_parent_is_a_root_whatever_is_current_here():
         checked_out(duration_ns=50 * MS, create_ns=50 * MS),
         established(duration_ns=-1),
         connect_failed(duration_ns=-1),
+        committed(duration_ns=-1),
+        rolled_back(duration_ns=-1),
     ],
     ids=lambda event: event.event_type,
 )
@@ -109,9 +112,10 @@ def test_a_short_call_has_no_span_unless_it_failed_or_was_slow():
     told.tell(executed(duration_ns=49 * MS), committed(duration_ns=1), established())
     assert told.spans == ()
     told.tell(executed(duration_ns=50 * MS), failed(duration_ns=1), commit_failed(duration_ns=1))
-    assert len(told.spans) == 3
+    told.tell(executed(duration_ns=20 * MS, reading_ns=30 * MS))
+    assert len(told.spans) == 4
     counts = [point.count for point in told.points("db.client.operation.duration")]
-    assert sum(counts) == 5
+    assert sum(counts) == 6
 
 
 def test_without_a_slow_threshold_the_shortest_duration_alone_decides():
