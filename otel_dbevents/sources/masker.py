@@ -120,9 +120,9 @@ class Masker:
 
     def text(self) -> str:
         """Return what was kept, at most `LIMIT` characters, cut between tokens."""
-        while self._out and self._out[-1].endswith("--"):  # at the end it would be a comment
-            self._out.pop()
         text = "".join(self._out)
+        if text.endswith("--"):  # a comment, if it stood at the end
+            text = text.rstrip("- ")
         if len(text) <= LIMIT:
             return text
         room = LIMIT - len(" ...")
@@ -133,10 +133,17 @@ class Masker:
         return text  # pragma: no cover - the joined text was longer than the limit
 
     def _emit(self, text: str) -> None:
-        if self._space and self._out and not self._out[-1].endswith("--"):  # that is no comment
+        if self._space and self._out and not self._ends_in_minus_minus():
             text = " " + text
         self._out.append(text)
         self._space = False
+
+    def _ends_in_minus_minus(self) -> bool:
+        """Whether white space here would make a comment of what follows, which it is not."""
+        last = self._out[-1]
+        return last.endswith("--") or (
+            last.endswith("-") and len(self._out) > 1 and self._out[-2].endswith("-")
+        )
 
     def _keep(self, text: str, previous: str, *, flat: bool) -> None:
         """Put out a token that is no value."""
