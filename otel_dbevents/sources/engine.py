@@ -19,7 +19,7 @@ from time import time_ns
 from typing import Any, TypeAlias
 
 from sqlalchemy import event
-from sqlalchemy.engine import Engine
+from sqlalchemy.engine import Dialect, Engine
 from sqlalchemy.pool import Pool
 
 from otel_dbevents.events import Environment, PoolReading
@@ -40,6 +40,9 @@ from otel_dbevents.sources.watch import (
 AnyEngine: TypeAlias = Any
 """An `Engine`, or an `AsyncEngine`, whose ``sync_engine`` is meant."""
 
+EngineFilter: TypeAlias = Callable[[Engine], bool]
+"""Whether an engine is observed. Asked once for each, about an `AsyncEngine` by its sync engine."""
+
 _WATCH = "_otel_dbevents"
 """Where an engine's watch lives: in its dialect, which all its option engines share."""
 
@@ -56,6 +59,8 @@ class EngineSource:
         environment: where the application runs.
         notice: from when on a query is told with its place in the application.
         wishes: what is done around each call of the driver.
+        wants: an engine for which it returns False is not observed, named or not. Where it raises,
+            the engine is observed. It may use the engine, unobserved.
 
     """
 
@@ -66,13 +71,19 @@ class EngineSource:
         environment: Environment = Environment.LOCAL,
         notice: Notice = Notice(),  # noqa: B008 - it is immutable
         wishes: Wishes = Wishes(),  # noqa: B008
+        wants: EngineFilter | None = None,
     ) -> None:
         self._publish = publish
         self._environment = environment
         self._notice = notice
         self._wishes = wishes
+        self._wants = wants
         self._every = False
         self._watches: weakref.WeakSet[Watch] = weakref.WeakSet()
+        self._verdicts: weakref.WeakKeyDictionary[Dialect, bool] = weakref.WeakKeyDictionary()
+        """What the filter said, by the dialect, which an engine and its option engines share."""
+        self._left: weakref.WeakSet[Dialect] = weakref.WeakSet()
+        """The engines that were detached by name."""
 
     def attach(self, engine: AnyEngine | None = None) -> None:
         """Listen to ``engine``, or to every engine there is and will be. Twice is harmless.
@@ -85,19 +96,24 @@ class EngineSource:
             if self not in _sources:
                 _sources = (*_sources, self)
                 _listen()
-            if chosen is not None:
-                self._adopt(chosen)
-                return
-            self._every = True
-            for found in _engines():
+            self._every = self._every or chosen is None
+        # The filter is the application's: it is asked while no lock is held.
+        for found in [chosen] if chosen is not None else list(_engines()):
+            self._left.discard(found.dialect)
+            if self._is_wanted(found):
                 self._adopt(found)
 
     def detach(self, engine: AnyEngine | None = None) -> None:
-        """Listen no longer to ``engine``, or to any. Twice is harmless."""
+        """Listen no longer to ``engine``, or to any. Twice is harmless.
+
+        An engine that is named is left alone until it is attached again, or all are.
+        """
         global _sources
         with _lock:
             if engine is not None:
-                watch = watch_of(sync_engine(engine))
+                chosen = sync_engine(engine)
+                self._left.add(chosen.dialect)
+                watch = watch_of(chosen)
                 if watch is not None and watch in self._watches:
                     self._release(watch)
                 return
@@ -132,6 +148,28 @@ class EngineSource:
             self._watches.add(watch)
             return watch
 
+    def _is_wanted(self, engine: Engine) -> bool:
+        """Ask the filter, unless it was asked before."""
+        if engine.dialect in self._left:
+            return False
+        verdict = self._verdicts.get(engine.dialect)
+        if verdict is None:
+            self._verdicts[engine.dialect] = False  # what the filter itself does with it
+            verdict = self._verdicts[engine.dialect] = self._ask(engine)
+        return verdict
+
+    def _ask(self, engine: Engine) -> bool:
+        if self._wants is None:
+            return True
+        try:
+            wanted = self._wants(engine)
+            if not isinstance(wanted, bool):
+                raise TypeError("engine_filter returns True or False")
+        except Exception as error:  # noqa: BLE001 - rather an engine too many than one missed
+            guard.caught(error)
+            return True
+        return wanted
+
     def _release(self, watch: Watch) -> None:
         watch.active = False
         self._watches.discard(watch)
@@ -146,7 +184,7 @@ class EngineSource:
         if watch is not None:
             return watch
         for source in _sources:
-            if source._every:
+            if source._every and source._is_wanted(engine):
                 return source._adopt(engine)
         return None
 
