@@ -155,8 +155,13 @@ class Database(Struct, frozen=True, gc=False):
 
     @property
     def aggregate_id(self) -> str:
-        """Return the database's name in the event stream, equal in every process."""
-        parts = [self.environment.value, self.system_name.value]
+        """Return the database's name in the event stream, equal in every process.
+
+        MariaDB is ``mysql`` there: only a process that has been connected knows them apart.
+        """
+        is_mariadb = self.system_name is DatabaseType.MARIADB
+        system = DatabaseType.MYSQL if is_mariadb else self.system_name
+        parts = [self.environment.value, system.value]
         if self.server_address:
             port = f":{self.server_port}" if self.server_port else ""
             parts.append(self.server_address.lower() + port)
@@ -210,7 +215,10 @@ class Failure(Struct, frozen=True, gc=False):
 
 
 class PoolReading(Struct, frozen=True, gc=False):
-    """A pool's numbers at one moment, read from the pool itself. -1 means: has no such limit."""
+    """A pool's numbers at one moment, read from the pool itself. -1 means: has no such limit.
+
+    ``idle`` and ``used`` count open connections, also those that outlive ``dispose()``.
+    """
 
     database: Database
     idle: int
@@ -354,8 +362,11 @@ class QueryFailed(Fact, frozen=True, gc=False):
 
 
 class TransactionCommitted(Fact, frozen=True, gc=False):
-    """The driver returned from COMMIT. Never fires in autocommit or when nothing had been run.
+    """The driver returned from COMMIT, and the server had committed.
 
+    Never fires in autocommit, when nothing had been run, or when the driver has nothing open. A
+    transaction that is lost with its connection (ended by the server, cancelled in a query,
+    collected as garbage on an async engine) has no event of its end: nobody saw one.
     ``duration_ns`` is the COMMIT's own time, ``transaction_ns`` from the first statement's start.
     -1 is not known: the COMMIT was part of a client's batch. Such a ROLLBACK has -1 too, and one
     that closing a client's transaction implied.
@@ -367,7 +378,12 @@ class TransactionCommitted(Fact, frozen=True, gc=False):
 
 
 class TransactionRolledBack(Fact, frozen=True, gc=False):
-    """The driver returned from ROLLBACK of a transaction that had written or failed."""
+    """A transaction that had written or failed was rolled back, and the driver returned from that.
+
+    By ROLLBACK, or by COMMIT where PostgreSQL answers that with a rollback, as a statement had
+    failed. Never fires where the driver has nothing open, nor for a transaction that is lost with
+    its connection.
+    """
 
     duration_ns: int
     transaction_ns: int
@@ -430,7 +446,11 @@ class ConnectionClosed(Fact, frozen=True, gc=False):
 
 
 class Holder(Struct, frozen=True, gc=False):
-    """Who holds one of an exhausted pool's connections: its span and line, and since when."""
+    """Who holds one of an exhausted pool's connections: its span and line, and since when.
+
+    ``held_ns`` counts from when we began to listen, where the connection was out before: then
+    nobody knows whose it is.
+    """
 
     parent: TraceParent | None
     held_ns: int

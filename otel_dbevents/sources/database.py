@@ -113,6 +113,9 @@ def recognised(database: Database, engine: Engine | None) -> Database:
 
 def _server(url: URL, system: DatabaseType) -> tuple[str, int]:
     query = url.query
+    socket = query.get("unix_socket")  # MySQL's drivers take it before the host, which has no part
+    if isinstance(socket, str):
+        return socket, 0
     host = url.host or query.get("host") or ""
     if not isinstance(host, str):
         host = host[0]

@@ -21,6 +21,7 @@ from typing import Any, TypeAlias
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 from sqlalchemy.pool import Pool
+from sqlalchemy.pool.base import _ConnectionRecord
 
 from otel_dbevents.events import Environment, PoolReading
 from otel_dbevents.sources import pool
@@ -91,14 +92,18 @@ class EngineSource:
             if self not in _sources:
                 _sources = (*_sources, self)
                 _listen()
-            if chosen is not None:
+            engines, records = _found()
+            if chosen is None:
+                self._every = True
+                self._left.clear()
+            else:
                 self._left.discard(chosen.dialect)
-                self._adopt(chosen)
-                return
-            self._every = True
-            self._left.clear()
-            for found in _engines():
+            for found in engines if chosen is None else [chosen]:
                 self._adopt(found)
+            for record in records:
+                watch = pool.pool_of(record)._dialect.__dict__.get(_WATCH)
+                if watch is not None and watch in self._watches:
+                    pool.adopt(watch, record)
 
     def detach(self, engine: AnyEngine | None = None) -> None:
         """Listen no longer to ``engine``, until it is attached again, or to any.
@@ -182,11 +187,16 @@ def watch_of(engine: Engine) -> Watch | None:
     return watch if watch is not None and watch.active else None
 
 
-def _engines() -> Iterator[Engine]:
-    """Find the engines that were made before: SQLAlchemy keeps no list of them."""
+def _found() -> tuple[list[Engine], list[Any]]:
+    """Find the engines and open connections that there are: SQLAlchemy keeps no list of them."""
+    engines, records = [], []
     for found in gc.get_objects():
-        if issubclass(type(found), Engine):
-            yield found
+        kind = type(found)
+        if issubclass(kind, Engine):
+            engines.append(found)
+        elif kind is _ConnectionRecord and getattr(found, "dbapi_connection", None) is not None:
+            records.append(found)
+    return engines, records
 
 
 def _wrap(dialect: Any, watch: Watch) -> None:
