@@ -417,29 +417,45 @@ def test_a_file_that_cannot_be_opened_any_more_is_a_failed_connection(
     assert not told.of(QueryFailed)
 
 
-@pytest.mark.parametrize("scheme", ["http", "ws", "sqlite+libsql"])
-def test_who_has_no_leave_to_enter_has_a_failed_connection(
-    told: Told, tmp_path: Path, scheme: str
-) -> None:
+@pytest.fixture
+def every_source(told: Told) -> Iterator[None]:
+    """Sources that listen to every client and every engine until the test ends."""
     clients, engines = ClientSource(told), EngineSource(told)
     clients.attach()
     engines.attach()
-
-    def enter(url: str) -> None:
-        if scheme == "sqlite+libsql":
-            create_engine(url).connect()
-        with libsql_client.create_client_sync(url) as client:
-            client.execute("SELECT 1")
-
-    with (
-        run_sqld(tmp_path, key=KEY) as server,
-        pytest.raises((LibsqlError, ValueError)),
-    ):
-        enter(server.url(scheme))
+    yield
     clients.detach()
     engines.detach()
+
+
+def enter(url: str) -> None:
+    if url.startswith("sqlite"):
+        create_engine(url).connect()
+    with libsql_client.create_client_sync(url) as client:
+        client.execute("SELECT 1")
+
+
+@pytest.mark.parametrize("scheme", ["http", "sqlite+libsql"])
+def test_who_has_no_leave_to_enter_has_a_failed_connection(
+    told: Told, every_source: None, tmp_path: Path, scheme: str
+) -> None:
+    with run_sqld(tmp_path, key=KEY) as server, pytest.raises((LibsqlError, ValueError)):
+        enter(server.url(scheme))
     assert told.names() == ["DatabaseConnectionFailed"]
     assert "authentication failed" in told.one(DatabaseConnectionFailed).error_message
+
+
+def test_over_a_websocket_the_refusal_may_come_after_the_query_was_sent(
+    told: Told, every_source: None, tmp_path: Path
+) -> None:
+    with run_sqld(tmp_path, key=KEY) as server, pytest.raises(Exception):  # noqa: B017, PT011
+        enter(server.url("ws"))
+    (event,) = told.events
+    if isinstance(event, DatabaseConnectionFailed):
+        assert event.failure.error_type == "AUTH_HEADER_NOT_FOUND"
+        assert "authentication failed" in event.error_message
+    else:
+        assert event.failure.is_disconnect
 
 
 @with_transactions
