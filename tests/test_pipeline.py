@@ -21,6 +21,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from sqlalchemy import Engine, create_engine, event, exc, text
 
 import otel_dbevents
@@ -451,6 +452,82 @@ def test_instrumenting_again_with_other_providers_is_told_and_ignored(
         assert otel_dbevents.instrument(engine, tracer_provider=other) is first
     assert "another tracer_provider" in caplog.text
     assert "uninstrument()" in caplog.text
+
+
+def hook(*_: Any) -> None:
+    """Add nothing."""
+
+
+def nothing(_: Any) -> bool:
+    """Want nothing."""
+    return False
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["config", "propagator", "request_hook", "response_hook", "span_filter", "engine_filter"],
+)
+def test_instrumenting_again_tells_of_each_argument_that_is_ignored(
+    name: str,
+    telemetry: Telemetry,
+    engine: Engine,
+    instrumented: None,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    other = {
+        "config": Config(fold_after=3),
+        "propagator": TraceContextTextMapPropagator(),
+        "span_filter": nothing,
+        "engine_filter": nothing,
+    }
+    given: dict[str, Any] = {name: other.get(name, hook)}
+    otel_dbevents.instrument(engine, **telemetry.providers)
+    with caplog.at_level(logging.WARNING, "otel_dbevents"):
+        otel_dbevents.instrument(engine, **telemetry.providers)
+        assert "ignored" not in caplog.text
+        otel_dbevents.instrument(engine, **given)
+    assert f"another {name}, which is ignored" in caplog.text
+    otel_dbevents.uninstrument()
+    caplog.clear()
+    for _ in range(2):
+        otel_dbevents.instrument(engine, **telemetry.providers, **given)
+    assert "ignored" not in caplog.text
+
+
+def test_the_filters_are_asked_by_name_or_not(
+    telemetry: Telemetry, engine: Engine, instrumented: None
+) -> None:
+    otel_dbevents.instrument(engine, **telemetry.providers, span_filter=nothing)
+    query(engine)
+    assert otel_dbevents.flush()
+    assert telemetry.names() == ["CONNECT shop.db"]
+    (point,) = telemetry.metrics()["db.client.operation.duration"].data_points
+    assert point.count == 1
+    otel_dbevents.uninstrument()
+    pipeline = otel_dbevents.instrument(**telemetry.providers, engine_filter=nothing)
+    query(engine)
+    assert otel_dbevents.flush()
+    assert pipeline.bus.history == ()
+
+
+@pytest.mark.parametrize("name", ["request_hook", "response_hook", "span_filter", "engine_filter"])
+def test_a_hook_or_filter_that_cannot_be_called_is_refused(name: str, instrumented: None) -> None:
+    async def later(*_: Any) -> bool:
+        return True
+
+    for wrong in ("SELECT", later):
+        with pytest.raises(TypeError, match=f"{name} takes a plain function; got"):
+            otel_dbevents.instrument(**{name: wrong})  # type: ignore[arg-type]
+
+
+def test_an_engine_that_is_let_go_stays_so_while_all_others_are_observed(
+    telemetry: Telemetry, engine: Engine, instrumented: None
+) -> None:
+    otel_dbevents.instrument(**telemetry.providers)
+    otel_dbevents.uninstrument(engine)
+    query(engine)
+    assert otel_dbevents.flush()
+    assert telemetry.names() == []
 
 
 @pytest.mark.parametrize("how", ["OTEL_SDK_DISABLED", "config"])
