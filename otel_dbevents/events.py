@@ -210,7 +210,10 @@ class Failure(Struct, frozen=True, gc=False):
 
 
 class PoolReading(Struct, frozen=True, gc=False):
-    """A pool's numbers at one moment, read from the pool itself. -1 means: has no such limit."""
+    """A pool's numbers at one moment, read from the pool itself. -1 means: has no such limit.
+
+    ``idle`` and ``used`` count open connections, also those that outlive ``dispose()``.
+    """
 
     database: Database
     idle: int
@@ -354,8 +357,11 @@ class QueryFailed(Fact, frozen=True, gc=False):
 
 
 class TransactionCommitted(Fact, frozen=True, gc=False):
-    """The driver returned from COMMIT. Never fires in autocommit or when nothing had been run.
+    """The driver returned from COMMIT, and the server had committed.
 
+    Never fires in autocommit, when nothing had been run, or when the driver has nothing open. A
+    transaction that is lost with its connection (ended by the server, cancelled in a query,
+    collected as garbage on an async engine) has no event of its end: nobody saw one.
     ``duration_ns`` is the COMMIT's own time, ``transaction_ns`` from the first statement's start.
     """
 
@@ -365,7 +371,12 @@ class TransactionCommitted(Fact, frozen=True, gc=False):
 
 
 class TransactionRolledBack(Fact, frozen=True, gc=False):
-    """The driver returned from ROLLBACK of a transaction that had written or failed."""
+    """A transaction that had written or failed was rolled back, and the driver returned from that.
+
+    By ROLLBACK, or by COMMIT where PostgreSQL answers that with a rollback, as a statement had
+    failed. Never fires where the driver has nothing open, nor for a transaction that is lost with
+    its connection.
+    """
 
     duration_ns: int
     transaction_ns: int
@@ -428,7 +439,11 @@ class ConnectionClosed(Fact, frozen=True, gc=False):
 
 
 class Holder(Struct, frozen=True, gc=False):
-    """Who holds one of an exhausted pool's connections: its span and line, and since when."""
+    """Who holds one of an exhausted pool's connections: its span and line, and since when.
+
+    ``held_ns`` counts from when we began to listen, where the connection was out before: then
+    nobody knows whose it is.
+    """
 
     parent: TraceParent | None
     held_ns: int
@@ -460,8 +475,9 @@ class SlowQueryDetected(Fact, frozen=True, gc=False):
 class QueryExplained(Fact, frozen=True, gc=False):
     """The database's plan of a query that was slow: EXPLAIN, which did not run the query again.
 
-    Fires only where the user asked for it, after the `SlowQueryDetected` of the same ``query_id``;
-    ``plan`` has no literals. ``duration_ns`` is what the explaining took.
+    Fires only where the user asked for it, after the query's own event, whose id is ``query_id``;
+    not for statements that may write, nor again for one that was explained in the last ten minutes.
+    ``plan`` has no literals. ``duration_ns`` is what the explaining took, connecting included.
     """
 
     duration_ns: int

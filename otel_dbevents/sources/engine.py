@@ -21,11 +21,13 @@ from typing import Any, TypeAlias
 from sqlalchemy import event
 from sqlalchemy.engine import Dialect, Engine
 from sqlalchemy.pool import Pool
+from sqlalchemy.pool.base import _ConnectionRecord
 
 from otel_dbevents.events import Environment, PoolReading
 from otel_dbevents.sources import pool
 from otel_dbevents.sources.around import Around, Wishes
 from otel_dbevents.sources.database import database_of
+from otel_dbevents.sources.explain import Explainer
 from otel_dbevents.sources.query import QuerySource
 from otel_dbevents.sources.transaction import TransactionSource
 from otel_dbevents.sources.watch import (
@@ -61,6 +63,7 @@ class EngineSource:
         wishes: what is done around each call of the driver.
         wants: an engine for which it returns False is not observed, named or not. Where it raises,
             the engine is observed. It may use the engine, unobserved.
+        explainer: asks for the plans of slow queries; None: nobody does.
 
     """
 
@@ -72,18 +75,20 @@ class EngineSource:
         notice: Notice = Notice(),  # noqa: B008 - it is immutable
         wishes: Wishes = Wishes(),  # noqa: B008
         wants: EngineFilter | None = None,
+        explainer: Explainer | None = None,
     ) -> None:
         self._publish = publish
         self._environment = environment
         self._notice = notice
         self._wishes = wishes
         self._wants = wants
+        self._explainer = explainer
         self._every = False
         self._watches: weakref.WeakSet[Watch] = weakref.WeakSet()
         self._verdicts: weakref.WeakKeyDictionary[Dialect, bool] = weakref.WeakKeyDictionary()
         """What the filter said, by the dialect, which an engine and its option engines share."""
         self._left: weakref.WeakSet[Dialect] = weakref.WeakSet()
-        """The engines that were detached by name."""
+        """The dialects of engines that were let go of one by one."""
 
     def attach(self, engine: AnyEngine | None = None) -> None:
         """Listen to ``engine``, or to every engine there is and will be. Twice is harmless.
@@ -96,17 +101,29 @@ class EngineSource:
             if self not in _sources:
                 _sources = (*_sources, self)
                 _listen()
-            self._every = self._every or chosen is None
+            if chosen is None:
+                self._every = True
+                self._left.clear()
+            else:
+                self._left.discard(chosen.dialect)
+        engines, records = _found()
         # The filter is the application's: it is asked while no lock is held.
-        for found in [chosen] if chosen is not None else list(_engines()):
-            self._left.discard(found.dialect)
-            if self._is_wanted(found):
+        asked = engines if chosen is None else [chosen]
+        wanted = [each for each in asked if self._is_wanted(each)]
+        with _lock:
+            if self not in _sources:  # detached meanwhile
+                return
+            for found in wanted:
                 self._adopt(found)
+            for record in records:
+                watch = pool.pool_of(record)._dialect.__dict__.get(_WATCH)
+                if watch is not None and watch in self._watches:
+                    pool.adopt(watch, record)
 
     def detach(self, engine: AnyEngine | None = None) -> None:
-        """Listen no longer to ``engine``, or to any. Twice is harmless.
+        """Listen no longer to ``engine``, until it is attached again, or to any.
 
-        An engine that is named is left alone until it is attached again, or all are.
+        Twice is harmless. Raises `TypeError` when ``engine`` is not an engine.
         """
         global _sources
         with _lock:
@@ -143,6 +160,7 @@ class EngineSource:
             database = database_of(engine, self._environment)
             watch = Watch(engine, database, self._publish, self._notice)
             watch.surroundings = Around(self._wishes, dialect.paramstyle, dialect.driver)
+            watch.explainer = self._explainer
             watch.look_around()
             _wrap(dialect, watch)
             self._watches.add(watch)
@@ -206,11 +224,16 @@ def watch_of(engine: Engine) -> Watch | None:
     return watch if watch is not None and watch.active else None
 
 
-def _engines() -> Iterator[Engine]:
-    """Find the engines that were made before: SQLAlchemy keeps no list of them."""
+def _found() -> tuple[list[Engine], list[Any]]:
+    """Find the engines and open connections that there are: SQLAlchemy keeps no list of them."""
+    engines, records = [], []
     for found in gc.get_objects():
-        if issubclass(type(found), Engine):
-            yield found
+        kind = type(found)
+        if issubclass(kind, Engine):
+            engines.append(found)
+        elif kind is _ConnectionRecord and getattr(found, "dbapi_connection", None) is not None:
+            records.append(found)
+    return engines, records
 
 
 def _wrap(dialect: Any, watch: Watch) -> None:

@@ -7,6 +7,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
 from otel_dbevents.events import Failure, redact
+from otel_dbevents.sources import libsql_codes
 
 _PHRASES = {
     "connection refused": "connection refused",
@@ -21,6 +22,7 @@ _PHRASES = {
     "too many clients": "too many connections",
     "server closed the connection": "server closed the connection",
     "unable to open database file": "unable to open database file",
+    "open: notfound": "unable to open database file",
     "file is not a database": "file is not a database",
     "does not exist": "database does not exist",
     "unknown database": "database does not exist",
@@ -103,7 +105,10 @@ def _status_code(error: Any) -> str:
         code = getattr(error, name, None)
         if isinstance(code, str) and code:
             return code
-    return ""
+    if type(error).__module__.startswith("libsql_client"):
+        code = getattr(error, "code", "")
+        return code if isinstance(code, str) else ""
+    return libsql_codes.code_of(error)
 
 
 def _system_reason(error: BaseException) -> str:

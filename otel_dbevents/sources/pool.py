@@ -12,7 +12,14 @@ from typing import Any
 from opentelemetry import context as otel_context
 from sqlalchemy import exc
 from sqlalchemy.engine import Engine
-from sqlalchemy.pool import NullPool, Pool, QueuePool, SingletonThreadPool, StaticPool
+from sqlalchemy.pool import (
+    AssertionPool,
+    NullPool,
+    Pool,
+    QueuePool,
+    SingletonThreadPool,
+    StaticPool,
+)
 
 from otel_dbevents.events import (
     CheckoutTimedOut,
@@ -60,20 +67,27 @@ def checked_out(watch: Watch, pool: Pool, proxied: Any, start: int) -> None:
     try:
         caller = otel_context.get_current()
         record = proxied._connection_record
-        if record is None or suppressed(caller) or proxied._counter != 1:
+        if record is None or proxied._counter != 1:
             return
         created = int(record.starttime * 1e9)
         # SQLAlchemy clears `info` when it opens the record's connection anew.
-        is_new = INFO_KEY not in record.info and created >= start - 1_000
+        is_known = INFO_KEY in record.info
+        is_new = not is_known and created >= start - 1_000
         state = state_of(watch, record, created)
         parent = parent_of(caller)
-        state.holder, state.since_ns, state.spot = parent, end, spot(_OURS_AND_ENGINES)
-        watch.out[id(state)] = state
+        state.taken(parent, end, spot(_OURS_AND_ENGINES))
+        if not is_known:
+            watch.records.add(record)
+        if isinstance(pool, StaticPool):
+            watch.proxies.add(proxied)
+        state.told_out = not suppressed(caller)
+        if not state.told_out:
+            return
         create_ns = 0
         if is_new:
             create_ns = max(0, end - max(created, start))
             watch.look_around()
-            watch.database = recognised(watch.database, pool._dialect)
+            watch.database = recognised(watch.database, watch.engine())
             watch.publish(_established(watch, pool, parent, end, create_ns), caller)
         watch.failures = 0
         watch.publish(
@@ -104,7 +118,7 @@ def refused(watch: Watch, pool: Pool, error: BaseException, start: int) -> None:
     end = time_ns()
     try:
         caller = otel_context.get_current()
-        if suppressed(caller) or not isinstance(error, Exception):
+        if suppressed(caller) or not isinstance(error, Exception) or _is_pools_own(pool, error):
             return
         parent = parent_of(caller)
         event: Event
@@ -127,14 +141,23 @@ def refused(watch: Watch, pool: Pool, error: BaseException, start: int) -> None:
         guard.caught(own)
 
 
+def _is_pools_own(pool: Pool, error: Exception) -> bool:
+    """Whether a pool for debugging refused a second connection: the database was not asked."""
+    return isinstance(pool, AssertionPool) and isinstance(error, AssertionError)
+
+
 def _timed_out(watch: Watch, pool: Pool, parent: Any, start: int, end: int) -> CheckoutTimedOut:
     reading = read_pool(watch, pool)
+    # Every place in the pool counts, also one whose connection is only just being opened.
+    used = pool.checkedout() if isinstance(pool, QueuePool) else reading.used
     holders = tuple(
         Holder(state.holder, max(0, end - state.since_ns), locate(state.spot))
-        for state in list(watch.out.values())
+        for record in _open(watch)
+        if record.in_use and pool_of(record) is pool
+        for state in (state_of(watch, record),)
     )
     return CheckoutTimedOut(
-        watch.database, parent, end, max(0, end - start), reading.used, reading.max, holders
+        watch.database, parent, end, max(0, end - start), used, reading.max, holders
     )
 
 
@@ -142,12 +165,11 @@ def checked_in(watch: Watch, state: ConnectionState) -> None:
     """Tell that a connection came back, after what was still to be told of its results."""
     for reading in list(state.results):
         reading.done()
-    if watch.out.pop(id(state), None) is None:
-        return
     end = time_ns()
-    caller = otel_context.get_current()
+    was_told, state.told_out = state.told_out, False
     state.end_transaction()
-    if suppressed(caller):
+    caller = otel_context.get_current()
+    if not was_told or suppressed(caller):
         return
     watch.publish(
         ConnectionCheckedIn(watch.database, parent_of(caller), end, max(0, end - state.since_ns)),
@@ -155,9 +177,25 @@ def checked_in(watch: Watch, state: ConnectionState) -> None:
     )
 
 
-def detached(watch: Watch, state: ConnectionState) -> None:
+def detached(_watch: Watch, state: ConnectionState) -> None:
     """Note that a connection left the pool for good. It did not come back: no event says so."""
-    watch.out.pop(id(state), None)
+    state.told_out = False
+
+
+def adopt(watch: Watch, record: Any) -> None:
+    """Take note of a connection that was opened before we listened.
+
+    One that is in use has a state from now on, so that it is known since when at the least.
+    """
+    watch.records.add(record)
+    if record.in_use:
+        state_of(watch, record, int(record.starttime * 1e9))
+
+
+def pool_of(record: Any) -> Pool:
+    """Return the pool that a record belongs to, which the engine may have replaced since."""
+    found: Pool = record._ConnectionRecord__pool
+    return found
 
 
 def pinging(watch: Watch, dialect: Any) -> dict[str, Callable[..., Any]]:
@@ -217,24 +255,35 @@ def read_engine(watch: Watch) -> PoolReading | None:
 
 
 def read_pool(watch: Watch, pool: Pool) -> PoolReading:
-    """Return the pool's numbers, from the pool itself wherever it keeps them."""
-    database, pending, used = watch.database, len(watch.pending), len(watch.out)
+    """Return the numbers of now: what is open is read from SQLAlchemy's own records.
+
+    The pool's own counters would do for no pool but one: they count places, also those without
+    a connection, and forget at ``dispose()`` what is still out.
+    """
+    there = _open(watch)
+    used = sum(record.in_use for record in there)
+    if isinstance(pool, StaticPool) and there and not used:
+        used = int(any(proxy.dbapi_connection is not None for proxy in watch.proxies.all()))
+    most, idle_most = _limits(pool)
+    return PoolReading(
+        watch.database, len(there) - used, used, len(watch.pending), most, idle_most, 0
+    )
+
+
+def _open(watch: Watch) -> list[Any]:
+    return [each for each in watch.records.all() if each.dbapi_connection is not None]
+
+
+def _limits(pool: Pool) -> tuple[int, int]:
+    """Return how many connections may be open, and how many idle; -1: as many as you like."""
     if isinstance(pool, QueuePool):
         size, extra = pool.size(), pool._max_overflow
-        most = -1 if extra < 0 or not size else size + extra
-        return PoolReading(
-            database, pool.checkedin(), pool.checkedout(), pending, most, size or -1, 0
-        )
+        return -1 if extra < 0 or not size else size + extra, size or -1
     if isinstance(pool, SingletonThreadPool):
-        return PoolReading(
-            database, max(0, len(pool._all_conns) - used), used, pending, idle_max=pool.size
-        )
-    if isinstance(pool, StaticPool):
-        there = int("connection" in pool.__dict__)
-        return PoolReading(database, max(0, there - used), min(used, there), pending, 1, 1)
-    if isinstance(pool, NullPool):
-        return PoolReading(database, 0, used, pending, idle_max=0)
-    return PoolReading(database, 0, used, pending)
+        return pool.size, pool.size
+    if isinstance(pool, StaticPool | AssertionPool):
+        return 1, 1
+    return -1, 0 if isinstance(pool, NullPool) else -1
 
 
 def _size(pool: Pool) -> int:
@@ -242,6 +291,6 @@ def _size(pool: Pool) -> int:
     size = getattr(pool, "size", 0)
     if callable(size):
         size = size()
-    if isinstance(pool, StaticPool):
+    if isinstance(pool, StaticPool | AssertionPool):
         return 1
     return max(0, size) if isinstance(size, int) else 0

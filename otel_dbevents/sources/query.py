@@ -17,6 +17,7 @@ from sqlalchemy.engine.cursor import _DEFAULT_FETCH
 from otel_dbevents.events import QueryExecuted, QueryFailed, Statement, TraceParent
 from otel_dbevents.sources.advice import advise
 from otel_dbevents.sources.around import Call
+from otel_dbevents.sources.explanation import question_of
 from otel_dbevents.sources.failure import describe, is_lost
 from otel_dbevents.sources.location import here
 from otel_dbevents.sources.rows import NOTHING, CountingFetch, Reading, Remarks, counting_fetch
@@ -112,14 +113,15 @@ class QuerySource:
             remarks = NOTHING
             repeats = _repeats(watch, parent, statement)
             if repeats or call is not None or duration >= watch.slow_ns:
-                remarks = _remarks(watch, repeats, duration, context, call)
+                remarks = _remarks(watch, repeats, duration, context, call, sql)
             batch_size = 1 if batch is None else len(batch)
             returns_rows = known.returns_rows
             if returns_rows is None:
-                returns_rows = cursor.description is not None or context._is_server_side
+                # libSQL says () where others say None
+                returns_rows = bool(cursor.description) or context._is_server_side
             affected = -1
             if not returns_rows:
-                affected = cursor.rowcount
+                affected = cursor.rowcount if statement.writes else -1
             elif context.cursor_fetch_strategy is _DEFAULT_FETCH:
                 reading = Reading(
                     watch, state, parent, caller, end, duration, statement, batch_size, remarks
@@ -139,7 +141,10 @@ class QuerySource:
                 -1,
                 affected if isinstance(affected, int) else -1,
             )
-            watch.publish(event if remarks is NOTHING else remarks.on(event), caller)
+            if remarks is NOTHING:
+                watch.publish(event, caller)
+            else:
+                remarks.tell(watch, event, caller)
         except Exception as error:  # noqa: BLE001 - the application must not see it
             guard.caught(error)
 
@@ -287,14 +292,19 @@ def _repeats(watch: Watch, parent: TraceParent | None, statement: Statement) -> 
 
 
 def _remarks(
-    watch: Watch, repeats: bool, duration_ns: int, context: Any, call: Call | None
+    watch: Watch, repeats: bool, duration_ns: int, context: Any, call: Call | None, sql: str = ""
 ) -> Remarks:
-    """Return what is to be said beside: where a slow or often repeated query came from."""
+    """Return what is to be said beside: where a slow or often repeated query came from.
+
+    With the driver's ``sql`` it is also kept what a slow query's plan is asked for with.
+    """
     try:
-        place = here() if repeats or duration_ns >= watch.slow_ns else None
+        slow = duration_ns >= watch.slow_ns
+        place = here() if repeats or slow else None
         advice = advise(context) if repeats else ""
         given, event_id = (None, b"") if call is None else (call.attributes, call.id)
-        return Remarks((place, advice, given), event_id)
+        question = question_of(context, sql) if slow and sql and watch.explainer else None
+        return Remarks((place, advice, given), event_id, question)
     except Exception as error:  # noqa: BLE001 - the query is told without
         guard.caught(error)
         return NOTHING

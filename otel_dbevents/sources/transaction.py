@@ -3,6 +3,7 @@
 SQLAlchemy's ``commit`` event fires before the driver commits, also in autocommit where nothing is
 committed; so the dialect's methods are wrapped, which return, or raise, as the driver did.
 A transaction counts from its first statement, as SQLAlchemy's own begin does not reach the server.
+A driver that knows whether a transaction is open is asked before its end (`sources.standing`).
 """
 
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from otel_dbevents.events import (
 )
 from otel_dbevents.sources.around import Around, Call
 from otel_dbevents.sources.failure import describe, is_lost
+from otel_dbevents.sources.standing import NOT_ASKED, Standing
 from otel_dbevents.sources.watch import (
     INFO_KEY,
     ConnectionState,
@@ -33,6 +35,36 @@ from otel_dbevents.sources.watch import (
 
 _Ended: TypeAlias = type[TransactionCommitted | TransactionRolledBack | TransactionReleased]
 _Failed: TypeAlias = type[CommitFailed | RollbackFailed]
+_Outcome: TypeAlias = Callable[[ConnectionState, Standing], _Ended | None]
+
+
+def _committed(state: ConnectionState, standing: Standing) -> _Ended | None:
+    """Return what to tell after COMMIT; nothing, where nothing was open."""
+    if standing.is_broken:
+        return TransactionRolledBack
+    return TransactionCommitted if _was_open(state, standing) else None
+
+
+def _rolled_back(state: ConnectionState, standing: Standing) -> _Ended | None:
+    """Return what to tell after ROLLBACK.
+
+    A rollback after a failed COMMIT belongs to that failure. Where nothing was open, what had been
+    written is there for good, unless a statement had failed: then the database has rolled back.
+    """
+    if state.commit_failed:
+        return None
+    if not _was_open(state, standing):
+        is_lost = state.failed and state.wrote and not state.autocommit
+        return TransactionRolledBack if is_lost else None
+    return TransactionRolledBack if state.wrote or state.failed else TransactionReleased
+
+
+def _was_open(state: ConnectionState, standing: Standing) -> bool:
+    """Take the driver's word; where it has none, SQLAlchemy's mode.
+
+    The latter alone would not do: Turso's dialect ignores AUTOCOMMIT, others have one of their own.
+    """
+    return not state.autocommit if standing.is_open is None else standing.is_open
 
 
 class TransactionSource:
@@ -41,24 +73,20 @@ class TransactionSource:
     def __init__(self, watch: Watch, dialect: Any) -> None:
         self._watch = watch
         self._dialect = dialect
-        commit, rollback = self._commit, self._rollback
+        commit, rollback = dialect.do_commit, dialect.do_rollback
+        commit_two, rollback_two = dialect.do_commit_twophase, dialect.do_rollback_twophase
         self.methods: dict[str, Callable[..., Any]] = {
-            "do_commit": self._ending(dialect.do_commit, commit, CommitFailed),
-            "do_rollback": self._ending(dialect.do_rollback, rollback, RollbackFailed),
-            "do_commit_twophase": self._ending(dialect.do_commit_twophase, commit, CommitFailed),
-            "do_rollback_twophase": self._ending(
-                dialect.do_rollback_twophase, rollback, RollbackFailed
-            ),
+            "do_commit": self._ending(commit, _committed, CommitFailed),
+            "do_rollback": self._ending(rollback, _rolled_back, RollbackFailed),
+            "do_commit_twophase": self._ending(commit_two, _committed, CommitFailed),
+            "do_rollback_twophase": self._ending(rollback_two, _rolled_back, RollbackFailed),
         }
         """What takes the place of the dialect's methods, by their names."""
 
     def _ending(
-        self,
-        driver_call: Callable[..., Any],
-        ended: Callable[[ConnectionState], _Ended | None],
-        failed: _Failed,
+        self, driver_call: Callable[..., Any], ended: _Outcome, failed: _Failed
     ) -> Callable[..., Any]:
-        watch = self._watch
+        watch, is_commit = self._watch, failed is CommitFailed
 
         def end(connection: Any, *arguments: Any, **options: Any) -> None:
             state = _open_transaction(connection) if watch.active else None
@@ -66,6 +94,11 @@ class TransactionSource:
                 driver_call(connection, *arguments, **options)
                 return
             call = watch.around and watch.around.ending()
+            # what was only read and is released has nothing to be asked about
+            asked = is_commit or state.wrote or state.failed
+            standing = Standing(connection) if asked else NOT_ASKED
+            if is_commit and state.failed:
+                standing.listen()
             start, state.ending = time_ns(), True
             try:
                 driver_call(connection, *arguments, **options)
@@ -75,31 +108,21 @@ class TransactionSource:
                 raise
             finally:
                 state.ending = False
+                standing.heard()
             Around.ended(call)
-            self._told(ended(state), state, start, call)
+            self._told(ended(state, standing), state, start, call)
 
         return end
-
-    @staticmethod
-    def _commit(_state: ConnectionState) -> _Ended | None:
-        return TransactionCommitted
-
-    @staticmethod
-    def _rollback(state: ConnectionState) -> _Ended | None:
-        """Return what to tell; a rollback after a failed COMMIT belongs to that failure."""
-        if state.commit_failed:
-            return None
-        return TransactionRolledBack if state.wrote or state.failed else TransactionReleased
 
     def _told(
         self, kind: _Ended | None, state: ConnectionState, start: int, call: Call | None
     ) -> None:
         end = time_ns()
         try:
-            begun, count, autocommit = state.transaction_ns, state.statements, state.autocommit
+            begun, count = state.transaction_ns, state.statements
             state.end_transaction()
             caller = otel_context.get_current()
-            if kind is None or autocommit or suppressed(caller):
+            if kind is None or suppressed(caller):
                 return
             event = kind(
                 self._watch.database,

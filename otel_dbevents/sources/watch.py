@@ -6,6 +6,7 @@ import traceback
 import weakref
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from time import monotonic, time_ns
 from typing import Any, NamedTuple, TypeAlias
@@ -56,10 +57,15 @@ class Watch:
         self.around: Any = None
         """What is done around each call of the driver, where anything is (`sources.around`)."""
         self.surroundings: Any = None
+        self.explainer: Any = None
+        """Who asks for the plans of slow queries, where it was wished for (`sources.explain`)."""
         self.active = True
         self.engine = weakref.ref(engine)
-        self.out: dict[int, ConnectionState] = {}
-        """The connections that are checked out, by the identity of their state."""
+        self.records = Living()
+        """SQLAlchemy's records of the connections that were seen: what is open and in use is read
+        from them."""
+        self.proxies = Living()
+        """What a `StaticPool` gave: several may hold its one connection."""
         self.pending: deque[None] = deque()
         """One entry for each thread or task that is waiting for a connection."""
         self.methods: dict[str, Callable[..., Any]] = {}
@@ -72,6 +78,23 @@ class Watch:
     def look_around(self) -> None:
         """Look anew what is to be done around each call: at the beginning and when connecting."""
         self.around = self.surroundings and self.surroundings.if_needed()
+
+
+class Living:
+    """Objects that are not kept alive by being in here. Read by any thread, without a lock."""
+
+    def __init__(self) -> None:
+        self._references: dict[int, weakref.ref[Any]] = {}
+
+    def add(self, thing: Any) -> None:
+        """Take it in; twice is once."""
+        key = id(thing)
+        self._references[key] = weakref.ref(thing, partial(self._references.pop, key))
+
+    def all(self) -> list[Any]:
+        """Return those that are still there."""
+        found = (reference() for reference in list(self._references.values()))
+        return [thing for thing in found if thing is not None]
 
 
 class ConnectionState:
@@ -89,6 +112,7 @@ class ConnectionState:
         "since_ns",
         "spot",
         "statements",
+        "told_out",
         "transaction_ns",
         "watch",
         "wrote",
@@ -99,13 +123,20 @@ class ConnectionState:
         self.created_ns = created_ns
         self.ending = False
         """Whether the driver is ending the transaction now: two-phase calls contain plain ones."""
+        self.told_out = False
+        """Whether it is out and that was told."""
         self.since_ns = 0
+        """Since when it is out, at the least."""
         self.holder: TraceParent | None = None
         self.spot: Spot | None = None
         """Where in the application it was taken."""
         self.results: set[Any] = set()
         """Results that are not read to their end yet."""
         self.end_transaction()
+
+    def taken(self, holder: TraceParent | None, since_ns: int, where: Spot | None) -> None:
+        """Note who took the connection from the pool."""
+        self.holder, self.since_ns, self.spot, self.wrote = holder, since_ns, where, False
 
     def end_transaction(self) -> None:
         """Forget the transaction: the next statement begins another."""
@@ -150,13 +181,17 @@ def is_connecting(connection: Any) -> bool:
 
 
 def state_of(watch: Watch, connection: Any, created_ns: int = 0) -> ConnectionState:
-    """Return the state of a pooled connection, made now if it was opened before we listened."""
+    """Return the state of a pooled connection, made now if it was opened before we listened.
+
+    Of what went on before nothing is known: what it may have open counts as having written.
+    """
     info = connection.info
     state: ConnectionState | None = info.get(INFO_KEY)
-    if state is None:
-        state = info[INFO_KEY] = ConnectionState(watch, created_ns or time_ns())
-    elif state.watch is not watch:
-        state.watch = watch
+    if state is None or state.watch is not watch:
+        known = created_ns or (state.created_ns if state else time_ns())
+        state = info[INFO_KEY] = ConnectionState(watch, known)
+        state.since_ns = time_ns()
+        state.wrote = True
     return state
 
 

@@ -20,12 +20,21 @@ from tests.services.postgresql import Postgresql
 from tests.services.postgresql import postgresql as run_postgresql
 from tests.services.prometheus import Prometheus
 from tests.services.prometheus import prometheus as run_prometheus
+from tests.services.sqld import Sqld
+from tests.services.sqld import sqld as run_sqld
 
 
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[Postgresql]:
     """Run a PostgreSQL for all tests; `postgresql.database()` makes an empty database in it."""
     with run_postgresql() as running:
+        yield running
+
+
+@pytest.fixture
+def sqld(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sqld]:
+    """Run a libSQL server for one test: it has one database, and starts at once."""
+    with run_sqld(tmp_path_factory.mktemp("sqld")) as running:
         yield running
 
 

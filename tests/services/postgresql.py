@@ -67,6 +67,8 @@ def postgresql() -> Iterator[Postgresql]:
             "fsync": "off",
             "synchronous_commit": "off",
             "full_page_writes": "off",
+            "max_prepared_transactions": 8,
+            "deadlock_timeout": "50ms",
         }
         command = [*prefix, str(binaries / "postgres"), "-D", str(root / "data")]
         for name, value in options.items():

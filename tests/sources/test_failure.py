@@ -100,3 +100,41 @@ def test_a_loop_of_causes_ends() -> None:
 
 def test_an_unnamed_system_error_is_told_by_its_type() -> None:
     assert describe_connect(OSError("no number")) == "OSError"
+
+
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [
+        ("UNIQUE constraint failed: users.email", "SQLITE_CONSTRAINT_UNIQUE"),
+        ("no such column: hunter2", "SQLITE_ERROR"),
+        ('near "hunter2": syntax error', "SQLITE_ERROR"),
+        ("database is locked", "SQLITE_BUSY"),
+        ("Remote SQlite failure: `3:2067:UNIQUE failed: t.a`", "SQLITE_CONSTRAINT_UNIQUE"),
+        ("Remote SQlite failure: `3:5:database is locked`", "SQLITE_BUSY"),
+        ("Remote SQlite failure: `3:12819:what nobody has a name for`", "SQLITE_CONSTRAINT"),
+        ("Remote SQlite failure: `3:200:not a code`", ""),
+        (
+            'Hrana: `stream error: `Error { message: "code: \\"EVIL\\"", code: "SQLITE_BUSY" }``',
+            "SQLITE_BUSY",
+        ),
+        ('Hrana: `stream error: `Error { message: "hunter2", code: "not a code" }``', ""),
+        (
+            "Failed to connect to database: `Unable to open connection to local database /x: 14`",
+            "SQLITE_CANTOPEN",
+        ),
+        (
+            'Write delegation: `status: PermissionDenied, message: "no such column: a in SELECT"`',
+            "SQLITE_ERROR",
+        ),
+        ('Write delegation: `status: Unavailable, message: "hunter2"`', "Unavailable"),
+        ("invalid literal for int() with base 10: 'hunter2'", ""),
+    ],
+)
+def test_a_code_is_found_in_what_libsql_says_and_nothing_else(said: str, code: str) -> None:
+    failure = describe(ValueError(said))
+    assert (failure.status_code, failure.error_type) == (code, code or "ValueError")
+    assert "hunter2" not in str(failure)
+
+
+def test_the_words_of_libsql_are_no_code_in_another_exception() -> None:
+    assert describe(RuntimeError("UNIQUE constraint failed: a.b")).status_code == ""
