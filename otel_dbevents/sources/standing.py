@@ -47,8 +47,10 @@ class Standing:
             self.is_open, self.is_broken = status != _IDLE, status == _IN_ERROR
         elif type(driver).__module__.startswith("asyncpg."):
             self.is_open = driver.is_in_transaction()
-        elif isinstance(flags := getattr(driver, "server_status", None), int):
-            self.is_open = bool(flags & _IN_TRANSACTION)
+        elif hasattr(driver, "server_status"):
+            # PyMySQL and asyncmy hear of it with each answer but rows and errors
+            flags = getattr(driver._result, "server_status", None)
+            self.is_open = bool(flags & _IN_TRANSACTION) if isinstance(flags, int) else None
         elif isinstance(told := getattr(driver, "in_transaction", None), bool):
             self.is_open = told
 
