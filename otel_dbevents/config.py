@@ -78,10 +78,35 @@ class Config(BaseSettings):
         "`RepeatedQueryDetected`. 0 turns it off.",
         examples=["20"],
     )
+    fold_after: Count = Field(
+        10,
+        description="So many runs of one statement under one span have spans of their own; further "
+        "fast ones fold into one that says how many and how long. 0 turns it off.",
+        examples=["100"],
+    )
     min_duration_ms: Milliseconds = Field(
         0,
         description="No spans for successful queries shorter than this; metrics count them still.",
         examples=["1.5"],
+    )
+    explain_slow_queries: bool = Field(
+        False,
+        description="Ask the database for the plan of slow SELECTs, on a connection of our own: "
+        "`QueryExplained`. The server may log the EXPLAIN with its values.",
+        examples=["true"],
+    )
+    explain_timeout_ms: Annotated[
+        float, Field(ge=1, le=60_000, allow_inf_nan=False), BeforeValidator(_number)
+    ] = Field(
+        1_000,
+        description="How long the database may take for one plan.",
+        examples=["200"],
+    )
+    explain_per_minute: Annotated[int, Field(ge=1, le=600), BeforeValidator(_number)] = Field(
+        10,
+        description="At most so many plans are asked for in any minute, each statement's once in "
+        "ten minutes.",
+        examples=["5"],
     )
     require_parent: bool = Field(
         False,
@@ -134,6 +159,7 @@ class Config(BaseSettings):
         except ValidationError as error:
             raise ConfigError(_explained(error, frozenset(values))) from None
         self._given = frozenset(values)
+        self._refuse_what_never_happens()
         self._warn_of_unknown(os.environ)
 
     @classmethod
@@ -155,6 +181,18 @@ class Config(BaseSettings):
         if name in self._given:
             return "argument"
         return "environment" if name in self.model_fields_set else "default"
+
+    def _refuse_what_never_happens(self) -> None:
+        if self.explain_slow_queries and not self.slow_query_ms:
+            explain, slow = self._shown("explain_slow_queries"), self._shown("slow_query_ms")
+            raise ConfigError(
+                f"{explain} is on, but no query is slow while {slow} is 0: set {slow} to a number "
+                f"of milliseconds, for example {slow}=500, or turn {explain} off"
+            )
+
+    def _shown(self, name: str) -> str:
+        """Return a setting's name as the user wrote it, or would."""
+        return name if name in self._given else variable(name)
 
     @classmethod
     def _warn_of_unknown(cls, environ: Mapping[str, str]) -> None:

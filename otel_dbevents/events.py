@@ -155,8 +155,13 @@ class Database(Struct, frozen=True, gc=False):
 
     @property
     def aggregate_id(self) -> str:
-        """Return the database's name in the event stream, equal in every process."""
-        parts = [self.environment.value, self.system_name.value]
+        """Return the database's name in the event stream, equal in every process.
+
+        MariaDB is ``mysql`` there: only a process that has been connected knows them apart.
+        """
+        is_mariadb = self.system_name is DatabaseType.MARIADB
+        system = DatabaseType.MYSQL if is_mariadb else self.system_name
+        parts = [self.environment.value, system.value]
         if self.server_address:
             port = f":{self.server_port}" if self.server_port else ""
             parts.append(self.server_address.lower() + port)
@@ -170,6 +175,8 @@ class Statement(Struct, frozen=True, gc=False):
 
     ``query_text`` has no literals. ``operation_name`` and ``collection_name`` are empty unless
     SQLAlchemy's statement tree has exactly one of each (they must not come from the text).
+    ``stored_procedure_name`` is the one procedure that a CALL or EXEC names, as it is written;
+    empty when the text does anything else too.
     """
 
     query_text: str
@@ -312,8 +319,11 @@ class QueryExecuted(Fact, frozen=True, gc=False):
     is the time until the first rows were there. Counts and times that nobody knows are -1.
     ``called_from`` is the application's line, and ``advice`` what would mend a repetition: filled
     only where the query was slow, or as often run under one span as makes it a repeated one.
-    ``attributes`` are what the application's own hooks gave.
+    ``attributes`` are what the application's own hooks gave. ``propagated``: the id was made known
+    before the query ended, in the SQL's comment or to another instrumentation.
     """
+
+    about: ClassVar[frozenset[str]] = Event.about | {"propagated"}
 
     duration_ns: int
     statement: Statement
@@ -326,6 +336,12 @@ class QueryExecuted(Fact, frozen=True, gc=False):
     called_from: CodeLocation | None = None
     advice: str = ""
     attributes: dict[str, Any] | None = None
+    propagated: bool = False
+
+    @property
+    def spent_ns(self) -> int:
+        """The driver's call and what of its fetching was timed: by this a query is slow."""
+        return self.duration_ns + self.reading_ns
 
 
 class QueryFailed(Fact, frozen=True, gc=False):
@@ -338,6 +354,11 @@ class QueryFailed(Fact, frozen=True, gc=False):
     called_from: CodeLocation | None = None
     advice: str = ""
     attributes: dict[str, Any] | None = None
+
+    @property
+    def spent_ns(self) -> int:
+        """The driver's call: by this a query is slow."""
+        return self.duration_ns
 
 
 class TransactionCommitted(Fact, frozen=True, gc=False):
@@ -459,8 +480,9 @@ class SlowQueryDetected(Fact, frozen=True, gc=False):
 class QueryExplained(Fact, frozen=True, gc=False):
     """The database's plan of a query that was slow: EXPLAIN, which did not run the query again.
 
-    Fires only where the user asked for it, after the `SlowQueryDetected` of the same ``query_id``;
-    ``plan`` has no literals. ``duration_ns`` is what the explaining took.
+    Fires only where the user asked for it, after the query's own event, whose id is ``query_id``;
+    not for statements that may write, nor again for one that was explained in the last ten minutes.
+    ``plan`` has no literals. ``duration_ns`` is what the explaining took, connecting included.
     """
 
     duration_ns: int

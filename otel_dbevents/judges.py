@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeAlias
 
 from otel_dbevents.events import (
+    CodeLocation,
     Database,
     DatabaseConnectionEstablished,
     DatabaseConnectionFailed,
@@ -40,6 +41,10 @@ class Judges:
         publish: takes a judgement with the context of the fact that it is about.
         slow_query_ns: from this duration on a query is slow, executed or failed; 0 turns it off.
         repeated_queries: so many runs of one statement under one span are a burst; 0 turns it off.
+
+    A query's time is that of the driver's call and of its fetches. The runs that say where in the
+    application they came from are those that were slow or made the burst: what they say is passed
+    on.
 
     A burst is of one statement under one span on one database. It is told once, when it has ended:
     no run for a second, as later queries tell, or `settle`. What ran in the parent process of a
@@ -94,16 +99,17 @@ class Judges:
         self._lock = threading.Lock()
 
     def _judge_duration(self, event: QueryExecuted | QueryFailed, context: Any) -> None:
-        if not self._slow_ns or event.duration_ns < self._slow_ns:
+        if not self._slow_ns or event.spent_ns < self._slow_ns:
             return
         slow = SlowQueryDetected(
             event.database,
             event.parent,
             event.end_time_ns,
-            event.duration_ns,
+            event.spent_ns,
             self._slow_ns,
             event.statement,
             event.id,
+            event.called_from,
         )
         self._publish(slow, context)
 
@@ -148,6 +154,8 @@ class Judges:
             burst.duration_ns,
             burst.count,
             burst.statement,
+            burst.called_from,
+            burst.advice,
         )
         self._publish(repeated, burst.context)
 
@@ -181,6 +189,8 @@ class _Burst:
     """The runs so far of one statement under one span."""
 
     __slots__ = (
+        "advice",
+        "called_from",
         "context",
         "count",
         "database",
@@ -200,10 +210,16 @@ class _Burst:
         self.count = 0
         self.duration_ns = 0
         self.end_time_ns = 0
+        self.called_from: CodeLocation | None = None
+        self.advice = ""
 
     def add(self, event: QueryExecuted | QueryFailed) -> None:
+        """Take a run in; what says where it came from and what would mend it is kept."""
         self.count += 1
-        self.duration_ns += event.duration_ns
+        self.duration_ns += event.spent_ns
+        if event.advice or self.called_from is None:
+            self.called_from = event.called_from or self.called_from
+        self.advice = self.advice or event.advice
         self.end_time_ns = max(self.end_time_ns, event.end_time_ns)
 
 

@@ -27,6 +27,7 @@ from otel_dbevents.exporters import sdk_disabled
 from otel_dbevents.judges import Judges
 from otel_dbevents.sources.around import RequestHook, ResponseHook, Wishes
 from otel_dbevents.sources.engine import AnyEngine, EngineSource
+from otel_dbevents.sources.explain import Explainer
 from otel_dbevents.sources.watch import Notice, guard
 
 _MS = 1_000_000
@@ -63,6 +64,7 @@ class Pipeline:
             synchronous=config.synchronous,
         )
         self._owns_bus = bus is None
+        self.explainer = _explainer(config)
         self.source = EngineSource(
             self.bus.publish,
             environment=self.environment,
@@ -77,6 +79,7 @@ class Pipeline:
                 response_hook,
                 lambda: self.bridge.has_own_ids,
             ),
+            explainer=self.explainer,
         )
         self.bridge = Bridge(
             self.tracer_provider,
@@ -87,6 +90,7 @@ class Pipeline:
             min_duration_ns=int(config.min_duration_ms * _MS),
             require_parent=config.require_parent,
             slow_query_ns=int(config.slow_query_ms * _MS),
+            fold_after=0 if config.synchronous else config.fold_after,
             spans=config.spans,
             metrics=config.metrics,
             logs=config.logs,
@@ -97,7 +101,7 @@ class Pipeline:
             repeated_queries=config.repeated_queries,
         )
         self._subscriptions = [
-            self.bus.subscribe(self._consume, name="bridge"),
+            self.bus.subscribe(self._consume, name="bridge", idle=self.bridge.settle),
             self.bus.subscribe(self.judges.consume, *self.judges.types, name="judges"),
             self.bus.subscribe_inline(self.bridge.on_open_span, *OPEN_SPAN_TYPES),
         ]
@@ -118,17 +122,21 @@ class Pipeline:
         lost = dict(self.bus.lost)
         if guard.errors:
             lost["source_error"] = guard.errors
-        return lost
+        return lost if self.explainer is None else lost | self.explainer.lost
 
     def flush(self, timeout: float = 2.0) -> bool:
         """Make telemetry of all that was published. False when ``timeout`` seconds ran out.
 
+        Plans that were asked for are waited for, for half of the time that is left at the most.
         It does not make the exporters export: ``force_flush`` of the providers does both.
         """
         deadline = monotonic() + timeout
         settled = self.bus.flush(timeout)
         self.judges.settle()
-        return self.bus.flush(max(0.0, deadline - monotonic())) and settled
+        if self.explainer is not None:
+            settled = self.explainer.settle((deadline - monotonic()) / 2) and settled
+        settled = self.bus.flush(max(0.0, deadline - monotonic())) and settled
+        return self.bridge.settle(max(0.0, deadline - monotonic())) and settled
 
     def close(self, timeout: float = 2.0) -> bool:
         """Let go of all engines, flush, and stop. Closing twice is harmless."""
@@ -138,6 +146,8 @@ class Pipeline:
         atexit.unregister(self._at_exit)
         self.source.detach()
         done = self.flush(timeout)
+        if self.explainer is not None:
+            self.explainer.close()
         for restore in self._restore:
             restore()
         for subscription in self._subscriptions:
@@ -163,6 +173,12 @@ class Pipeline:
             ours = _after(weakref.WeakMethod(self.flush), original)
             setattr(provider, name, ours)
             self._restore.append(_restorer(provider, name, ours))
+
+
+def _explainer(config: Config) -> Explainer | None:
+    if not config.explain_slow_queries:
+        return None
+    return Explainer(timeout_ms=config.explain_timeout_ms, per_minute=config.explain_per_minute)
 
 
 def _drain_at_exit(reference: "weakref.ref[Pipeline]") -> None:

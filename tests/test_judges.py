@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from otel_dbevents.events import (
+    CodeLocation,
     Database,
     DatabaseConnectionEstablished,
     DatabaseConnectionFailed,
@@ -29,6 +30,8 @@ OTHER = Database(Environment.LOCAL, DatabaseType.SQLITE, "other.db")
 PARENT = TraceParent(bytes(15) + b"1", bytes(7) + b"1")
 STATEMENT = Statement("SELECT * FROM items WHERE id = ?", "SELECT items")
 SECOND = 1_000_000_000
+PLACE = CodeLocation("shop/orders.py", 12, "shop.orders.latest")
+OTHER_PLACE = CodeLocation("shop/orders.py", 34, "shop.orders.items")
 
 
 class Court:
@@ -48,8 +51,10 @@ class Court:
         return self.told
 
 
-def query(at_ns: int = 0, duration_ns: int = 5, parent: TraceParent | None = PARENT) -> Event:
-    return QueryExecuted(DATABASE, parent, at_ns, duration_ns, STATEMENT)
+def query(
+    at_ns: int = 0, duration_ns: int = 5, parent: TraceParent | None = PARENT, **more: Any
+) -> QueryExecuted:
+    return QueryExecuted(DATABASE, parent, at_ns, duration_ns, STATEMENT, **more)
 
 
 def test_a_query_at_the_threshold_is_slow() -> None:
@@ -61,6 +66,14 @@ def test_a_query_at_the_threshold_is_slow() -> None:
     assert told.query_id == slow.id
     assert told.statement is STATEMENT
     assert court.contexts == ["context 1"]
+
+
+def test_a_result_that_took_long_to_read_is_slow_too() -> None:
+    court = Court(slow_query_ns=100)
+    assert court.hear(query(duration_ns=40, reading_ns=59)) == []
+    (told,) = court.hear(query(duration_ns=40, reading_ns=60, called_from=PLACE))
+    assert isinstance(told, SlowQueryDetected)
+    assert (told.duration_ns, told.called_from) == (100, PLACE)
 
 
 def test_a_slow_query_that_failed_is_slow_too() -> None:
@@ -78,6 +91,18 @@ def test_a_burst_is_told_once_when_it_is_quiet_for_a_second() -> None:
     assert (told.count, told.duration_ns, told.parent) == (4, 20, PARENT)
     court.judges.settle()
     assert len(court.told) == 1
+
+
+def test_a_burst_says_where_it_came_from_and_what_would_mend_it() -> None:
+    court = Court(repeated_queries=3)
+    place, mend = {"called_from": PLACE}, {"called_from": OTHER_PLACE, "advice": "selectinload()"}
+    slow = {"called_from": PLACE, "reading_ns": 7}
+    court.hear(query(), query(**place), query(**mend), query(**slow))
+    court.judges.settle()
+    (told,) = court.told
+    assert isinstance(told, RepeatedQueryDetected)
+    assert (told.called_from, told.advice) == (OTHER_PLACE, "selectinload()")
+    assert (told.count, told.duration_ns) == (4, 27)
 
 
 def test_a_burst_that_is_open_is_told_by_settling() -> None:

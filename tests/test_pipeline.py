@@ -24,6 +24,7 @@ from sqlalchemy import Engine, create_engine, event, exc, text
 
 import otel_dbevents
 from otel_dbevents import Config, Environment, Pipeline
+from otel_dbevents.bus import subscription
 from otel_dbevents.bus.memory import MemoryBus
 from otel_dbevents.events import (
     CheckoutTimedOut,
@@ -33,6 +34,7 @@ from otel_dbevents.events import (
     RepeatedQueryDetected,
 )
 from otel_dbevents.sources.watch import guard
+from tests.services.process import wait_until
 
 
 class Telemetry:
@@ -246,6 +248,69 @@ def test_metrics_count_what_no_span_shows(engine: Engine, telemetry: Telemetry) 
     pipeline.close()
 
 
+def folded(telemetry: Telemetry) -> list[int]:
+    """How many queries each SELECT's span stands for."""
+    found = [dict(span.attributes or {}) for span in telemetry.spans() if span.name == "SELECT"]
+    return [each.get("dbevents.folded.count", 1) for each in found]
+
+
+def test_a_burst_folds_and_flushing_tells_it(
+    pipeline: Pipeline, telemetry: Telemetry, engine: Engine
+) -> None:
+    with telemetry.tracers.get_tracer("app").start_as_current_span("request") as request:
+        for _ in range(30):
+            query(engine)
+        assert telemetry.tracers.force_flush()
+        assert sum(folded(telemetry)) == 30
+        assert folded(telemetry)[:11] == [1] * 10 + [folded(telemetry)[10]]
+    (point,) = telemetry.metrics()["db.client.operation.duration"].data_points
+    assert point.count == 30
+    there = {request.get_span_context().span_id}
+    there |= {span.context.span_id for span in telemetry.spans()}
+    assert {exemplar.span_id for exemplar in point.exemplars} <= there
+
+
+def test_a_burst_is_told_though_nobody_flushes_and_nothing_else_comes(
+    telemetry: Telemetry, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subscription, "_IDLE_SECONDS", 0.01)
+    pipeline = Pipeline(**telemetry.providers, config=Config(fold_after=2))
+    pipeline.attach(engine)
+    with telemetry.tracers.get_tracer("app").start_as_current_span("request"):
+        for _ in range(12):
+            query(engine)
+        wait_until(lambda: sum(folded(telemetry)) == 12)
+        assert max(folded(telemetry)) > 1
+    pipeline.close()
+
+
+@pytest.mark.parametrize(
+    "turned", [{"synchronous": True}, {"fold_after": 0}, {"sqlcommenter": True}]
+)
+def test_what_is_told_at_once_or_known_to_the_database_by_its_id_does_not_fold(
+    telemetry: Telemetry, engine: Engine, turned: dict[str, Any]
+) -> None:
+    pipeline = Pipeline(**telemetry.providers, config=Config(**turned))
+    pipeline.attach(engine)
+    with telemetry.tracers.get_tracer("app").start_as_current_span("request"):
+        for _ in range(12):
+            query(engine)
+    assert pipeline.config.synchronous is False or folded(telemetry) == [1] * 12
+    assert pipeline.flush()
+    assert folded(telemetry) == [1] * 12
+    pipeline.close()
+
+
+def test_closing_tells_the_burst_that_is_open(telemetry: Telemetry, engine: Engine) -> None:
+    pipeline = Pipeline(**telemetry.providers, config=Config(fold_after=1))
+    pipeline.attach(engine)
+    with telemetry.tracers.get_tracer("app").start_as_current_span("request"):
+        for _ in range(12):
+            query(engine)
+        assert pipeline.close()
+    assert sum(folded(telemetry)) == 12
+
+
 def test_pools_are_read_when_metrics_are(
     pipeline: Pipeline, telemetry: Telemetry, engine: Engine
 ) -> None:
@@ -278,7 +343,11 @@ def test_a_burst_is_judged_when_flushed(
     pipeline.flush()
     (burst,) = [e for e in pipeline.bus.history if isinstance(e, RepeatedQueryDetected)]
     assert burst.count == 12
-    assert "database.query.repeated" in [record.event_name for record in telemetry.records]
+    (record,) = [r for r in telemetry.records if r.event_name == "database.query.repeated"]
+    assert record.attributes is not None
+    assert record.attributes["dbevents.query.count"] == 12
+    assert record.attributes["code.file.path"] == "tests/test_pipeline.py"
+    assert record.attributes["code.line.number"] == query.__code__.co_firstlineno + 2
 
 
 def test_what_goes_wrong_is_an_event_on_the_applications_open_span(
@@ -418,5 +487,5 @@ def test_a_failed_commit_is_told_everywhere_and_nowhere_as_a_commit(
         for point in telemetry.metrics()["dbevents.transactions"].data_points
     }
     assert counted["commit_failed"] == 1
-    assert "committed" not in counted  # SQLite had kept the tables by itself
+    assert "committed" not in counted  # SQLite opens no transaction for the tables
     assert "rolled_back" not in counted

@@ -6,14 +6,15 @@ metrics and log records through OpenTelemetry's providers.
 
 Promised: an event that cannot be told, or a processor that raises, costs only its own telemetry,
 of that one signal, and is counted in `Bridge.lost`. Metrics count every event, whatever filter or
-sampler drops its span. A log record and an exemplar point to the event's own span where it has
-one, else to the span that was current.
+sampler drops its span, and whatever span it is folded into. A log record and an exemplar point to
+the event's own span where it has one, else to the span that was current.
 """
 
 import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final, TypeAlias, TypeVar
 
 from opentelemetry import trace
@@ -22,6 +23,7 @@ from opentelemetry.context import Context
 from opentelemetry.metrics import MeterProvider, get_meter_provider
 from opentelemetry.trace import TracerProvider
 
+from otel_dbevents.bridge.folding import Folding
 from otel_dbevents.bridge.logs import EVENT_NAMES, OPEN_SPAN_TYPES, Logs, add_to_open_span
 from otel_dbevents.bridge.metrics import Metrics
 from otel_dbevents.bridge.spans import NOWHERE, Spans, parent_context
@@ -31,6 +33,8 @@ __all__ = ["EVENT_NAMES", "OPEN_SPAN_TYPES", "Bridge"]
 
 _log = logging.getLogger(__name__)
 _LOG_EVERY_S: Final = 60.0
+_CLOSE_S: Final = 2.0
+_SLOW_NS: Final = 500_000_000
 
 Delivery: TypeAlias = tuple[Event, Any]
 """An event and the OpenTelemetry context of its call; None where it crossed a process."""
@@ -55,6 +59,8 @@ class Bridge:
     - ``min_duration_ns``: a shorter call has no span, unless it failed or took at least
       ``slow_query_ns`` (0: no exception for slow ones).
     - ``require_parent``: what would be a trace of its own has no span, failed or not.
+    - ``fold_after``: so many runs of one statement under one span have spans of their own; those
+      after them fold (`bridge.folding`). 0: each has its own.
     - ``wait_span_ns``: from how long a wait for a connection (its opening apart) has a span.
     - ``spans``, ``metrics``, ``logs``: False switches the signal off, as None for its provider.
 
@@ -75,7 +81,8 @@ class Bridge:
         read_lost: Callable[[], Mapping[str, int]] = _no_losses,
         min_duration_ns: int = 0,
         require_parent: bool = False,
-        slow_query_ns: int = 500_000_000,
+        slow_query_ns: int = _SLOW_NS,
+        fold_after: int = 0,
         wait_span_ns: int = 1_000_000,
         spans: bool = True,
         metrics: bool = True,
@@ -84,10 +91,12 @@ class Bridge:
         self._read_pools, self._read_lost = read_pools, read_lost
         self._min_duration_ns, self._slow_query_ns = min_duration_ns, slow_query_ns
         self._require_parent, self._wait_span_ns = require_parent, wait_span_ns
+        self._fold_after = fold_after
         self._tracer_provider = tracer_provider if spans else None
         self._meter_provider = meter_provider if metrics else None
         self._logger_provider = logger_provider if logs else None
         self._spans: Spans | None = None
+        self._folding: Folding | None = None
         self._metrics: Metrics | None = None
         self._logs: Logs | None = None
         self._lost: dict[str, int] = {}
@@ -120,6 +129,15 @@ class Bridge:
             self._take_providers()
         for event, context in batch:
             self._tell(event, context)
+        if self._folding is not None:
+            self._folding.settle_ended()
+
+    def settle(self, timeout: float = -1) -> bool:
+        """Tell what is held back: the queries that fold. Call it when nothing more comes for now.
+
+        False when another thread was telling for longer than ``timeout`` seconds (-1: for ever).
+        """
+        return self._folding is None or self._folding.settle(timeout)
 
     def on_open_span(self, event: Event, context: Context | None) -> None:
         """Add an event of `open_span_types` to the span in ``context``, if it is recording.
@@ -130,16 +148,18 @@ class Bridge:
             add_to_open_span(event, context)
 
     def close(self) -> None:
-        """Report nothing more. May be called twice."""
+        """Tell what is held back, and report nothing more. May be called twice."""
+        self.settle(_CLOSE_S)
         self._is_closed = True
         if self._metrics is not None:
             self._metrics.close()
         self._spans, self._metrics, self._logs = None, None, None
+        self._folding = None
         self._read_pools, self._read_lost = _no_pools, _no_losses
 
     def _tell(self, event: Event, captured: Context | None) -> None:
         """Make the span first: the other two point to it."""
-        spans, metrics, logs = self._spans, self._metrics, self._logs
+        spans, metrics, logs = self._folding or self._spans, self._metrics, self._logs
         context = captured
         try:
             context = parent_context(event, captured)
@@ -155,9 +175,9 @@ class Bridge:
             except Exception:  # noqa: BLE001 - the next event and signal must not suffer
                 self._failed(signal, event)
 
-    def _failed(self, reason: str, event: Event) -> None:
+    def _failed(self, reason: str, event: Event, number: int = 1) -> None:
         """Count the error that is being handled; log it, at most once a minute."""
-        self._count(reason, 1)
+        self._count(reason, number)
         now = time.monotonic()
         if now - self._logged_at >= _LOG_EVERY_S:
             self._logged_at = now
@@ -185,6 +205,13 @@ class Bridge:
                     slow_query_ns=self._slow_query_ns,
                     wait_span_ns=self._wait_span_ns,
                 )
+                if self._fold_after:
+                    self._folding = Folding(
+                        self._spans,
+                        after=self._fold_after,
+                        fast_ns=self._slow_query_ns or _SLOW_NS,
+                        failed=partial(self._failed, "span_error"),
+                    )
             meters = _settled(self._meter_provider, get_meter_provider)
             if meters is not None and self._metrics is None:
                 self._metrics = Metrics(

@@ -76,6 +76,10 @@ HEALTH_STATUS: Final = "dbevents.health.status"
 LOST_REASON: Final = "dbevents.lost.reason"
 FETCH_DURATION: Final = "dbevents.fetch.duration"
 FIRST_ROW: Final = "dbevents.fetch.first_row"
+FOLDED_COUNT: Final = "dbevents.folded.count"
+FOLDED_DURATION: Final = "dbevents.folded.duration"
+FOLDED_LONGEST: Final = "dbevents.folded.longest"
+FOLDED_SHORTEST: Final = "dbevents.folded.shortest"
 POOL_HOLDER_CODE: Final = "dbevents.pool.holder.code"
 POOL_HOLDER_HELD: Final = "dbevents.pool.holder.held"
 POOL_HOLDER_SPANS: Final = "dbevents.pool.holder.spans"
@@ -168,6 +172,8 @@ def query_labels(database: Database, statement: Statement, is_batch: bool) -> At
         found[DB_OPERATION_NAME] = prefix + statement.operation_name
     if statement.collection_name:
         found[DB_COLLECTION_NAME] = statement.collection_name
+    if statement.stored_procedure_name:
+        found[DB_STORED_PROCEDURE_NAME] = statement.stored_procedure_name
     return found
 
 
@@ -188,17 +194,18 @@ def query_name(database: Database, statement: Statement, is_batch: bool) -> str:
     if summary:
         return str(summary)
     operation = str(labels.get(DB_OPERATION_NAME, ""))
-    return operation_name(operation, database, statement.collection_name)
+    target = statement.collection_name or statement.stored_procedure_name
+    return operation_name(operation, database, target)
 
 
-def operation_name(operation: str, database: Database | None, collection: str = "") -> str:
+def operation_name(operation: str, database: Database | None, target: str = "") -> str:
     """Return ``{operation} {target}``; either alone, or the system's name, where one is unknown.
 
-    The target is the collection, else the namespace, else ``address:port`` (database-spans.md).
+    The target is the one given (collection, else procedure), else the namespace, else
+    ``address:port`` (database-spans.md).
     """
-    target = collection
     if database is not None:
-        target = collection or database.namespace or _address(database)
+        target = target or database.namespace or _address(database)
     system = database.system_name.value if database is not None else ""
     return " ".join(filter(None, (operation, target))) or system
 

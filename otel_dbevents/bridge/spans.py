@@ -116,7 +116,24 @@ class Spans:
         recorder = self._recorders.get(type(event))
         return context if recorder is None else recorder(event, context)
 
-    def _query(self, event: QueryExecuted | QueryFailed, context: Context) -> Context:
+    def record_folded(
+        self, whole: QueryExecuted, context: Context, attributes: at.Attributes
+    ) -> Context:
+        """Make one span for many queries, which ``whole`` is the sum of; ``attributes`` say so."""
+        return self._query(whole, context, attributes)
+
+    def is_short(self, event: Any) -> bool:
+        """Whether ``min_duration_ns`` drops the span of a call that went well."""
+        if isinstance(event, QueryExecuted):
+            return event.spent_ns < self._least_ns
+        return bool(event.duration_ns < self._least_ns)
+
+    def _query(
+        self,
+        event: QueryExecuted | QueryFailed,
+        context: Context,
+        more: at.Attributes | None = None,
+    ) -> Context:
         about = event.database, event.statement, event.batch_size != 1
         attributes = dict(at.query_attributes(*about))
         if event.batch_size != 1:
@@ -131,6 +148,8 @@ class Spans:
             attributes.update(at.code_attributes(event.called_from))
         if event.attributes is not None:
             attributes.update(event.attributes)
+        if more is not None:
+            attributes.update(more)
         return self._client(event, context, at.query_name(*about), attributes, failure)
 
     def _commit(self, event: TransactionCommitted | CommitFailed, context: Context) -> Context:
@@ -178,7 +197,7 @@ class Spans:
         attributes: dict[str, at.Value],
         failure: Failure | None,
     ) -> Context:
-        if failure is None and event.duration_ns < self._least_ns:
+        if failure is None and self.is_short(event):
             return context
         return self._make(event, context, name, SpanKind.CLIENT, attributes, failure)
 

@@ -13,6 +13,9 @@ Promised by every backend (``tests/bus/contract.py`` checks it):
   ``handler_error``; the error is logged once a minute. Slow or failing, it hurts only itself.
 - ``flush`` returns when everything published before it was handled, and what handlers published
   in turn, or when its time is up. What other threads publish meanwhile does not hold it up.
+- A consumer that holds something back may have an ``idle``. It is called where the consumer is,
+  never at the same time: once when no event has come for a second after a batch, and when the
+  subscription has ended; in synchronous mode after each event.
 - ``close`` flushes, then stops; what is published after it is counted as ``closed``. Closing
   twice is harmless.
 - After a fork the child starts with empty buffers and counts, and workers of its own; the parent
@@ -31,6 +34,9 @@ Delivery: TypeAlias = tuple[Event, Any]
 
 Consumer: TypeAlias = Callable[[Sequence[Delivery]], None]
 """Takes a batch. What it raises is counted and logged, and never reaches the publisher."""
+
+Idle: TypeAlias = Callable[[], object]
+"""Tells a consumer that nothing more comes for now. What it raises is counted and logged."""
 
 E = TypeVar("E", bound=Event)
 Handler: TypeAlias = Callable[[E], None] | Callable[[E], Awaitable[None]]
@@ -61,13 +67,18 @@ class EventBus(Protocol):
         ...
 
     def subscribe(
-        self, consumer: Consumer, *types: type[Event], name: str = "", capacity: int = 0
+        self,
+        consumer: Consumer,
+        *types: type[Event],
+        name: str = "",
+        capacity: int = 0,
+        idle: Idle | None = None,
     ) -> Subscription:
         """Have batches of these types (of all, when none is named) brought to ``consumer``.
 
-        ``capacity`` is the buffer's size in events; 0 takes the bus's own. Raises `ValueError`
-        when it is negative, `TypeError` for what is no consumer or no event type; so do the
-        other two ways to subscribe.
+        ``capacity`` is the buffer's size in events; 0 takes the bus's own. ``idle`` is called when
+        nothing has come for a second. Raises `ValueError` when ``capacity`` is negative,
+        `TypeError` for what is no consumer or no event type; so do the other two ways to subscribe.
         """
         ...
 

@@ -10,7 +10,7 @@ from typing import Any, Final, TypeAlias
 from opentelemetry import context as otel_context
 from opentelemetry.context import Context
 
-from otel_dbevents.bus import Delivery, InlineHandler
+from otel_dbevents.bus import Consumer, Delivery, Idle, InlineHandler
 from otel_dbevents.bus.losses import Losses
 from otel_dbevents.events import Event
 
@@ -53,6 +53,17 @@ def one_by_one(handler: Callable[[Any], object], losses: Losses) -> Deliver:
                 handler(event)
             except BaseException as error:  # noqa: BLE001 - nothing may end the worker
                 losses.add("handler_error", 1, error)
+
+    return deliver
+
+
+def at_once(consumer: Consumer, idle: Idle | None) -> InlineHandler:
+    """Bring each event to a consumer by itself, and tell it that for now there is no more."""
+
+    def deliver(event: Event, context: Any) -> None:
+        consumer([(event, context)])
+        if idle is not None:
+            idle()
 
     return deliver
 

@@ -8,11 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
 from typing import Any, Final, TypeAlias
 
-from otel_dbevents.bus import Consumer, Delivery, E, Handler, InlineHandler
+from otel_dbevents.bus import Consumer, Delivery, E, Handler, Idle, InlineHandler
 from otel_dbevents.bus.handlers import (
     Deliver,
     Direct,
     Loop,
+    at_once,
     is_async,
     name_of,
     not_awaiting,
@@ -87,18 +88,25 @@ class MemoryBus:
             self._deliver_at_once(at_once, item)
 
     def subscribe(
-        self, consumer: Consumer, *types: type[Event], name: str = "", capacity: int = 0
+        self,
+        consumer: Consumer,
+        *types: type[Event],
+        name: str = "",
+        capacity: int = 0,
+        idle: Idle | None = None,
     ) -> MemorySubscription | Direct:
         """Have batches of these types (of all, when none is named) brought to ``consumer``.
 
-        Raises `ValueError` when ``capacity`` is negative, `TypeError` for what is no consumer or
-        no event type.
+        ``idle`` is called when nothing has come for a second after a batch. Raises `ValueError`
+        when ``capacity`` is negative, `TypeError` for what is no consumer or no event type.
         """
         _check_subscriber("consumer", consumer, types, capacity)
+        if idle is not None:
+            _check_subscriber("idle", idle, (), 0)
         losses = Losses(name or name_of(consumer), self._losses)
         if self._synchronous:
-            return self._add_direct(types, lambda e, c: consumer([(e, c)]), losses)
-        return self._add(name or name_of(consumer), types, capacity, consumer, losses)
+            return self._add_direct(types, at_once(consumer, idle), losses)
+        return self._add(name or name_of(consumer), types, capacity, consumer, losses, idle=idle)
 
     def handle(
         self, handler: Handler[E], *types: type[E], capacity: int = 0
@@ -187,6 +195,7 @@ class MemoryBus:
         deliver: Deliver,
         losses: Losses,
         loop: Loop | None = None,
+        idle: Idle | None = None,
     ) -> MemorySubscription:
         made = MemorySubscription(
             self._started,
@@ -197,6 +206,7 @@ class MemoryBus:
             deliver,
             losses,
             loop,
+            idle,
         )
         with self._lock:
             self._subscriptions = (*self._subscriptions, made)

@@ -12,7 +12,7 @@ from typing import TypeAlias
 from opentelemetry import context as otel_context
 from opentelemetry.context import Context
 
-from otel_dbevents.bus import Delivery
+from otel_dbevents.bus import Delivery, Idle
 from otel_dbevents.bus.buffer import Buffer
 from otel_dbevents.bus.handlers import Deliver, Loop, suppressed
 from otel_dbevents.bus.losses import Losses
@@ -20,6 +20,7 @@ from otel_dbevents.events import Event
 
 _BATCH = 512
 _GATHER_SECONDS = 0.05
+_IDLE_SECONDS = 1.0
 
 _Signals: TypeAlias = SimpleQueue[bool]
 """Wakes a worker; True: without gathering a batch first. A put cannot wait for itself, whatever
@@ -29,8 +30,9 @@ it interrupts: an event may be published by an object that is collected anywhere
 class MemorySubscription:
     """Holds what is published for one subscriber, and has a worker bring it there.
 
-    The worker is started by the first event and sleeps without a time-out. Asleep, it holds no
-    reference to this object, so that a bus that is dropped takes its threads along.
+    The worker is started by the first event and sleeps without a time-out, unless it is to tell the
+    consumer when nothing comes. Asleep, it holds no reference to this object, so that a bus that is
+    dropped takes its threads along.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class MemorySubscription:
         deliver: Deliver,
         losses: Losses,
         loop: Loop | None = None,
+        idle: Idle | None = None,
     ) -> None:
         self.name = name
         self.types = types
@@ -52,6 +55,7 @@ class MemorySubscription:
         self._leave = leave
         self._deliver = deliver
         self._loop = loop
+        self._tell_idle = idle
         self._settled = 0
         self._stopping = False
         self._renew()
@@ -147,6 +151,20 @@ class MemorySubscription:
         # In this order: a worker says that it is busy before it takes anything out.
         return self._settled >= target or not (len(self.buffer) or self._busy)
 
+    @property
+    def patience(self) -> float | None:
+        """For how many seconds after a batch another is waited for; None: for ever."""
+        return None if self._tell_idle is None else _IDLE_SECONDS
+
+    def be_idle(self) -> None:
+        """Tell the consumer that nothing more comes for now."""
+        if self._tell_idle is None:
+            return
+        try:
+            self._tell_idle()
+        except BaseException as error:  # noqa: BLE001 - nothing may end the worker
+            self.losses.add("handler_error", 1, error)
+
     def work(self, hurry: bool) -> bool:
         """Handle what there is, on the worker; False when it is to end."""
         while True:
@@ -190,10 +208,12 @@ class MemorySubscription:
         token = otel_context.attach(suppressed(Context()))
         try:
             self._handle()
+            self.be_idle()
         finally:
             otel_context.detach(token)
 
     def _end(self) -> None:
+        self.be_idle()
         if self._loop is not None:
             self._loop.close()
         self._worker = None
@@ -208,13 +228,26 @@ def _work(
 ) -> None:
     # A context of its own, whoever started the thread: what it does belongs to no span.
     otel_context.attach(suppressed(Context()))
+    patience = None
     while True:
-        hurry = signals.get()
+        hurry = _next(signals, patience)
         subscription = reference()
         if subscription is None:
             break
-        if not subscription.work(hurry):
+        patience = None
+        if hurry is None:
+            subscription.be_idle()
+        elif subscription.work(hurry):
+            patience = subscription.patience
+        else:
             return
         del subscription
     if loop is not None:
         loop.close()
+
+
+def _next(signals: _Signals, patience: float | None) -> bool | None:
+    """Wait for a signal; None when ``patience`` seconds ran out."""
+    with suppress(Empty):
+        return signals.get(timeout=patience)
+    return None

@@ -40,6 +40,15 @@ def event_line(event: ev.Event) -> Text:
     )
 
 
+def advice(event: ev.Event) -> Text | None:
+    """Return where in the application an event came from and what would mend it, if it says so."""
+    if not isinstance(event, ev.RepeatedQueryDetected) or event.called_from is None:
+        return None
+    place = event.called_from
+    mend = f"  {event.advice}" if event.advice else ""
+    return Text.assemble((f"{place.file_path}:{place.line_number}", "cyan"), (mend, "dim"))
+
+
 def _style(event: ev.Event) -> str:
     if isinstance(event, _ALARMING):
         return "red"

@@ -200,7 +200,7 @@ SCENES = (
     Scene(
         "n-plus-one",
         "N+1: one query for the orders, one more for each",
-        "the same query 25 times, and the event that says so",
+        "ten spans of one query and one for the 15 after them, and the event that says so",
         n_plus_one,
     ),
     Scene(

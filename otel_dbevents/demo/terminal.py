@@ -10,7 +10,7 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from otel_dbevents.demo.event_line import FLOODS, event_line
+from otel_dbevents.demo.event_line import FLOODS, advice, event_line
 from otel_dbevents.demo.metric_tables import metric_tables
 from otel_dbevents.demo.metrics import Point
 from otel_dbevents.demo.scenes import Exchange, Scene
@@ -66,6 +66,9 @@ class TerminalView:
         line = event_line(event)
         line.truncate(self._console.width, overflow="ellipsis")
         self._print(line)
+        mend = advice(event)
+        if mend is not None:
+            self._print(Padding(mend, (0, 0, 0, 16)))
 
     def scene_ends(self, exchanges: Sequence[Exchange], spans: Sequence[ReadableSpan]) -> None:
         """Print how often the frequent events came, and each trace with what was said in it."""

@@ -24,8 +24,8 @@ def trace_panel(
     names = {span.context.span_id: span.name for span in near}
     for line in lines(trace):
         name = Text.assemble("  ", (line.branch, "dim"), (line.span.name, _style(line.span)))
-        if len(line.spans) > 1:
-            name.append(f" \N{MULTIPLICATION SIGN} {len(line.spans)}", "bold yellow")
+        if line.count > 1:
+            name.append(f" \N{MULTIPLICATION SIGN} {line.count}", "bold yellow")
         bar = _bar(line, window) if bars else Text()
         grid.add_row(name, _notes(line, names), in_ms(line.duration_ns), bar)
     return grid
@@ -60,9 +60,8 @@ def _notes(line: Line, names: dict[int, str]) -> Text:
         notes.append(f"batch of {found['db.operation.batch.size']:,}")
     if rows := line.total("db.response.returned_rows"):
         notes.append(f"{rows:,} row{'s' if rows > 1 else ''}")
-    if len(line.spans) > 1:
-        longest = max(ended(span) - started(span) for span in line.spans)
-        notes.append(f"longest {in_ms(longest)}")
+    if line.count > 1:
+        notes.append(f"longest {in_ms(line.longest_ns)}")
     if "gen_ai.usage.input_tokens" in found:
         read, written = (found[f"gen_ai.usage.{side}_tokens"] for side in ("input", "output"))
         notes.append(f"{read} tokens in, {written} out")

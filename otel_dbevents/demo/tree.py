@@ -1,4 +1,7 @@
-"""Finished spans as trees of lines: who called what, with equal siblings in a row made one line."""
+"""Finished spans as trees of lines: who called what, with equal siblings in a row made one line.
+
+A span may itself stand for many queries (`otel_dbevents.bridge.folding`): then it counts as many.
+"""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,6 +13,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 
 Children: TypeAlias = dict[int, list[ReadableSpan]]
 FEWEST_TO_FOLD = 4
+FOLDED = "dbevents.folded."
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +39,19 @@ class Line:
         return max(map(ended, self.spans))
 
     @property
+    def count(self) -> int:
+        """How often it was done: once in each span, but where it says that it is folded."""
+        return sum(int(attributes(span).get(FOLDED + "count", 1)) for span in self.spans)
+
+    @property
     def duration_ns(self) -> int:
-        """How long the spans took, added up."""
-        return sum(ended(span) - started(span) for span in self.spans)
+        """How long it took, added up."""
+        return sum(_took(span, "duration") for span in self.spans)
+
+    @property
+    def longest_ns(self) -> int:
+        """How long it took when it took longest."""
+        return max(_took(span, "longest") for span in self.spans)
 
     def total(self, attribute: str) -> int:
         """Return the sum of an attribute over the spans; 0 where none has it."""
@@ -57,6 +71,12 @@ def ended(span: ReadableSpan) -> int:
 def attributes(span: ReadableSpan) -> dict[str, Any]:
     """Return a span's attributes."""
     return dict(span.attributes or {})
+
+
+def _took(span: ReadableSpan, folded: str) -> int:
+    """Return a span's duration; of a folded one, which has pauses in it, what it says of that."""
+    seconds = attributes(span).get(FOLDED + folded)
+    return ended(span) - started(span) if seconds is None else round(seconds * 1e9)
 
 
 def trace_id(span: ReadableSpan) -> str:

@@ -121,7 +121,7 @@ class Around:
                 style = "" if parameters is None else self._paramstyle
                 call.sql = commented(sql, carried, style)
             if self.nested:
-                call.token = otel_context.attach(_silent(inner))
+                call.token = otel_context.attach(silenced(inner))
         except Exception as error:  # noqa: BLE001 - the application must not see it
             guard.caught(error)
         return call
@@ -146,7 +146,7 @@ class Around:
             caller = otel_context.get_current()
             call.id = new_id()
             inner = trace.set_span_in_context(self._span(call.id, caller), caller)
-            call.token = otel_context.attach(_silent(inner))
+            call.token = otel_context.attach(silenced(inner))
         except Exception as error:  # noqa: BLE001 - the application must not see it
             guard.caught(error)
         return call
@@ -196,7 +196,8 @@ def is_instrumented(driver: str) -> bool:
     return bool(getattr(instrumentor, "is_instrumented_by_opentelemetry", False))
 
 
-def _silent(context: Any) -> Any:
+def silenced(context: Any) -> Any:
+    """Return a context in which instrumentations are silent."""
     for key in {SUPPRESS, "suppress_instrumentation"}:
         context = otel_context.set_value(key, True, context)
     return context

@@ -4,6 +4,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
 from sqlalchemy.engine import Engine
 from sqlalchemy.engine.url import URL
 
@@ -54,6 +55,9 @@ _PORTS = {
 }
 """The port where the URL names none; it belongs to the database's identity."""
 
+_TRUE = ("true", "t", "yes", "y", "on", "1")
+"""What SQLAlchemy takes for true in a URL's query."""
+
 
 def database_of(engine: Engine, environment: Environment) -> Database:
     """Return what the engine's URL and dialect say, at connect time, without asking the server."""
@@ -82,8 +86,22 @@ def system_of(dialect: Any) -> DatabaseType:
     return _SYSTEMS.get(dialect.name, DatabaseType.OTHER_SQL)
 
 
+def recognised(database: Database, engine: Engine | None) -> Database:
+    """Return the database as the engine knows it once it has spoken to the server.
+
+    A URL of MySQL's may lead to MariaDB.
+    """
+    if engine is None:
+        return database
+    system = system_of(engine.dialect)
+    return database if system is database.system_name else replace(database, system_name=system)
+
+
 def _server(url: URL, system: DatabaseType) -> tuple[str, int]:
     query = url.query
+    socket = query.get("unix_socket")  # MySQL's drivers take it before the host, which has no part
+    if isinstance(socket, str):
+        return socket, 0
     host = url.host or query.get("host") or ""
     if not isinstance(host, str):
         host = host[0]
@@ -92,7 +110,13 @@ def _server(url: URL, system: DatabaseType) -> tuple[str, int]:
     first, _, rest = host.split(",")[0].rpartition(":") if host.count(":") == 1 else (host, "", "")
     if first and rest.isdigit():
         return first, int(rest)
-    return host.split(",")[0], url.port or _PORTS.get(system, 0)
+    return host.split(",")[0], url.port or _default_port(url, system)
+
+
+def _default_port(url: URL, system: DatabaseType) -> int:
+    if system is DatabaseType.LIBSQL:  # it goes over HTTP
+        return 443 if str(url.query.get("secure", "")).lower() in _TRUE else 80
+    return _PORTS.get(system, 0)
 
 
 def _namespace(url: URL, system: DatabaseType) -> tuple[str, str]:

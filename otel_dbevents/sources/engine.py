@@ -27,6 +27,7 @@ from otel_dbevents.events import Environment, PoolReading
 from otel_dbevents.sources import pool
 from otel_dbevents.sources.around import Around, Wishes
 from otel_dbevents.sources.database import database_of
+from otel_dbevents.sources.explain import Explainer
 from otel_dbevents.sources.query import QuerySource
 from otel_dbevents.sources.transaction import TransactionSource
 from otel_dbevents.sources.watch import (
@@ -57,6 +58,7 @@ class EngineSource:
         environment: where the application runs.
         notice: from when on a query is told with its place in the application.
         wishes: what is done around each call of the driver.
+        explainer: asks for the plans of slow queries; None: nobody does.
 
     """
 
@@ -67,13 +69,17 @@ class EngineSource:
         environment: Environment = Environment.LOCAL,
         notice: Notice = Notice(),  # noqa: B008 - it is immutable
         wishes: Wishes = Wishes(),  # noqa: B008
+        explainer: Explainer | None = None,
     ) -> None:
         self._publish = publish
         self._environment = environment
         self._notice = notice
         self._wishes = wishes
+        self._explainer = explainer
         self._every = False
         self._watches: weakref.WeakSet[Watch] = weakref.WeakSet()
+        self._left: weakref.WeakSet[Any] = weakref.WeakSet()
+        """The dialects of engines that were let go of one by one."""
 
     def attach(self, engine: AnyEngine | None = None) -> None:
         """Listen to ``engine``, or to every engine there is and will be. Twice is harmless.
@@ -86,9 +92,12 @@ class EngineSource:
             if self not in _sources:
                 _sources = (*_sources, self)
                 _listen()
-            engines, records = _found()
             if chosen is None:
                 self._every = True
+                self._left.clear()
+            else:
+                self._left.discard(chosen.dialect)
+            engines, records = _found()
             for engine in engines if chosen is None else [chosen]:
                 self._adopt(engine)
             for record in records:
@@ -97,11 +106,16 @@ class EngineSource:
                     pool.adopt(watch, record)
 
     def detach(self, engine: AnyEngine | None = None) -> None:
-        """Listen no longer to ``engine``, or to any. Twice is harmless."""
+        """Listen no longer to ``engine``, until it is attached again, or to any.
+
+        Twice is harmless. Raises `TypeError` when ``engine`` is not an engine.
+        """
         global _sources
         with _lock:
             if engine is not None:
-                watch = watch_of(sync_engine(engine))
+                chosen = sync_engine(engine)
+                self._left.add(chosen.dialect)
+                watch = watch_of(chosen)
                 if watch is not None and watch in self._watches:
                     self._release(watch)
                 return
@@ -131,6 +145,7 @@ class EngineSource:
             database = database_of(engine, self._environment)
             watch = Watch(engine, database, self._publish, self._notice)
             watch.surroundings = Around(self._wishes, dialect.paramstyle, dialect.driver)
+            watch.explainer = self._explainer
             watch.look_around()
             _wrap(dialect, watch)
             self._watches.add(watch)
@@ -150,7 +165,7 @@ class EngineSource:
         if watch is not None:
             return watch
         for source in _sources:
-            if source._every:
+            if source._every and engine.dialect not in source._left:
                 return source._adopt(engine)
         return None
 
@@ -187,7 +202,7 @@ def _found() -> tuple[list[Engine], list[Any]]:
 def _wrap(dialect: Any, watch: Watch) -> None:
     """Put our methods before the dialect's own, on this instance only."""
     methods = QuerySource(watch, dialect).methods | TransactionSource(watch, dialect).methods
-    methods["do_ping"] = pool.pinging(watch, dialect.do_ping)
+    methods |= pool.pinging(watch, dialect)
     watch.methods = methods
     for name, method in methods.items():
         setattr(dialect, name, method)
@@ -258,17 +273,17 @@ def _raw_connection(original: _RawConnection) -> _RawConnection:
     return raw_connection
 
 
-_Tell: TypeAlias = Callable[[Watch, ConnectionState, BaseException | None], None]
+_Tell: TypeAlias = Callable[[Watch, ConnectionState, Any, BaseException | None], None]
 
 
 def _listener(tell: _Tell) -> Callable[..., None]:
     """Make a pool listener that tells of the connections that we know, and never raises."""
 
-    def listener(_connection: Any, record: Any, error: BaseException | None = None) -> None:
+    def listener(connection: Any, record: Any, error: BaseException | None = None) -> None:
         try:
             state: ConnectionState | None = record.info.get(INFO_KEY) if record else None
             if state is not None and state.watch.active:
-                tell(state.watch, state, error)
+                tell(state.watch, state, connection, error)
         except Exception as own:  # noqa: BLE001 - the application must not see it
             guard.caught(own)
 
@@ -276,9 +291,9 @@ def _listener(tell: _Tell) -> Callable[..., None]:
 
 
 _POOL_LISTENERS: dict[str, Callable[..., None]] = {
-    "checkin": _listener(lambda watch, state, _: pool.checked_in(watch, state)),
-    "detach": _listener(lambda watch, state, _: pool.detached(watch, state)),
-    "invalidate": _listener(lambda watch, _, error: pool.invalidated(watch, error, soft=False)),
-    "soft_invalidate": _listener(lambda watch, _, error: pool.invalidated(watch, error, soft=True)),
-    "close": _listener(lambda watch, state, _: pool.closed(watch, state)),
+    "checkin": _listener(lambda watch, state, *_: pool.checked_in(watch, state)),
+    "detach": _listener(lambda watch, state, *_: pool.detached(watch, state)),
+    "invalidate": _listener(lambda watch, _, *lost: pool.invalidated(watch, *lost, soft=False)),
+    "soft_invalidate": _listener(lambda watch, _, *lost: pool.invalidated(watch, *lost, soft=True)),
+    "close": _listener(lambda watch, state, *_: pool.closed(watch, state)),
 }

@@ -3,7 +3,11 @@
 import errno
 from typing import Any
 
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import DBAPIError
+
 from otel_dbevents.events import Failure, redact
+from otel_dbevents.sources import libsql_codes
 
 _PHRASES = {
     "connection refused": "connection refused",
@@ -18,11 +22,17 @@ _PHRASES = {
     "too many clients": "too many connections",
     "server closed the connection": "server closed the connection",
     "unable to open database file": "unable to open database file",
+    "open: notfound": "unable to open database file",
     "file is not a database": "file is not a database",
     "does not exist": "database does not exist",
+    "unknown database": "database does not exist",
     "ssl": "TLS negotiation failed",
 }
 """Fixed words for what drivers say with a text only. The driver's own text is never passed on."""
+
+
+_NUMBERED = frozenset({"pymysql", "MySQLdb", "aiomysql", "asyncmy", "mysql", "mariadb"})
+"""The drivers of MySQL and MariaDB, whose code is the server's error number, not its SQLSTATE."""
 
 
 def describe(error: BaseException, *, messages: bool = False, disconnect: bool = False) -> Failure:
@@ -43,6 +53,24 @@ def describe(error: BaseException, *, messages: bool = False, disconnect: bool =
         is_disconnect=disconnect,
         message=redact(str(error)) if messages else "",
     )
+
+
+def is_lost(dialect: Any, error: BaseException, connection: Any, cursor: Any = None) -> bool:
+    """Whether the dialect takes an error for the loss of the connection. Never raises.
+
+    ``connection`` is the pool's or the driver's, or SQLAlchemy's `Connection`. Only an error of the
+    driver's own is shown to the dialect, as SQLAlchemy does; of a wrapped one SQLAlchemy knows.
+    """
+    try:
+        if isinstance(error, DBAPIError):
+            return bool(error.connection_invalidated)
+        if not isinstance(error, dialect.loaded_dbapi.Error):
+            return False
+        if isinstance(connection, Connection):
+            connection = connection.connection
+        return bool(dialect.is_disconnect(error, connection, cursor))
+    except Exception:  # noqa: BLE001 - a dialect that fails at it knows of no loss
+        return False
 
 
 def describe_connect(error: BaseException) -> str:
@@ -70,16 +98,17 @@ def _qualified_name(error: BaseException) -> str:
 
 def _status_code(error: Any) -> str:
     """Return the driver's most specific code: SQLSTATE, SQLite's result code, MySQL's number."""
+    if type(error).__module__.partition(".")[0] in _NUMBERED:
+        number = getattr(error, "errno", None) or (error.args[0] if error.args else None)
+        return str(number) if isinstance(number, int) and number else ""
     for name in ("sqlstate", "pgcode", "sqlite_errorname"):
         code = getattr(error, name, None)
         if isinstance(code, str) and code:
             return code
-    module = type(error).__module__
-    if module.startswith(("pymysql", "MySQLdb", "aiomysql", "asyncmy", "mysql.")):
-        first = error.args[0] if error.args else None
-        if isinstance(first, int) and first:
-            return str(first)
-    return ""
+    if type(error).__module__.startswith("libsql_client"):
+        code = getattr(error, "code", "")
+        return code if isinstance(code, str) else ""
+    return libsql_codes.code_of(error)
 
 
 def _system_reason(error: BaseException) -> str:

@@ -3,7 +3,8 @@
 What is kept and what is not, and why, is told in `otel_dbevents.sources.text`.
 """
 
-from otel_dbevents.sources.operations import READ_PRAGMAS
+from otel_dbevents.sources import zones
+from otel_dbevents.sources.groups import Group
 from otel_dbevents.sources.tokens import MARK, NAME, PARAM, WORD
 
 LIMIT = 32 * 1024
@@ -14,48 +15,14 @@ def _set(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-_OPEN, _TAIL, _WORDS = range(3)
-"""What is masked: literals alone, all that follows, or every word that is not known as harmless."""
-
-_ACCOUNT_WORDS = _set(
-    "IF NOT EXISTS WITH IDENTIFIED BY AS PASSWORD ENCRYPTED UNENCRYPTED LOGIN NOLOGIN SUPERUSER"
-    " NOSUPERUSER CREATEDB NOCREATEDB CREATEROLE NOCREATEROLE INHERIT NOINHERIT REPLICATION VALID"
-    " UNTIL IN ROLE USER GROUP ADMIN DEFAULT SCHEMA FOR FROM TO ON CASCADE RESTRICT RENAME SET"
-    " RESET ACCOUNT LOCK UNLOCK EXPIRE REQUIRE SSL NONE AND OR REPLACE GRANT OPTION GRANTED ADD"
-    " DROP CONNECTION LIMIT MAPPING SERVER OPTIONS USING NULL"
-)
-_ATTACH_WORDS = frozenset(("DATABASE", "AS", "KEY"))
-_CALL_WORDS = _set("OUTPUT OUT DEFAULT NULL WITH RECOMPILE USING IMMEDIATE AS INTO")
-_ACCOUNTS = frozenset(("USER", "ROLE", "LOGIN", "GROUP"))
-_ASSIGNS = frozenset(("=", ":=", "TO", "FOR", "ROLE", "AUTHORIZATION"))
 _BEFORE_OPERAND = _set(
     "SELECT WHERE AND OR NOT IN BETWEEN LIKE THEN ELSE WHEN CASE LIMIT OFFSET VALUES SET BY ON"
     " HAVING RETURNING DEFAULT IS AS INTERVAL DISTINCT ALL"
 )
 
 
-_TELLING = _ACCOUNTS | _ASSIGNS | _set("SELECT VALUES TRUE FALSE IDENTIFIED FROM")
+_TELLING = zones.TELLING | _set("SELECT VALUES TRUE FALSE")
 """The words that mean something wherever they stand."""
-
-
-class _Group:
-    """An open parenthesis, and what is needed to collapse it."""
-
-    __slots__ = ("begin", "cast", "comma", "cut", "flat", "listed", "rows", "selects", "tried")
-
-    def __init__(self, begin: int, listed: str, cut: int) -> None:
-        self.begin = begin
-        """Where in the output its content begins."""
-        self.listed = listed
-        """IN, VALUES (then this is a row) or nothing."""
-        self.cut = cut
-        """Where the output ends once this row is dropped; -1 keeps it."""
-        self.flat = True
-        """Holds values, placeholders, their casts and groups of these alone."""
-        self.rows = self.selects = self.cast = self.tried = False
-        """Holds groups; holds a SELECT; a cast is being read; is not values alone to its end."""
-        self.comma = -1
-        """Where in the output its first comma stands."""
 
 
 class Masker:
@@ -77,9 +44,11 @@ class Masker:
         self._first = self._second = ""
         self._calls = False
         """Whether this is EXEC, whose bare arguments SQL Server takes for strings."""
-        self._zone, self._masked = _OPEN, False
-        self._harmless: frozenset[str] = frozenset()
-        self._groups: list[_Group] = []
+        self._watched = True
+        """Whether a zone may begin in this statement."""
+        self._zone: zones.Zone | None = None
+        """What hides the tokens that follow."""
+        self._groups: list[Group] = []
         self._row, self._row_depth, self._row_cut = "", 0, -1
         """After VALUES: next (a row is awaited), done (one was read) or more (after a comma)."""
 
@@ -101,6 +70,16 @@ class Masker:
         flat = group.listed == "IN" and group.flat and not group.rows
         return "values" if flat and not group.tried else ""
 
+    @property
+    def ends_comparison(self) -> bool:
+        """Whether what was read last is the AND of a BETWEEN or the NOT of IS NOT."""
+        if self.previous == "NOT":
+            return self._before(1) == "IS"
+        return self.previous == "AND" and self._before(2) == "BETWEEN"
+
+    def _before(self, count: int) -> str:
+        return self._out[-1 - count].strip().upper() if len(self._out) > count else ""
+
     def reads_on(self) -> None:
         """Take note that the open list holds more than values, so that it is not tried again."""
         self._groups[-1].tried = True
@@ -119,13 +98,14 @@ class Masker:
         if text == ";" and kind == MARK:
             self._emit(text)
             self._begin_statement()
-        elif self._zone == _TAIL:
-            self._hide_tail(kind, text)
-        elif self._calls and self._second and "." not in (text, self.previous):
-            self._harmless = _CALL_WORDS
-            self._hide_words(kind, text)
-        elif self._zone == _WORDS:
-            self._hide_words(kind, text)
+        elif self._zone is None or not self._hide(self._zone, kind, text):
+            self._read(kind, text)
+
+    def _read(self, kind: int, text: str) -> None:
+        """Take a token of which no word is secret."""
+        if self._calls and self._second and "." not in (text, self.previous):
+            self._zone = zones.Words(zones.CALL_WORDS, calls=True)
+            self._hide(self._zone, kind, text)
         elif kind == WORD:
             self._word(text)
         elif kind == MARK:
@@ -195,6 +175,7 @@ class Masker:
     def _count_word(self, word: str) -> None:
         if not self._first:
             self._first = word
+            self._watched = word in zones.WATCHED
             self._calls = word in ("EXEC", "EXECUTE")
         elif not self._second:
             self._second = word
@@ -224,7 +205,7 @@ class Masker:
         cut = self._row_cut if row and self._row == "more" else -1
         listed = "VALUES" if row else "IN" if before == "IN" else ""
         self._keep("(", "(", flat=True)
-        self._groups.append(_Group(len(self._out), listed, cut))
+        self._groups.append(Group(len(self._out), listed, cut))
 
     def _close(self) -> None:
         group = self._groups.pop()
@@ -241,7 +222,7 @@ class Masker:
                 del self._out[group.cut :]
             self._row, self._row_depth = "done", len(self._groups)
 
-    def _collapse(self, group: _Group) -> None:
+    def _collapse(self, group: Group) -> None:
         """Keep one value of a list, or the first row of a list of rows."""
         self._space = False
         if not group.rows:
@@ -261,51 +242,19 @@ class Masker:
 
     def _enter_zone(self, word: str, before: str) -> None:
         """See whether what follows the word or mark is secret without being a literal."""
-        first = self._first
-        if first == "PRAGMA":
-            if word == "=" or (word == "(" and before not in READ_PRAGMAS):
-                self._zone = _TAIL
-        elif first == "SET" or (first == "ALTER" and self._second in ("SYSTEM", "DATABASE")):
-            if word in _ASSIGNS:
-                self._zone = _TAIL
-        elif not first and word == "ATTACH":
-            self._zone, self._harmless = _WORDS, _ATTACH_WORDS
-        elif _names_account(first, word, before) and not self._groups:
-            self._zone, self._harmless = _WORDS, _ACCOUNT_WORDS
+        if self._watched:
+            self._zone = zones.zone_behind(
+                self._first, self._second, word, before, grouped=bool(self._groups)
+            )
 
-    def _hide_tail(self, kind: int, text: str) -> None:
-        """Put one mark in the place of all that follows; a placeholder alone stays."""
-        if self._masked:
-            self._space = False
-            return
-        self._masked = True
-        pragma = self._first == "PRAGMA"
-        self._emit(text if kind == PARAM and not pragma and text[0] != "@" else "?")
-        if pragma and self.previous == "(":
-            self._out.append(")")
-
-    def _hide_words(self, kind: int, text: str) -> None:
-        """Put one mark in the place of a run of words that are not known as harmless."""
-        harmless = kind == WORD and text.upper() in self._harmless
-        mark = kind == MARK and text in (",", "(", ")", "=")
-        placeholder = kind == PARAM and text[0] not in ("?" if self._calls else "?@")
-        if harmless or mark or placeholder:
-            self._space |= placeholder and self._masked
-            self._masked = False
-            self._emit(text)
-        elif self._masked:
-            self._space = False
+    def _hide(self, zone: zones.Zone, kind: int, text: str) -> bool:
+        """Put out what a zone shows of a token; False when the zone is over."""
+        shown = zone.show(kind, text, gap=self._space)
+        if shown is None:
+            self._zone = None
+            return False
+        if shown:
+            self._emit(shown)
         else:
-            self._masked = True
-            self._emit("?")
-
-
-def _names_account(first: str, word: str, before: str) -> bool:
-    """Tell where a statement turns to accounts and their passwords, which may be bare words."""
-    if first in ("CREATE", "ALTER", "DROP", "RENAME"):
-        return word == "IDENTIFIED" or (
-            word in _ACCOUNTS and before in ("CREATE", "ALTER", "DROP", "RENAME", "REPLACE")
-        )
-    if first == "GRANT":
-        return word in ("TO", "IDENTIFIED")
-    return first == "REVOKE" and word == "FROM"
+            self._space = False
+        return True

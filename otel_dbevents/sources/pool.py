@@ -33,7 +33,8 @@ from otel_dbevents.events import (
     Holder,
     PoolReading,
 )
-from otel_dbevents.sources.failure import describe, describe_connect
+from otel_dbevents.sources.database import recognised
+from otel_dbevents.sources.failure import describe, describe_connect, is_lost
 from otel_dbevents.sources.location import locate, spot
 from otel_dbevents.sources.watch import (
     INFO_KEY,
@@ -47,6 +48,7 @@ from otel_dbevents.sources.watch import (
 
 _OURS_AND_ENGINES = 2
 """Frames between `checked_out` and the application at the least: ours and SQLAlchemy's."""
+_MOST_PINGS = 100
 
 
 @contextmanager
@@ -85,6 +87,7 @@ def checked_out(watch: Watch, pool: Pool, proxied: Any, start: int) -> None:
         if is_new:
             create_ns = max(0, end - max(created, start))
             watch.look_around()
+            watch.database = recognised(watch.database, watch.engine())
             watch.publish(_established(watch, pool, parent, end, create_ns), caller)
         watch.failures = 0
         watch.publish(
@@ -195,29 +198,41 @@ def pool_of(record: Any) -> Pool:
     return found
 
 
-def pinging(watch: Watch, ping: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    """Return the dialect's ``do_ping`` as it is, but that a driver's error is kept.
+def pinging(watch: Watch, dialect: Any) -> dict[str, Callable[..., Any]]:
+    """Return what takes the place of the dialect's ping: it keeps why one failed.
 
-    SQLAlchemy turns it into one of its own that says nothing, in the same thread and at once.
+    The pool asks it before it gives a connection out (``pool_pre_ping``), and of the driver's
+    error SQLAlchemy passes on only that there was one. A ping is no query of the application's.
     """
+    ping = dialect.do_ping
 
-    def do_ping(connection: Any) -> bool:
+    def do_ping(connection: Any) -> Any:
         try:
             return ping(connection)
         except Exception as error:
-            watch.pinged.error = error
+            if watch.active:
+                _ping_failed(watch, dialect, connection, error)
             raise
 
-    return do_ping
+    return {"do_ping": do_ping}
 
 
-def invalidated(watch: Watch, error: BaseException | None, *, soft: bool) -> None:
-    """Tell that a connection was found unusable."""
+def _ping_failed(watch: Watch, dialect: Any, connection: Any, error: Exception) -> None:
+    try:
+        if is_lost(dialect, error, connection):
+            if len(watch.pings) >= _MOST_PINGS:
+                watch.pings.clear()
+            watch.pings[id(connection)] = describe(error, messages=watch.messages, disconnect=True)
+    except Exception as own:  # noqa: BLE001 - the application must not see it
+        guard.caught(own)
+
+
+def invalidated(watch: Watch, connection: Any, error: BaseException | None, *, soft: bool) -> None:
+    """Tell that a connection was found unusable: by a query or a ping, or by the application."""
     caller = otel_context.get_current()
-    pinged, watch.pinged.error = getattr(watch.pinged, "error", None), None
-    if isinstance(error, exc.InvalidatePoolError) and pinged is not None:
-        error = pinged
-    failure = None if error is None else describe(error, disconnect=True)
+    failure = watch.pings.pop(id(connection), None)
+    if failure is None and error is not None:
+        failure = describe(error, messages=watch.messages, disconnect=True)
     watch.publish(
         ConnectionInvalidated(watch.database, parent_of(caller), time_ns(), soft, failure), caller
     )

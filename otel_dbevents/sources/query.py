@@ -17,7 +17,8 @@ from sqlalchemy.engine.cursor import _DEFAULT_FETCH
 from otel_dbevents.events import QueryExecuted, QueryFailed, Statement, TraceParent
 from otel_dbevents.sources.advice import advise
 from otel_dbevents.sources.around import Call
-from otel_dbevents.sources.failure import describe
+from otel_dbevents.sources.explanation import question_of
+from otel_dbevents.sources.failure import describe, is_lost
 from otel_dbevents.sources.location import here
 from otel_dbevents.sources.rows import NOTHING, CountingFetch, Reading, Remarks, counting_fetch
 from otel_dbevents.sources.statement import Statements
@@ -41,6 +42,7 @@ class QuerySource:
 
     def __init__(self, watch: Watch, dialect: Any) -> None:
         self._watch = watch
+        self._dialect = dialect
         self._statements = Statements(dialect.name)
         no_params = dialect.do_execute_no_params
         execute = self._execute(lambda c, sql, _parameters, ctx: no_params(c, sql, ctx), many=False)
@@ -98,7 +100,7 @@ class QuerySource:
         try:
             watch, caller = self._watch, otel_context.get_current()
             state = _connection_state(watch, context)
-            if state is None or suppressed(caller):
+            if state is None or state.ending or suppressed(caller):
                 return
             batches: _Batches | None = context.__dict__.get(_BATCHES)
             if batches is not None:
@@ -111,14 +113,15 @@ class QuerySource:
             remarks = NOTHING
             repeats = _repeats(watch, parent, statement)
             if repeats or call is not None or duration >= watch.slow_ns:
-                remarks = _remarks(watch, repeats, duration, context, call)
+                remarks = _remarks(watch, repeats, duration, context, call, sql)
             batch_size = 1 if batch is None else len(batch)
             returns_rows = known.returns_rows
             if returns_rows is None:
-                returns_rows = cursor.description is not None or context._is_server_side
+                # libSQL says () where others say None
+                returns_rows = bool(cursor.description) or context._is_server_side
             affected = -1
             if not returns_rows:
-                affected = cursor.rowcount
+                affected = cursor.rowcount if statement.writes else -1
             elif context.cursor_fetch_strategy is _DEFAULT_FETCH:
                 reading = Reading(
                     watch, state, parent, caller, end, duration, statement, batch_size, remarks
@@ -138,7 +141,10 @@ class QuerySource:
                 -1,
                 affected if isinstance(affected, int) else -1,
             )
-            watch.publish(event if remarks is NOTHING else remarks.on(event), caller)
+            if remarks is NOTHING:
+                watch.publish(event, caller)
+            else:
+                remarks.tell(watch, event, caller)
         except Exception as error:  # noqa: BLE001 - the application must not see it
             guard.caught(error)
 
@@ -155,8 +161,9 @@ class QuerySource:
         try:
             watch, caller = self._watch, otel_context.get_current()
             state = _connection_state(watch, context)
-            if state is None or suppressed(caller):
+            if state is None or state.ending or suppressed(caller):
                 return
+            lost = is_lost(self._dialect, error, context.root_connection.connection, context.cursor)
             batch_size = 1 if batch is None else len(batch)
             batches: _Batches | None = context.__dict__.get(_BATCHES)
             if batches is not None:
@@ -174,7 +181,7 @@ class QuerySource:
                 end,
                 duration,
                 known.statement,
-                describe(error, messages=watch.messages),
+                describe(error, messages=watch.messages, disconnect=lost),
                 batch_size,
             )
             watch.publish(remarks.on(event), caller)
@@ -285,14 +292,19 @@ def _repeats(watch: Watch, parent: TraceParent | None, statement: Statement) -> 
 
 
 def _remarks(
-    watch: Watch, repeats: bool, duration_ns: int, context: Any, call: Call | None
+    watch: Watch, repeats: bool, duration_ns: int, context: Any, call: Call | None, sql: str = ""
 ) -> Remarks:
-    """Return what is to be said beside: where a slow or often repeated query came from."""
+    """Return what is to be said beside: where a slow or often repeated query came from.
+
+    With the driver's ``sql`` it is also kept what a slow query's plan is asked for with.
+    """
     try:
-        place = here() if repeats or duration_ns >= watch.slow_ns else None
+        slow = duration_ns >= watch.slow_ns
+        place = here() if repeats or slow else None
         advice = advise(context) if repeats else ""
         given, event_id = (None, b"") if call is None else (call.attributes, call.id)
-        return Remarks((place, advice, given), event_id)
+        question = question_of(context, sql) if slow and sql and watch.explainer else None
+        return Remarks((place, advice, given), event_id, question)
     except Exception as error:  # noqa: BLE001 - the query is told without
         guard.caught(error)
         return NOTHING

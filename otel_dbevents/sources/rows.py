@@ -22,7 +22,8 @@ from otel_dbevents.events import (
     Statement,
     TraceParent,
 )
-from otel_dbevents.sources.failure import describe
+from otel_dbevents.sources.explanation import Question, question_of
+from otel_dbevents.sources.failure import describe, is_lost
 from otel_dbevents.sources.location import here
 from otel_dbevents.sources.watch import ConnectionState, Watch, guard
 
@@ -36,17 +37,25 @@ class Remarks(NamedTuple):
     """An event's ``called_from``, ``advice`` and ``attributes``."""
     id: bytes = b""
     """The event's id, where it was needed before there was an event."""
+    question: Question | None = None
+    """What a slow query's plan is asked for with, where anybody wants it."""
 
     def on(self, event: _Query) -> _Query:
         """Return the event with what is to be said of it."""
         place, advice, attributes = self.said
-        return replace(
-            event,
-            id=self.id or event.id,
-            called_from=place,
-            advice=advice,
-            attributes=attributes,
-        )
+        said: dict[str, Any] = {"called_from": place, "advice": advice, "attributes": attributes}
+        if not self.id:
+            return replace(event, **said)
+        if isinstance(event, QueryExecuted):
+            said["propagated"] = True
+        return replace(event, id=self.id, **said)
+
+    def tell(self, watch: Watch, event: QueryExecuted, context: Any) -> None:
+        """Publish the event with what is to be said of it, and have it explained after that."""
+        told = self.on(event)
+        watch.publish(told, context)
+        if self.question is not None:
+            watch.explainer.offer(watch, told, self.question, context)
 
 
 NOTHING = Remarks()
@@ -99,11 +108,21 @@ class Reading:
         """Time until the first rows of a stream were there."""
         state.results.add(self)
 
-    def done(self, failed: BaseException | None = None, *, in_call: bool = True) -> None:
+    def done(
+        self,
+        failed: BaseException | None = None,
+        result: Any = None,
+        *,
+        lost: bool = False,
+        question: Question | None = None,
+        in_call: bool = True,
+    ) -> None:
         """Tell of the query. What comes after the first call is ignored.
 
-        ``in_call``: the application is in a call that has to do with this result, and so its
-        place is worth telling.
+        ``lost``: the connection was lost, and so the query failed. ``result`` is SQLAlchemy's,
+        where it was read to its end or closed, and ``question`` what was kept of it. ``in_call``:
+        the application is in a call that has to do with this result, and so its place is worth
+        telling.
         """
         watch, self.watch = self.watch, None
         if watch is None:
@@ -118,10 +137,11 @@ class Reading:
                 self.state.failed = True
                 spent_ns = self.duration_ns + read_ns
                 self._look(watch, spent_ns, in_call)
-                watch.publish(self._failed(watch, now, spent_ns, failed), self.context)
+                watch.publish(self._failed(watch, now, spent_ns, failed, lost), self.context)
                 return
             if self.reading_ns >= watch.slow_ns - self.duration_ns:
                 self._look(watch, self.duration_ns + self.reading_ns, in_call)
+                self._ask(watch, result, question)
             event = QueryExecuted(
                 watch.database,
                 self.parent,
@@ -135,10 +155,18 @@ class Reading:
                 self.reading_ns,
                 self.first_row_ns,
             )
-            remarks = self.remarks
-            watch.publish(event if remarks is NOTHING else remarks.on(event), self.context)
+            if self.remarks is NOTHING:
+                watch.publish(event, self.context)
+            else:
+                self.remarks.tell(watch, event, self.context)
         except Exception as error:  # noqa: BLE001 - the application must not see it
             guard.caught(error)
+
+    def fail(self, error: BaseException, connection: Any, cursor: Any) -> None:
+        """Tell that reading failed, and whether because the connection was lost."""
+        engine = None if self.watch is None else self.watch.engine()
+        lost = engine is not None and is_lost(engine.dialect, error, connection, cursor)
+        self.done(failed=error, lost=lost)
 
     def _look(self, watch: Watch, spent_ns: int, in_call: bool) -> None:
         """Take note of the application's place, where the query turned out to be slow."""
@@ -146,8 +174,18 @@ class Reading:
         if in_call and place is None and spent_ns >= watch.slow_ns:
             self.remarks = Remarks((here(), advice, attributes), self.remarks.id)
 
+    def _ask(self, watch: Watch, result: Any, question: Question | None) -> None:
+        """Take note of what the plan is asked for with, where the query was slow to read."""
+        said, event_id, known = self.remarks
+        if watch.explainer is None or known is not None:
+            return
+        if question is None and result is not None:
+            question = question_of(result.context)
+        if question is not None:
+            self.remarks = Remarks(said, event_id, question)
+
     def _failed(
-        self, watch: Watch, now: int, duration_ns: int, error: BaseException
+        self, watch: Watch, now: int, duration_ns: int, error: BaseException, lost: bool
     ) -> QueryFailed:
         return self.remarks.on(
             QueryFailed(
@@ -156,7 +194,7 @@ class Reading:
                 now,
                 duration_ns,
                 self.statement,
-                describe(error, messages=watch.messages),
+                describe(error, messages=watch.messages, disconnect=lost),
                 self.batch_size,
             )
         )
@@ -223,16 +261,16 @@ class CountingFetch(CursorFetchStrategy):
     def soft_close(self, result: Any, dbapi_cursor: Any) -> None:
         """End the reading: all rows are read, or nobody wants the rest."""
         super().soft_close(result, dbapi_cursor)
-        self._reading.done()
+        self._reading.done(None, result)
 
     def hard_close(self, result: Any, dbapi_cursor: Any) -> None:
         """End the reading: the result was closed."""
         super().hard_close(result, dbapi_cursor)
-        self._reading.done()
+        self._reading.done(None, result)
 
     def handle_exception(self, result: Any, dbapi_cursor: Any, err: BaseException) -> Any:
         """Tell that reading failed, and let SQLAlchemy raise."""
-        self._reading.done(failed=err)
+        self._reading.fail(err, result.connection, dbapi_cursor)
         super().handle_exception(result, dbapi_cursor, err)
 
     def __del__(self) -> None:
@@ -249,7 +287,7 @@ class CountingFetch(CursorFetchStrategy):
 class CountingStream(BufferedRowCursorFetchStrategy):
     """The same for a result that is read in chunks (``stream_results``, ``yield_per``)."""
 
-    __slots__ = ("_closed", "_reading", "_unread")
+    __slots__ = ("_closed", "_question", "_reading", "_unread")
 
     def __init__(
         self, reading: Reading, dbapi_cursor: Any, options: Any, *, growth_factor: int = 5
@@ -257,6 +295,7 @@ class CountingStream(BufferedRowCursorFetchStrategy):
         super().__init__(dbapi_cursor, options, growth_factor, initial_buffer=deque())
         self._reading = reading
         self._closed = False
+        self._question: Question | None = None
         self._unread = dbapi_cursor if growth_factor else None
         """The cursor of a stream that was not begun."""
 
@@ -273,7 +312,7 @@ class CountingStream(BufferedRowCursorFetchStrategy):
         try:
             self._rowbuffer.extend(cursor.fetchmany(1))
         except BaseException as error:
-            self._reading.done(failed=error)
+            self._reading.fail(error, getattr(cursor, "connection", None), cursor)
             raise
         self._spent(start)
 
@@ -307,15 +346,19 @@ class CountingStream(BufferedRowCursorFetchStrategy):
         """Note that all rows are read; the last of them are counted after this."""
         super().soft_close(result, dbapi_cursor)
         self._closed = True
+        watch = self._reading.watch
+        if watch is not None and watch.explainer is not None:
+            # Not the execution context itself: it leads to this strategy.
+            self._question = question_of(result.context)
 
     def hard_close(self, result: Any, dbapi_cursor: Any) -> None:
         """End the reading: the result was closed."""
         super().hard_close(result, dbapi_cursor)
-        self._reading.done()
+        self._reading.done(None, result)
 
     def handle_exception(self, result: Any, dbapi_cursor: Any, err: BaseException) -> Any:
         """Tell that reading failed, and let SQLAlchemy raise."""
-        self._reading.done(failed=err)
+        self._reading.fail(err, result.connection, dbapi_cursor)
         super().handle_exception(result, dbapi_cursor, err)
 
     def _spent(self, start: int) -> None:
@@ -328,7 +371,7 @@ class CountingStream(BufferedRowCursorFetchStrategy):
     def _count(self, fetched: Any, rows: int) -> Any:
         self._reading.rows += rows
         if self._closed:
-            self._reading.done()
+            self._reading.done(question=self._question)
         return fetched
 
     def __del__(self) -> None:

@@ -52,13 +52,14 @@ class Statements:
 
 def _read(sql: str, compiled: Any, dialect: str) -> Known:
     said = text.analyze(sql, dialect=dialect)
+    statement = Statement(
+        said.text, said.summary, writes=said.writes, stored_procedure_name=said.procedure
+    )
     element = getattr(compiled, "statement", None)
     if element is None:
-        return Known(Statement(said.text, said.summary, writes=said.writes), None)
+        return Known(statement, None)
     found = tree.read(element)
-    if found is None:
-        statement = Statement(said.text, said.summary, writes=said.writes)
-    else:
+    if found is not None:
         # SQLAlchemy's quoted_name is no plain str
         operation, collection = str(found.operation), str(found.collection)
         statement = Statement(said.text, found.summary, operation, collection, found.writes)

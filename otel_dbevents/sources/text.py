@@ -9,20 +9,22 @@ because the page counts booleans as literals; NULL stays, because it is a keywor
 Placeholders stay. Lists of values after IN and rows after VALUES are collapsed, so that texts which
 differ only in how many there are become one. Beyond the page: comments are left out (they may hold
 secrets and trace ids), white space is a single space, and what is secret without being a literal
-(the value of SET and PRAGMA, the file and key of ATTACH, accounts and their passwords) becomes
-``?`` too.
+(the value of SET and PRAGMA, the file and key of ATTACH, accounts and their passwords, the options
+of a server) becomes ``?`` too: see `otel_dbevents.sources.zones`.
 
 A double-quoted word is a string in MySQL and MariaDB, a name elsewhere. SQLite reads an unknown
-name as a string, so there it is taken for one where a value stands (after a comparison, in a list
-of IN or VALUES). Where the dialect is not known it is a name only beside a dot, after AS, or where
-a target must stand. MySQL's NO_BACKSLASH_ESCAPES and ANSI_QUOTES cannot be seen from here and are
-taken to be off.
+name as a string, so there it is taken for one where a value stands (after a comparison or DEFAULT,
+in a list of IN or VALUES) and where it does not look like a name. Where the dialect is not known it
+is a name only beside a dot, after AS, or where a target must stand.
 """
 
+import re
 from typing import NamedTuple
 
+from otel_dbevents.sources.dialects import Dialect
 from otel_dbevents.sources.masker import Masker
-from otel_dbevents.sources.summary import Reader, join_parts
+from otel_dbevents.sources.reader import Reader
+from otel_dbevents.sources.summary import join_parts
 from otel_dbevents.sources.tokens import (
     CUT,
     MARK,
@@ -31,7 +33,6 @@ from otel_dbevents.sources.tokens import (
     QUOTED,
     SPACE,
     VALUE,
-    Dialect,
     Lexicon,
     lexicon,
 )
@@ -47,6 +48,9 @@ class TextFacts(NamedTuple):
     writes: bool
     """Whether it may change data or schema, or lock rows for that; True in doubt. Functions that a
     SELECT calls are taken to change nothing."""
+    procedure: str = ""
+    """The one procedure that CALL or EXEC calls (``db.stored_procedure.name``), as it is written;
+    empty when the text does anything else, or names none."""
 
 
 def analyze(sql: str, *, dialect: str = "") -> TextFacts:
@@ -56,7 +60,7 @@ def analyze(sql: str, *, dialect: str = "") -> TextFacts:
     returned. Sanitising a sanitised text changes nothing.
     """
     words = lexicon(dialect)
-    masker, reader = Masker(), Reader(ctes_see_themselves=words.dialect.ctes_see_themselves)
+    masker, reader = Masker(), Reader(words.dialect)
     at, end, unsure = 0, len(sql), False
     while at < end:
         kind, begin, stop = words.token(sql, at)
@@ -67,7 +71,8 @@ def analyze(sql: str, *, dialect: str = "") -> TextFacts:
             unsure |= text.startswith(("/*!", "/*M!"))
             continue
         if kind == QUOTED:
-            kind = NAME if _is_name(words.dialect, sql[at : at + 2], masker, reader) else VALUE
+            named = _is_name(words.dialect, text, sql[at : at + 2], masker, reader)
+            kind = NAME if named else VALUE
         elif kind == CUT:
             kind, unsure = VALUE, True
         reader.take(kind, text)
@@ -77,7 +82,8 @@ def analyze(sql: str, *, dialect: str = "") -> TextFacts:
         if masker.full:
             at, unsure = end, True
     reader.end()
-    return TextFacts(masker.text(), join_parts(reader.parts), reader.writes or unsure)
+    summary, writes = join_parts(reader.parts), reader.writes or unsure
+    return TextFacts(masker.text(), summary, writes, reader.procedure)
 
 
 _MAY_REPEAT = (VALUE, PARAM, MARK)
@@ -94,10 +100,13 @@ def _skip(words: Lexicon, masker: Masker, sql: str, at: int) -> int:
     return words.skip_rows(sql, at) if repeats else at
 
 
-_BEFORE_VALUE = frozenset("= == <> != < > <= >= || LIKE ILIKE GLOB MATCH REGEXP BETWEEN".split())  # noqa: SIM905
+_BEFORE_VALUE = frozenset(
+    "= == <> != < > <= >= || LIKE ILIKE GLOB MATCH REGEXP BETWEEN IS DEFAULT THEN ELSE".split()  # noqa: SIM905
+)
+_NAME_LIKE = re.compile(r'"[^\W\d][\w ]*+"').fullmatch
 
 
-def _is_name(family: Dialect, following: str, masker: Masker, reader: Reader) -> bool:
+def _is_name(family: Dialect, text: str, following: str, masker: Masker, reader: Reader) -> bool:
     """Tell whether double-quoted text is a name; where a literal could be meant, it is not."""
     if family.name == "mysql":
         return False
@@ -106,6 +115,8 @@ def _is_name(family: Dialect, following: str, masker: Masker, reader: Reader) ->
     dotted = following[:1] == "." and not following[1:].isdecimal()
     if dotted or masker.previous == ".":
         return True
-    if family.name == "":
-        return reader.awaits_name or masker.previous == "AS"
-    return not (masker.previous in _BEFORE_VALUE or masker.in_values)
+    if reader.awaits_name or masker.previous == "AS":
+        return True
+    if family.name == "" or masker.previous in _BEFORE_VALUE or masker.ends_comparison:
+        return False
+    return not masker.in_values and _NAME_LIKE(text) is not None

@@ -1,17 +1,18 @@
-r"""SQL text in tokens: one compiled expression per family of dialects, one pass, no backtracking.
+"""SQL text in tokens: one compiled expression per family of dialects, one pass, no backtracking.
 
 Every quantifier that could be tried twice is possessive, so the work grows with the length of the
 text and nothing else. What opens and never closes (a string, a quoted name, a comment) runs to the
 end of the text, so that nothing of it can be taken for SQL.
 
-Where dialects read the same text differently the caller's dialect decides. An unknown dialect
-takes the reading that hides more: ``\'`` hides the rest of the text, ``#`` begins a comment, and
-a double-quoted word is a name only where nothing but a name can stand.
+Where dialects read the same text differently the caller's dialect decides (see
+`otel_dbevents.sources.dialects`).
 """
 
 import re
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
+
+from otel_dbevents.sources.dialects import Dialect, family
 
 WORD, NAME, VALUE, PARAM, MARK, SPACE, QUOTED, CUT = range(8)
 """Kinds: bare word, quoted name, literal, placeholder, operator or punctuation, gap (white space or
@@ -29,74 +30,8 @@ _KINDS = {
     "cut": CUT,
 }
 
-_PLAIN = r"'[^']*+(?:''[^']*+)*+'"
-_ESCAPED = r"'[^'\\]*+(?:(?:''|\\.)[^'\\]*+)*+'"
-_DOUBTFUL = r"'[^'\\]*+(?:(?:''|\\[^'])[^'\\]*+)*+'"
-_ORACLE_Q = (
-    r"[nN]?+[qQ]'(?:\[.*?\]'|\{.*?\}'|\(.*?\)'|<.*?>'|(?P<q>[^\s\[\{\(<]).*?(?P=q)'|(?P<lost>.*))"
-)
 _DOLLAR = r"\$(?P<tag>(?:[^\W\d]\w*+)?+)\$(?:.*?\$(?P=tag)\$|(?P<open>.*))"
-_NUMBER = r"0[xX][\da-fA-F_]*+|\.?\d(?:[eE][+-]?\d|[\w.])*+"
-
-
-class Dialect(NamedTuple):
-    """What differs between the families of SQL, as far as reading tokens goes."""
-
-    name: str
-    strings: str = _PLAIN
-    escapes: str = r"(?!)"
-    """A form of string that is tried before ``strings``."""
-    quoted: str = r'"[^"]*+(?:""[^"]*+)*+"'
-    line_comment: str = r"--[^\n]*+"
-    nested_comments: bool = False
-    brackets: str = ""
-    letters: str = "$"
-    """What a word may hold besides letters, digits and underscore."""
-    numbered: str = r"\?"
-    """The question mark and what belongs to it."""
-    money: str = ""
-    ctes_see_themselves: bool = True
-    """A CTE's name stands for itself within its own body, also without RECURSIVE."""
-
-
-POSTGRESQL = Dialect(
-    "postgresql", escapes=f"[eE]{_ESCAPED}", nested_comments=True, ctes_see_themselves=False
-)
-MYSQL = Dialect(
-    "mysql",
-    strings=_ESCAPED,
-    quoted=r'"[^"\\]*+(?:(?:""|\\.)[^"\\]*+)*+"',
-    line_comment=r"(?:-{2,}(?=\s|/\*|\#|\Z)|\#)[^\n]*+",
-    ctes_see_themselves=False,
-)
-SQLITE = Dialect("sqlite", brackets=r"\[[^\]]*+\]", numbered=r"\?\d*+")
-MSSQL = Dialect(
-    "mssql",
-    nested_comments=True,
-    brackets=r"\[[^\]]*+(?:\]\][^\]]*+)*+\]",
-    letters="$#",
-    money=r"|\$\d[\d.]*+",
-)
-ORACLE = Dialect("oracle", escapes=_ORACLE_Q, letters="$#")
-UNKNOWN = Dialect(
-    "",
-    strings=_DOUBTFUL,
-    escapes=_ORACLE_Q,
-    line_comment=r"(?:--|\#(?!>))[^\n]*+",
-    nested_comments=True,
-    brackets=r"(?<![\w\])])\[[^\W\d]\w*+(?:\x20[^\W\d]\w*+)*+\]",
-    numbered=r"\?\d*+",
-)
-
-_FAMILIES = {
-    "mariadb": MYSQL,
-    "libsql": SQLITE,
-    "turso": SQLITE,
-    "microsoft.sql_server": MSSQL,
-    "oracle.db": ORACLE,
-    "cockroachdb": POSTGRESQL,
-    "redshift": POSTGRESQL,
-} | {known.name: known for known in (POSTGRESQL, MYSQL, SQLITE, MSSQL, ORACLE)}
+_NUMBER = r"0[xX](?:[\da-fA-F_]|\\\r?\n)*+|\.?\d(?:[eE][+-]?\d|[\w.])*+"
 
 _LOST = {"dollar": "open", "special": "lost"}
 """The part of a literal that matched only because the literal never ends."""
@@ -110,12 +45,14 @@ class Lexicon:
         self.dialect = dialect
         placeholder = rf"""
             {dialect.numbered}(?!\|(?!\|)|&)|%[sbt](?!\w)|%\([^\W\d]\w*+\)s(?!\w)
-            |\$\w++|@@?[^\W\d][\w$.]*+
+            |\$\w++|{dialect.variables}
             |(?<![\w\])\['"?:`]):(?:[^\W\d]\w*+|\d++)"""
         value = rf"(?:[nNbBxX]|[uU]&|_\w+)?+{dialect.strings}"
         self._match = _compile(_ANY, dialect, placeholder, value)
         self._match_values = _compile(_VALUES, dialect, placeholder, value)
         self._match_rows = _compile(_ROWS, dialect, placeholder, value)
+        run_comment = dialect.run_comment
+        self._run_comment = re.compile(run_comment, re.DOTALL).match if run_comment else None
 
     def token(self, sql: str, at: int) -> tuple[int, int, int]:
         """Return kind, begin and end of the first token from ``at`` on; white space is passed."""
@@ -128,7 +65,7 @@ class Lexicon:
         if kind is not None:
             return kind, begin, end
         if group == "comment":
-            return SPACE, begin, _comment_end(sql, end, nested=self.dialect.nested_comments)
+            return SPACE, begin, self._comment_end(sql, end)
         lost = _LOST.get(group, "")
         ends = lost not in found.re.groupindex or found[lost] is None
         return VALUE if ends else CUT, begin, end
@@ -143,12 +80,26 @@ class Lexicon:
         found = self._match_rows(sql, at)
         return found.end() if found else at
 
+    def _comment_end(self, sql: str, at: int) -> int:
+        if self._run_comment and sql.startswith(("!", "M!"), at):
+            found = self._run_comment(sql, at)
+            return found.end() if found else len(sql)
+        if not self.dialect.nested_comments:
+            close = sql.find("*/", at)
+            return len(sql) if close < 0 else close + 2
+        depth = 1
+        for edge in _COMMENT_EDGE.finditer(sql, at):
+            depth += -1 if edge[0] == "*/" else 1
+            if not depth:
+                return edge.end()
+        return len(sql)
+
 
 @cache
 def lexicon(dialect: str) -> Lexicon:
     """Return the lexicon for SQLAlchemy's dialect name or a ``db.system.name``."""
-    family = _FAMILIES.get(dialect.lower(), UNKNOWN)
-    return Lexicon(family) if family.name == dialect else lexicon(family.name)
+    known = family(dialect)
+    return Lexicon(known) if known.name == dialect else lexicon(known.name)
 
 
 _ANY = r"""
@@ -186,15 +137,3 @@ def _compile(template: str, dialect: Dialect, placeholder: str, value: str) -> A
         open_bracket=r"|\[.*" if dialect.name in ("mssql", "sqlite") else "",
     )
     return re.compile(text, re.VERBOSE | re.DOTALL).match
-
-
-def _comment_end(sql: str, at: int, *, nested: bool) -> int:
-    if not nested:
-        close = sql.find("*/", at)
-        return len(sql) if close < 0 else close + 2
-    depth = 1
-    for edge in _COMMENT_EDGE.finditer(sql, at):
-        depth += -1 if edge[0] == "*/" else 1
-        if not depth:
-            return edge.end()
-    return len(sql)

@@ -3,6 +3,8 @@
 SQLAlchemy's ``commit`` event fires before the driver commits, also in autocommit where nothing is
 committed; so the dialect's methods are wrapped, which return, or raise, as the driver did.
 A transaction counts from its first statement, as SQLAlchemy's own begin does not reach the server.
+What was not open was neither committed nor rolled back, and PostgreSQL may answer COMMIT by a
+rollback: `Standing` knows.
 """
 
 from collections.abc import Callable
@@ -20,7 +22,7 @@ from otel_dbevents.events import (
     new_id,
 )
 from otel_dbevents.sources.around import Around, Call
-from otel_dbevents.sources.failure import describe
+from otel_dbevents.sources.failure import describe, is_lost
 from otel_dbevents.sources.standing import Standing
 from otel_dbevents.sources.watch import (
     INFO_KEY,
@@ -34,29 +36,21 @@ from otel_dbevents.sources.watch import (
 
 _Ended: TypeAlias = type[TransactionCommitted | TransactionRolledBack | TransactionReleased]
 _Failed: TypeAlias = type[CommitFailed | RollbackFailed]
-_Outcome: TypeAlias = Callable[[ConnectionState, Standing | None], _Ended | None]
+_Outcome: TypeAlias = Callable[[ConnectionState, Standing], _Ended | None]
 
 
-def _committed(_state: ConnectionState, standing: Standing | None) -> _Ended | None:
+def _committed(_state: ConnectionState, standing: Standing) -> _Ended | None:
     """Return what to tell after COMMIT; nothing, where nothing was open."""
-    if standing is not None and standing.is_broken:
+    if standing.is_broken:
         return TransactionRolledBack
-    return None if standing is not None and standing.is_closed else TransactionCommitted
+    return None if standing.is_closed else TransactionCommitted
 
 
-def _rolled_back(state: ConnectionState, standing: Standing | None) -> _Ended | None:
-    """Return what to tell after ROLLBACK.
-
-    A rollback after a failed COMMIT belongs to that failure. Where nothing is open and nothing had
-    failed, what was written is there for good.
-    """
-    if state.commit_failed:
+def _rolled_back(state: ConnectionState, standing: Standing) -> _Ended | None:
+    """Return what to tell after ROLLBACK; one after a failed COMMIT belongs to that failure."""
+    if state.commit_failed or standing.is_closed:
         return None
-    if state.failed:
-        return TransactionRolledBack
-    if not state.wrote:
-        return TransactionReleased
-    return None if standing is not None and standing.is_closed else TransactionRolledBack
+    return TransactionRolledBack if state.wrote or state.failed else TransactionReleased
 
 
 class TransactionSource:
@@ -64,6 +58,7 @@ class TransactionSource:
 
     def __init__(self, watch: Watch, dialect: Any) -> None:
         self._watch = watch
+        self._dialect = dialect
         commit, rollback = dialect.do_commit, dialect.do_rollback
         commit_two, rollback_two = dialect.do_commit_twophase, dialect.do_rollback_twophase
         self.methods: dict[str, Callable[..., Any]] = {
@@ -85,21 +80,19 @@ class TransactionSource:
                 driver_call(connection, *arguments, **options)
                 return
             call = watch.around and watch.around.ending()
-            # what was only read and is released has nothing to be asked about
-            standing = Standing(connection) if is_commit or state.wrote else None
-            if standing is not None and is_commit and state.failed:
+            standing = Standing(connection, state)
+            if is_commit and state.failed:
                 standing.listen()
             start, state.ending = time_ns(), True
             try:
                 driver_call(connection, *arguments, **options)
             except BaseException as error:
                 Around.ended(call)
-                self._told_failed(failed, state, start, error, call)
+                self._told_failed(failed, state, start, error, call, connection)
                 raise
             finally:
                 state.ending = False
-                if standing is not None:
-                    standing.heard()
+                standing.heard()
             Around.ended(call)
             self._told(ended(state, standing), state, start, call)
 
@@ -110,10 +103,10 @@ class TransactionSource:
     ) -> None:
         end = time_ns()
         try:
-            begun, count, autocommit = state.transaction_ns, state.statements, state.autocommit
+            begun, count = state.transaction_ns, state.statements
             state.end_transaction()
             caller = otel_context.get_current()
-            if kind is None or autocommit or suppressed(caller):
+            if kind is None or suppressed(caller):
                 return
             event = kind(
                 self._watch.database,
@@ -135,9 +128,11 @@ class TransactionSource:
         start: int,
         error: BaseException,
         call: Call | None,
+        connection: Any,
     ) -> None:
         end = time_ns()
         try:
+            lost = is_lost(self._dialect, error, connection)
             # It may be open still, as after SQLite's "busy": COMMIT can be tried again.
             state.failed = True
             state.commit_failed = kind is CommitFailed
@@ -151,7 +146,7 @@ class TransactionSource:
                 max(0, end - start),
                 max(0, end - state.transaction_ns),
                 state.statements,
-                describe(error, messages=self._watch.messages),
+                describe(error, messages=self._watch.messages, disconnect=lost),
                 id=call.id if call else new_id(),
             )
             self._watch.publish(event, caller)

@@ -16,7 +16,7 @@ from opentelemetry import trace
 from sqlalchemy.engine import Engine
 from sqlalchemy.pool.base import _AdhocProxiedConnection
 
-from otel_dbevents.events import Database, Event, TraceParent
+from otel_dbevents.events import Database, Event, Failure, TraceParent
 from otel_dbevents.sources.location import Spot
 
 Publish: TypeAlias = Callable[[Event, Any], None]
@@ -57,6 +57,8 @@ class Watch:
         self.around: Any = None
         """What is done around each call of the driver, where anything is (`sources.around`)."""
         self.surroundings: Any = None
+        self.explainer: Any = None
+        """Who asks for the plans of slow queries, where it was wished for (`sources.explain`)."""
         self.active = True
         self.engine = weakref.ref(engine)
         self.records = Living()
@@ -64,14 +66,14 @@ class Watch:
         from them."""
         self.proxies = Living()
         """What a `StaticPool` gave: several may hold its one connection."""
-        self.pinged = threading.local()
-        """The driver's ``error`` in the last ping of each thread, for as long as it is needed."""
         self.pending: deque[None] = deque()
         """One entry for each thread or task that is waiting for a connection."""
         self.methods: dict[str, Callable[..., Any]] = {}
         """What stands in the place of the dialect's own methods."""
         self.failures = 0
         """Failed connection attempts since the last success."""
+        self.pings: dict[int, Failure] = {}
+        """Why pings failed, by the identity of the driver's connection, until that is told."""
 
     def look_around(self) -> None:
         """Look anew what is to be done around each call: at the beginning and when connecting."""
@@ -201,7 +203,8 @@ class Guard:
         self.last = ""
         """The last error's type and the places it came through. Not its message, which may hold a
         value; not the exception, whose frames would keep the application's objects alive."""
-        self._lock = threading.Lock()
+        # The garbage collector may run a result's end, and so come here, while we are here.
+        self._lock = threading.RLock()
         self._silent_until = 0.0
 
     def caught(self, error: Exception) -> None:

@@ -144,8 +144,9 @@ def slow(query, **changed):
     )
 
 
-def repeated():
-    return RepeatedQueryDetected(**_fact(), duration_ns=60 * MS, count=12, statement=SELECT)
+def repeated(**changed):
+    given = {"duration_ns": 60 * MS, "count": 12, "statement": SELECT}
+    return RepeatedQueryDetected(**{**_fact(), **given, **changed})
 
 
 def recovered():

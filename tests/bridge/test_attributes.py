@@ -32,10 +32,22 @@ def database(system=DatabaseType.POSTGRESQL, namespace="", address="", port=0, p
         (Statement(""), database(namespace="shop", address="x", port=1), "shop"),
         (Statement(""), database(), "postgresql"),
         (Statement("", "", "SELECT"), database(), "SELECT"),
+        (
+            Statement("", "", "CALL", stored_procedure_name="restock"),
+            database(namespace="shop"),
+            "CALL restock",
+        ),
     ],
 )
 def test_the_name_is_the_summary_or_what_is_known(statement, where, name):
     assert at.query_name(where, statement, False) == name
+
+
+def test_the_procedure_that_is_called_is_told_on_span_and_metric():
+    called = Statement("CALL restock(?)", "CALL restock", stored_procedure_name="restock")
+    assert at.query_attributes(DB, called, False)["db.stored_procedure.name"] == "restock"
+    assert at.query_labels(DB, called, False)["db.stored_procedure.name"] == "restock"
+    assert "db.stored_procedure.name" not in at.query_attributes(DB, Statement("SELECT ?"), False)
 
 
 @pytest.mark.parametrize(

@@ -327,6 +327,42 @@ def test_every_parent_under_every_sampler(context, sampler):
     compare(CASES["failed query"], sampler, context())
 
 
+@pytest.mark.parametrize("context", [PARENTS[name] for name in ("local", "sampled", "with state")])
+@pytest.mark.parametrize("sampler", SAMPLERS.values(), ids=SAMPLERS)
+def test_a_span_of_folded_queries_under_every_sampler(context, sampler):
+    """It is asked for and told once, as one span that began with the first and ended with the last.
+
+    The last run is not folded: it is slow, and shows that the fold was told before it.
+    """
+    times = (END, END + 20 * MS, END + 50 * MS)
+    folded = [executed(end_time_ns=end, returned_rows=2) for end in times]
+    last, above = executed(end_time_ns=END + 900 * MS, duration_ns=500 * MS), context()
+    one, two, ours, theirs = sampler(), sampler(), [], []
+    bridge = Bridge(provider(one, ours), None, None, fold_after=1)
+    bridge.consume([(event, above) for event in (executed(), *folded, last)])
+    assert not bridge.lost
+
+    tracer = provider(two, theirs, id_generator=FixedIds(folded[0].id)).get_tracer(
+        SCOPE, VERSION, SCHEMA_URL
+    )
+    attributes = {
+        **QUERY,
+        "db.response.returned_rows": 6,
+        "dbevents.folded.count": 3,
+        "dbevents.folded.duration": 0.021,
+        "dbevents.folded.shortest": 0.007,
+        "dbevents.folded.longest": 0.007,
+    }
+    begin = END - 7 * MS
+    tracer.start_span("SELECT customers", above, CLIENT, attributes, [], begin).end(times[-1])
+    each = len(theirs)
+    assert ours[each : 2 * each] == theirs
+    assert len(ours) == 3 * each
+    if isinstance(one, Curious):
+        assert one.asked[1:2] == two.asked
+        assert len(one.asked) == 3
+
+
 @pytest.mark.parametrize(
     "limits",
     [

@@ -109,9 +109,10 @@ def test_a_short_call_has_no_span_unless_it_failed_or_was_slow():
     told.tell(executed(duration_ns=49 * MS), committed(duration_ns=1), established())
     assert told.spans == ()
     told.tell(executed(duration_ns=50 * MS), failed(duration_ns=1), commit_failed(duration_ns=1))
-    assert len(told.spans) == 3
+    told.tell(executed(duration_ns=20 * MS, reading_ns=30 * MS))
+    assert len(told.spans) == 4
     counts = [point.count for point in told.points("db.client.operation.duration")]
-    assert sum(counts) == 5
+    assert sum(counts) == 6
 
 
 def test_without_a_slow_threshold_the_shortest_duration_alone_decides():

@@ -477,6 +477,53 @@ class BusContract:
         assert bus.flush(PATIENCE)
         assert answers == [True, True]
 
+    # When nothing comes
+
+    def test_a_consumer_is_told_once_each_time_nothing_comes(self, bus: EventBus) -> None:
+        order: list[str] = []
+        told = threading.Semaphore(0)
+
+        def idle() -> None:
+            order.append(f"idle {is_instrumentation_enabled()}")
+            told.release()
+
+        bus.subscribe(lambda batch: order.append(f"batch of {len(batch)}"), idle=idle)
+        for _ in range(2):
+            bus.publish(checked(1))
+            assert told.acquire(timeout=PATIENCE)
+        assert order == ["batch of 1", "idle False"] * 2
+
+    def test_a_consumer_is_told_when_its_subscription_has_ended(self, new: Make) -> None:
+        for end in ("cancel", "close"):
+            bus, order = new(), list[str]()
+            subscription = bus.subscribe(
+                lambda _, order=order: order.append("batch"),  # type: ignore[misc]
+                idle=lambda order=order: order.append("idle"),  # type: ignore[misc]
+            )
+            bus.publish(checked(1))
+            if end == "cancel":
+                subscription.cancel()
+            assert bus.close(PATIENCE)
+            assert order[0] == "batch"
+            assert order[-1] == "idle"
+
+    def test_an_error_in_being_idle_is_counted_and_the_next_batch_still_comes(
+        self, bus: EventBus
+    ) -> None:
+        sink, told = Sink(), threading.Semaphore(0)
+
+        def idle() -> None:
+            told.release()
+            raise SystemExit("no")
+
+        subscription = bus.subscribe(sink, idle=idle)
+        for _ in range(2):
+            bus.publish(checked(1))
+            assert told.acquire(timeout=PATIENCE)
+        assert bus.close(PATIENCE)
+        assert len(sink.events) == 2
+        assert subscription.lost["handler_error"] >= 2
+
     # Inline
 
     def test_an_inline_handler_runs_within_publish(self, bus: EventBus) -> None:
@@ -564,6 +611,13 @@ class BusContract:
         assert enabled == [False]
         assert is_instrumentation_enabled()
         assert bus.flush(0)
+
+    def test_in_synchronous_mode_a_consumer_is_idle_after_each_event(self, new: Make) -> None:
+        bus, order = self.synchronous(new), list[str]()
+        bus.subscribe(lambda _: order.append("batch"), idle=lambda: order.append("idle"))
+        bus.publish(checked(1))
+        bus.publish(checked(2))
+        assert order == ["batch", "idle"] * 2
 
     def test_in_synchronous_mode_what_handlers_publish_follows_after(self, new: Make) -> None:
         bus = self.synchronous(new)
@@ -794,6 +848,8 @@ class BusContract:
         wrong: Any = "consumer"
         with pytest.raises(TypeError, match="consumer takes a function; got 'consumer'"):
             bus.subscribe(wrong)
+        with pytest.raises(TypeError, match="idle takes a function; got 'consumer'"):
+            bus.subscribe(Sink(), idle=wrong)
         with pytest.raises(TypeError, match="handler takes a function; got 'consumer'"):
             bus.handle(wrong)
         with pytest.raises(TypeError, match="handler takes a function; got 'consumer'"):

@@ -24,6 +24,10 @@ from tests.bus.contract import PATIENCE, BusContract, Gate, Sink, checked, faile
 
 
 class TestMemoryBus(BusContract):
+    @pytest.fixture(autouse=True)
+    def soon_idle(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(subscription, "_IDLE_SECONDS", 0.01)
+
     def make(self, **options: Any) -> MemoryBus:
         return MemoryBus(**options)
 
@@ -74,8 +78,9 @@ def test_a_bus_without_events_has_no_thread(bus: MemoryBus) -> None:
     assert set(threading.enumerate()) == before
 
 
+@pytest.mark.parametrize("idle", [None, lambda: None], ids=["", "told that it is idle"])
 def test_an_idle_worker_sleeps_without_a_time_out(
-    bus: MemoryBus, monkeypatch: pytest.MonkeyPatch
+    bus: MemoryBus, monkeypatch: pytest.MonkeyPatch, idle: Any
 ) -> None:
     sink = Sink()
     slept: SimpleQueue[int] = SimpleQueue()
@@ -87,11 +92,41 @@ def test_an_idle_worker_sleeps_without_a_time_out(
             return super().get(block, timeout)
 
     monkeypatch.setattr(subscription, "SimpleQueue", Signals)
-    bus.subscribe(sink)
+    monkeypatch.setattr(subscription, "_IDLE_SECONDS", 0.01)
+    bus.subscribe(sink, idle=idle)
     for number in range(1, 4):
         bus.publish(checked(number))
         while slept.get(timeout=PATIENCE) != number:
             pass
+
+
+def test_a_consumer_is_not_idle_between_the_batches_of_a_burst(
+    bus: MemoryBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subscription, "_IDLE_SECONDS", 300)
+    idle = threading.Event()
+    bus.subscribe(Sink(), idle=idle.set)
+    for number in range(3):
+        bus.publish(checked(number))
+        assert bus.flush(PATIENCE)
+    assert not idle.is_set()
+    assert bus.close(PATIENCE)
+    assert idle.is_set()
+
+
+def test_a_consumer_is_idle_though_no_worker_can_be_had(
+    bus: MemoryBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: threading.Thread) -> None:
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    order: list[str] = []
+    bus.subscribe(lambda _: order.append("batch"), idle=lambda: order.append("idle"))
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        bus.publish(checked(1))
+        assert bus.flush(PATIENCE)
+    assert order == ["batch", "idle"]
 
 
 def test_a_bus_that_is_dropped_takes_its_threads_along() -> None:

@@ -1,5 +1,7 @@
 """What a person sees."""
 
+import re
+
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
 from rich.console import Console
@@ -41,6 +43,12 @@ def test_trees_events_metrics_and_advice_are_there(shown):
 def test_the_n_plus_one_is_one_line_of_the_tree(shown):
     rows = [line for line in shown.splitlines() if "\N{BOX DRAWINGS LIGHT UP AND RIGHT}" in line]
     assert sum("SELECT order_items \N{MULTIPLICATION SIGN} 25" in row for row in rows) == 1
+
+
+def test_the_n_plus_one_comes_with_its_place_and_its_mend(shown):
+    told = " ".join(shown.split())
+    assert re.search(r"otel_dbevents/demo/\w+\.py:\d+ Order\.items is lazy-loaded row by row", told)
+    assert "add options(selectinload(Order.items))" in told
 
 
 def test_what_the_sampler_left_out_is_answered_still():

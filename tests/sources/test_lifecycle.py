@@ -85,6 +85,42 @@ def test_attaching_twice_tells_once_and_detaching_twice_is_harmless(told: Told, 
     engine.dispose()
 
 
+def test_an_engine_that_was_detached_stays_so_until_it_is_attached_again(
+    told: Told, url: str
+) -> None:
+    engine, source = create_engine(url), EngineSource(told)
+    source.attach()
+    run_one(engine)
+    source.detach(engine)
+    told.forget()
+    run_one(engine)
+    assert told.events == []
+    source.attach(engine)
+    run_one(engine)
+    assert told.one(QueryExecuted)
+    source.detach(engine)
+    source.attach()
+    run_one(engine)
+    assert len(told.of(QueryExecuted)) == 2
+    source.detach()
+    engine.dispose()
+
+
+def test_an_engine_may_be_detached_before_it_was_ever_seen(told: Told, url: str) -> None:
+    source, other = EngineSource(told), EngineSource(told)
+    source.attach()
+    engine = create_engine(url)
+    source.detach(engine)
+    run_one(engine)
+    assert told.events == []
+    other.attach()
+    run_one(engine)
+    assert len(told.of(QueryExecuted)) == 1
+    source.detach()
+    other.detach()
+    engine.dispose()
+
+
 def test_nothing_of_ours_stays_behind(told: Told, url: str) -> None:
     before = Engine.raw_connection
     engine, source = create_engine(url), EngineSource(told)
@@ -232,7 +268,7 @@ def test_a_users_own_listener_still_runs(told: Told, url: str, source: EngineSou
 async def test_a_cancelled_query_is_a_failed_query(
     told: Told, source: EngineSource, postgresql
 ) -> None:
-    url = postgresql.url(postgresql.database(), "asyncpg")
+    url = postgresql.url(postgresql.database(), "postgresql+asyncpg")
     engine = create_async_engine(url)
 
     async def slow() -> None:

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from sqlalchemy import Column, Integer, MetaData, Table, create_engine, insert, select, text
+from sqlalchemy import Column, Integer, MetaData, Table, create_engine, func, insert, select, text
 from sqlalchemy.dialects import sqlite
 
 from otel_dbevents.sources import statement
@@ -79,3 +79,13 @@ def test_operation_and_collection_come_from_the_tree_and_not_from_the_text() -> 
     plain = statements.find("SELECT id FROM items", context(text("SELECT id FROM items"))).statement
     assert (plain.operation_name, plain.collection_name) == ("", "")
     assert plain.query_summary == "SELECT items"
+
+
+def test_the_procedure_is_told_for_driver_sql_and_for_text_with_parameters() -> None:
+    statements, sql = Statements("mysql"), "CALL shop.restock(%s)"
+    for found in (None, context(text("CALL shop.restock(:a)"))):
+        told = statements.find(sql, found).statement
+        assert told.stored_procedure_name == "shop.restock"
+        assert told.query_summary == "CALL shop.restock"
+    of_tree = statements.find("SELECT restock()", context(select(func.restock()))).statement
+    assert of_tree.stored_procedure_name == ""

@@ -80,8 +80,9 @@ def test_a_result_that_is_no_stream_has_no_first_row(
     assert told.one(QueryExecuted).first_row_ns == -1
 
 
-# psycopg warns of a server-side cursor that is not closed
+# drivers warn of a server-side cursor that is not closed
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore:Previous unbuffered result:UserWarning")
 def test_a_stream_that_nobody_closed_is_told_before_its_connection_is_back(
     case: Case, told: Told, engine: Engine
 ) -> None:
@@ -97,7 +98,7 @@ def test_a_stream_that_nobody_closed_is_told_before_its_connection_is_back(
     names = told.names()
     assert names.index("QueryExecuted") < names.index("ConnectionCheckedIn")
     held.clear()
-    assert len(told.of(TransactionReleased)) == 1
+    assert len(told.of(TransactionReleased)) == int(case.can("read_transaction"))
 
 
 def test_a_stream_whose_first_row_fails_is_a_failed_query(told: Told, source: EngineSource) -> None:

@@ -1,0 +1,107 @@
+"""Asking for a plan: a session of our own, opened, fenced in, asked once, rolled back and closed.
+
+The connection is made as the engine's pool makes its own (same creator, same ``connect``
+listeners), by a pool that keeps nothing; none of the application's is taken. The driver is called
+directly, so that nothing of ours listens. Settings are made for the transaction alone where the
+database can do that: behind a proxy the server's session may be another's next.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from time import monotonic
+from typing import Any, Final
+
+from sqlalchemy.engine import Engine
+from sqlalchemy.pool import NullPool
+from sqlalchemy.util import greenlet_spawn
+
+from otel_dbevents.sources.explanation import Question
+from otel_dbevents.sources.plan import WAYS, render
+
+_CONNECTING_S = 5.0
+"""How long an async driver may take besides, to connect and to close."""
+_STEPS = 1_000
+"""After so many steps SQLite looks whether the time is over."""
+
+
+def ask(engine: Engine, question: Question, timeout_ms: float) -> str:
+    """Return the plan of a statement, without values. Blocks: not for an application's thread.
+
+    An async engine's driver runs on an event loop that lives as long as this call. Raises what the
+    driver raises, `TimeoutError` included.
+    """
+    if not engine.dialect.is_async:
+        return _ask(engine, question, timeout_ms)
+
+    async def within() -> str:
+        async with asyncio.timeout(timeout_ms / 1000 + _CONNECTING_S):
+            plan: str = await greenlet_spawn(_ask, engine, question, timeout_ms)
+            return plan
+
+    return asyncio.run(within())
+
+
+def _ask(engine: Engine, question: Question, timeout_ms: float) -> str:
+    dialect, pool = engine.dialect, engine.pool
+    own = NullPool(pool._creator, dialect=dialect, reset_on_return=None, _dispatch=pool.dispatch)
+    way = WAYS[dialect.name]
+    session = own.connect()
+    try:
+        cursor = session.cursor()
+        try:
+            _FENCES[dialect.name](dialect, session.dbapi_connection, cursor, timeout_ms)
+            _execute(cursor, way.prefix + question.sql, question.parameters)
+            return render(way, cursor.fetchall())
+        finally:
+            cursor.close()
+    finally:
+        try:
+            session.dbapi_connection.rollback()  # type: ignore[union-attr]
+        finally:
+            session.close()
+
+
+def _execute(cursor: Any, sql: str, parameters: Any) -> None:
+    if parameters is None:
+        cursor.execute(sql)
+    else:
+        cursor.execute(sql, parameters)
+
+
+def _fence_postgresql(dialect: Any, connection: Any, cursor: Any, timeout_ms: float) -> None:
+    """Begin a transaction that reads only; it ends what we set, too."""
+    dialect.set_isolation_level(connection, "READ COMMITTED")  # it may be in autocommit
+    limit = max(1, int(timeout_ms))
+    cursor.execute("SET TRANSACTION READ ONLY")
+    cursor.execute(f"SET LOCAL lock_timeout = {max(1, limit // 2)}")
+    cursor.execute(f"SET LOCAL statement_timeout = {limit}")
+
+
+def _fence_sqlite(_dialect: Any, connection: Any, cursor: Any, timeout_ms: float) -> None:
+    """Let nothing be written, and wait for no lock longer than that."""
+    cursor.execute("PRAGMA query_only = ON")
+    cursor.execute(f"PRAGMA busy_timeout = {max(1, int(timeout_ms))}")
+    watch_steps = getattr(connection, "set_progress_handler", None)
+    if watch_steps is not None:
+        end = monotonic() + timeout_ms / 1000
+        watch_steps(lambda: monotonic() > end, _STEPS)
+
+
+def _fence_mysql(dialect: Any, _connection: Any, cursor: Any, timeout_ms: float) -> None:
+    seconds = timeout_ms / 1000
+    if getattr(dialect, "is_mariadb", False):
+        cursor.execute(f"SET SESSION max_statement_time = {max(0.001, seconds):.3f}")
+    else:
+        cursor.execute(f"SET SESSION max_execution_time = {max(1, int(timeout_ms))}")
+    cursor.execute(f"SET SESSION lock_wait_timeout = {max(1, int(seconds))}")
+    cursor.execute("START TRANSACTION READ ONLY")
+
+
+_Fence = Callable[[Any, Any, Any, float], None]
+_FENCES: Final[Mapping[str, _Fence]] = {
+    "postgresql": _fence_postgresql,
+    "sqlite": _fence_sqlite,
+    "libsql": _fence_sqlite,
+    "mysql": _fence_mysql,
+    "mariadb": _fence_mysql,
+}

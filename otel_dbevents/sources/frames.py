@@ -1,0 +1,30 @@
+"""What is known within one pair of parentheses while a statement is read."""
+
+
+class Frame:
+    """One pair of parentheses, or what is outside all of them."""
+
+    __slots__ = ("body", "cte", "ctes", "kind", "lists", "named", "passed", "recursive", "start")
+
+    def __init__(self, *, start: bool = True, body: bool = False) -> None:
+        self.start = start
+        """A statement may begin here."""
+        self.body = body
+        """It may be any statement, not only a SELECT."""
+        self.kind = ""
+        """The operation, in capitals."""
+        self.passed: frozenset[str] | None = None
+        """The words that may come before a target; None while no target is awaited."""
+        self.lists = False
+        """After a comma there is another target."""
+        self.named = ""
+        """The type of object that CREATE and its like speak of."""
+        self.cte = ""
+        """Where in a WITH list: name, head, body or tail."""
+        self.ctes: set[str] = set()
+        self.recursive = False
+
+    @property
+    def awaits_name(self) -> bool:
+        """Whether the next token, if it can be a name, is one."""
+        return self.passed is not None or self.cte == "name"

@@ -1,0 +1,70 @@
+"""libSQL's result codes. Its driver raises a plain `ValueError`, whose text alone has the code.
+
+Only a code comes out of here, from a fixed place in the text or from SQLite's own fixed words:
+never a part of the message, which holds the application's values.
+"""
+
+import re
+import sqlite3
+
+_HRANA = re.compile(r'^Hrana: .*, code: "([A-Z][A-Z0-9_]{2,40})" \}`+$', re.DOTALL)
+"""A server's answer over HTTP: the code stands behind the message."""
+
+_NUMBERED = re.compile(
+    r"^(?:Remote SQlite failure: `\d+:(\d{1,5}):"
+    r"|Failed to connect to database: `Unable to open connection to local database .*: (\d+)`$)",
+    re.DOTALL,
+)
+"""A primary's answer to an embedded replica, or a file that cannot be opened: SQLite's number."""
+
+_SQLITE = re.compile(
+    r'^(?:Write delegation: `status: \w+, message: ")?(?:SQLite (?:input )?error: )?'
+    r"(UNIQUE constraint failed|FOREIGN KEY constraint failed|NOT NULL constraint failed"
+    r"|CHECK constraint failed|no such (?:column|table)|near \"|syntax error"
+    r"|database is locked|database table is locked|attempt to write a readonly database)"
+)
+_GRPC = re.compile(r"^Write delegation: `status: ([A-Z][A-Za-z]{1,30}),")
+
+_WORDS = {
+    "UNIQUE constraint failed": "SQLITE_CONSTRAINT_UNIQUE",
+    "FOREIGN KEY constraint failed": "SQLITE_CONSTRAINT_FOREIGNKEY",
+    "NOT NULL constraint failed": "SQLITE_CONSTRAINT_NOTNULL",
+    "CHECK constraint failed": "SQLITE_CONSTRAINT_CHECK",
+    "database is locked": "SQLITE_BUSY",
+    "database table is locked": "SQLITE_LOCKED",
+    "attempt to write a readonly database": "SQLITE_READONLY",
+}
+"""What SQLite itself says for these codes; for what is wrong in a statement it is SQLITE_ERROR."""
+
+_PRIMARY = {
+    getattr(sqlite3, f"SQLITE_{name}"): f"SQLITE_{name}"
+    for name in (
+        *("ERROR", "INTERNAL", "PERM", "ABORT", "BUSY", "LOCKED", "NOMEM", "READONLY"),
+        *("INTERRUPT", "IOERR", "CORRUPT", "NOTFOUND", "FULL", "CANTOPEN", "PROTOCOL"),
+        *("SCHEMA", "TOOBIG", "CONSTRAINT", "MISMATCH", "MISUSE", "AUTH", "RANGE", "NOTADB"),
+    )
+}
+
+
+def code_of(error: BaseException) -> str:
+    """Return the code in the text of a libSQL error; empty where it has none that we know."""
+    if type(error) is not ValueError:
+        return ""
+    text = str(error)
+    if found := _HRANA.match(text):
+        return found[1]
+    if found := _NUMBERED.match(text):
+        return _name(int(found[1] or found[2]))
+    if found := _SQLITE.match(text):
+        return _WORDS.get(found[1], "SQLITE_ERROR")
+    found = _GRPC.match(text)
+    return found[1] if found else ""
+
+
+def _name(number: int) -> str:
+    """Return SQLite's name of a result code, or of its lowest byte where the whole has none."""
+    primary = _PRIMARY.get(number & 0xFF, "")
+    if not primary or number == number & 0xFF:
+        return primary
+    names = (name for name in dir(sqlite3) if name.startswith(f"{primary}_"))
+    return next((name for name in names if getattr(sqlite3, name) == number), primary)
