@@ -69,7 +69,8 @@ _MARIADB = Driver(
     # As most applications write it: the URL does not say that it is MariaDB.
     "mysql+pymysql",
     server="mariadb",
-    can=_can("autocommit", "savepoint", "sessions", "read_transaction", "two_phase", "locks"),
+    can=_can("autocommit", "savepoint", "sessions", "read_transaction", "two_phase", "locks")
+    | {"counts_statements"},
     no_column="1054",
     commit_codes=("2006", "2013"),
     unreachable="refused",
