@@ -500,3 +500,28 @@ def test_an_insert_that_fails_and_is_caught_by_the_pool_is_told_as_rolled_back(
 
     assert case.run(scene) == 2
     assert ends(told) == ["TransactionRolledBack"]
+
+
+@pytest.mark.parametrize("wrote", [True, False])
+def test_a_transaction_that_was_open_before_we_listened_may_have_written(
+    case: Case, told: Told, wrote: bool
+) -> None:
+    engine, late = case.engine(), EngineSource(told)
+    case.run(fill, engine)
+
+    def scene() -> None:
+        with engine.connect() as connection:
+            if wrote:
+                add_users(connection, "cy")
+            else:
+                connection.execute(select(users)).all()
+            late.attach(engine)
+            connection.execute(select(users)).all()
+            connection.rollback()
+            connection.execute(select(users)).all()
+
+    case.run(scene)
+    late.detach()
+    open_then = wrote or case.can("read_transaction")
+    assert ends(told) == (["TransactionRolledBack"] if open_then else [])
+    assert len(told.of(TransactionReleased)) == (1 if case.can("read_transaction") else 0)
