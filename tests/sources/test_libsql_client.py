@@ -602,8 +602,7 @@ def test_what_is_no_client_is_refused(told: Told) -> None:
 def test_a_package_that_is_imported_later_is_listened_to_and_ours_needs_it_not() -> None:
     script = """if True:
         import sys
-        from otel_dbevents.sources.engine import EngineSource
-from otel_dbevents.sources.libsql_client import ClientSource
+        from otel_dbevents.sources.libsql_client import ClientSource
         told = []
         source = ClientSource(lambda event, context: told.append(event.event_type))
         source.attach()
