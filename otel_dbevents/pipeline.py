@@ -127,7 +127,12 @@ class Pipeline:
         )
         self._subscriptions = [
             self.bus.subscribe(self._consume, name="bridge", idle=self.bridge.settle),
-            self.bus.subscribe(self.judges.consume, *self.judges.types, name="judges"),
+            self.bus.subscribe(
+                self.judges.consume,
+                *self.judges.types,
+                name="judges",
+                idle=self.judges.settle_quiet,
+            ),
             self.bus.subscribe_inline(self.bridge.on_open_span, *OPEN_SPAN_TYPES),
         ]
         self._looked_again = False

@@ -300,7 +300,19 @@ def test_what_is_told_at_once_or_known_to_the_database_by_its_id_does_not_fold(
     assert pipeline.config.synchronous is False or folded(telemetry) == [1] * 12
     assert pipeline.flush()
     assert folded(telemetry) == [1] * 12
+    (point,) = telemetry.metrics()["db.client.operation.duration"].data_points
+    own = {span.context.span_id for span in telemetry.spans() if span.name == "SELECT"}
+    assert {exemplar.span_id for exemplar in point.exemplars} <= own
     pipeline.close()
+
+
+def test_a_burst_is_judged_though_nobody_flushes_and_nothing_else_comes(
+    pipeline: Pipeline, telemetry: Telemetry, engine: Engine
+) -> None:
+    with telemetry.tracers.get_tracer("app").start_as_current_span("request"):
+        for _ in range(12):
+            query(engine)
+        wait_until(lambda: "database.query.repeated" in [r.event_name for r in telemetry.records])
 
 
 def test_closing_tells_the_burst_that_is_open(telemetry: Telemetry, engine: Engine) -> None:

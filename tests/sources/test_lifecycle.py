@@ -167,26 +167,6 @@ def test_an_engine_may_be_attached_again(told: Told, url: str) -> None:
     engine.dispose()
 
 
-def test_an_engine_that_was_detached_by_name_is_left_alone_until_it_is_attached_again(
-    told: Told, url: str
-) -> None:
-    engine, other, source = create_engine(url), create_engine(url), EngineSource(told)
-    source.attach()
-    for attached, expected in ((None, 0), ((engine,), 1), (None, 0), ((), 1)):
-        if attached is None:
-            source.detach(engine)
-        else:
-            source.attach(*attached)
-        told.forget()
-        run_one(engine)
-        assert len(told.of(QueryExecuted)) == expected
-        run_one(other)
-        assert len(told.of(QueryExecuted)) == expected + 1
-    source.detach()
-    engine.dispose()
-    other.dispose()
-
-
 def test_an_engine_that_the_filter_does_not_want_is_never_seen(told: Told, tmp_path: Path) -> None:
     asked = []
 
