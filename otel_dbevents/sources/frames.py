@@ -1,4 +1,4 @@
-"""What is known within one pair of parentheses while a statement is read."""
+"""What is known within one pair of parentheses while a statement is read, and its CTEs."""
 
 
 class Frame:
@@ -28,3 +28,31 @@ class Frame:
     def awaits_name(self) -> bool:
         """Whether the next token, if it can be a name, is one."""
         return self.passed is not None or self.cte == "name"
+
+
+class Ctes:
+    """The names of the CTEs that can be seen where a statement is being read."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, int] = {}
+        """In how many of the open frames a CTE is called so."""
+
+    def __contains__(self, name: str) -> bool:
+        return bool(self._seen.get(plain(name)))
+
+    def add(self, name: str, frame: Frame) -> None:
+        """Take note of a CTE of a frame."""
+        name = plain(name)
+        if name not in frame.ctes:
+            frame.ctes.add(name)
+            self._seen[name] = self._seen.get(name, 0) + 1
+
+    def leave(self, frame: Frame) -> None:
+        """Forget the CTEs of a frame that is closed."""
+        for name in frame.ctes:
+            self._seen[name] -= 1
+
+
+def plain(name: str) -> str:
+    """Return a name as CTEs are compared: without quotes and case."""
+    return name.strip('"`[]').casefold()

@@ -109,7 +109,10 @@ class Masker:
         elif kind == WORD:
             self._word(text)
         elif kind == MARK:
-            self._mark(text)
+            if text < " " or text == "\x7f":
+                self.gap()
+            else:
+                self._mark(text)
         elif kind == NAME:
             self._second = self._second or text
             self._keep(text, "", flat=False)
@@ -142,7 +145,7 @@ class Masker:
         """Whether white space here would make a comment of what follows, which it is not."""
         last = self._out[-1]
         return last.endswith("--") or (
-            last.endswith("-") and len(self._out) > 1 and self._out[-2].endswith("-")
+            last == "-" and len(self._out) > 1 and self._out[-2].endswith("-")
         )
 
     def _keep(self, text: str, previous: str, *, flat: bool) -> None:

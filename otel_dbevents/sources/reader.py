@@ -2,7 +2,7 @@
 
 from otel_dbevents.sources import targets
 from otel_dbevents.sources.dialects import UNKNOWN, Dialect
-from otel_dbevents.sources.frames import Frame
+from otel_dbevents.sources.frames import Ctes, Frame, plain
 from otel_dbevents.sources.operations import (
     BODIES,
     CALLS,
@@ -51,8 +51,7 @@ class Reader:
         self._name: list[str] = []
         self._also: frozenset[str] = frozenset()
         self._cte = ""
-        self._ctes: dict[str, int] = {}
-        """In how many of the open frames a CTE is called so."""
+        self._ctes = Ctes()
         self._previous = ""
         self._quiet = False
         self._explains = False
@@ -224,13 +223,7 @@ class Reader:
         self._cte = text
         frame.cte = "head"
         if frame.recursive or self._dialect.ctes_see_themselves:
-            self._know_cte(frame)
-
-    def _know_cte(self, frame: Frame) -> None:
-        name = targets.plain(self._cte)
-        if name not in frame.ctes:
-            frame.ctes.add(name)
-            self._ctes[name] = self._ctes.get(name, 0) + 1
+            self._ctes.add(text, frame)
 
     def _quoted(self, text: str) -> None:
         frame = self._frames[-1]
@@ -293,12 +286,11 @@ class Reader:
     def _close(self) -> None:
         if len(self._frames) == 1:
             return
-        for name in self._frames.pop().ctes:
-            self._ctes[name] -= 1
+        self._ctes.leave(self._frames.pop())
         frame = self._frames[-1]
         if frame.cte == "body":
             frame.cte = "tail"
-            self._know_cte(frame)
+            self._ctes.add(self._cte, frame)
 
     def _end_name(self, following: str, *, word: bool) -> None:
         """Take the name that was read as a target, unless it names a CTE or Oracle's DUAL."""
@@ -315,8 +307,7 @@ class Reader:
         if frame.kind == "PRAGMA":
             self._pragma(name.rpartition(".")[2].upper(), following)
         self._quiet |= frame.named in CODE
-        plain = targets.plain(name)
-        if plain != "dual" and not self._ctes.get(plain):
+        if plain(name) != "dual" and name not in self._ctes:
             self.parts.append(name)
             self._call(frame, name)
 

@@ -13,11 +13,6 @@ from otel_dbevents.sources.operations import (
 )
 
 
-def plain(name: str) -> str:
-    """Return a name as CTEs are compared: without quotes and case."""
-    return name.strip('"`[]').casefold()
-
-
 def qualifies(frame: Frame, name: str, following: str) -> bool:
     """Tell whether what looked like a name is part of the object's type."""
     words = QUALIFIERS.get(frame.named, ())
