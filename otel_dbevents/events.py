@@ -155,8 +155,13 @@ class Database(Struct, frozen=True, gc=False):
 
     @property
     def aggregate_id(self) -> str:
-        """Return the database's name in the event stream, equal in every process."""
-        parts = [self.environment.value, self.system_name.value]
+        """Return the database's name in the event stream, equal in every process.
+
+        MariaDB is ``mysql`` there: only a process that has been connected knows them apart.
+        """
+        is_mariadb = self.system_name is DatabaseType.MARIADB
+        system = DatabaseType.MYSQL if is_mariadb else self.system_name
+        parts = [self.environment.value, system.value]
         if self.server_address:
             port = f":{self.server_port}" if self.server_port else ""
             parts.append(self.server_address.lower() + port)
@@ -363,6 +368,8 @@ class TransactionCommitted(Fact, frozen=True, gc=False):
     transaction that is lost with its connection (ended by the server, cancelled in a query,
     collected as garbage on an async engine) has no event of its end: nobody saw one.
     ``duration_ns`` is the COMMIT's own time, ``transaction_ns`` from the first statement's start.
+    -1 is not known: the COMMIT was part of a client's batch. Such a ROLLBACK has -1 too, and one
+    that closing a client's transaction implied.
     """
 
     duration_ns: int

@@ -29,6 +29,7 @@ from otel_dbevents.judges import Judges
 from otel_dbevents.sources.around import RequestHook, ResponseHook, Wishes
 from otel_dbevents.sources.engine import AnyEngine, EngineFilter, EngineSource
 from otel_dbevents.sources.explain import Explainer
+from otel_dbevents.sources.libsql_client import ClientSource, is_client
 from otel_dbevents.sources.watch import Notice, guard
 
 _MS = 1_000_000
@@ -85,14 +86,16 @@ class Pipeline:
         )
         self._owns_bus = bus is None
         self.explainer = _explainer(config)
+        notice = Notice(
+            config.capture_error_messages,
+            int(config.slow_query_ms * _MS),
+            config.repeated_queries,
+        )
+        self.clients = ClientSource(self.bus.publish, environment=self.environment, notice=notice)
         self.source = EngineSource(
             self.bus.publish,
             environment=self.environment,
-            notice=Notice(
-                config.capture_error_messages,
-                int(config.slow_query_ms * _MS),
-                config.repeated_queries,
-            ),
+            notice=notice,
             wishes=Wishes(
                 propagator if config.sqlcommenter else None,
                 request_hook,
@@ -141,8 +144,21 @@ class Pipeline:
         atexit.register(self._at_exit)
 
     def attach(self, engine: AnyEngine | None = None) -> None:
-        """Listen to ``engine``, or to every engine there is and will be. Twice is harmless."""
-        self.source.attach(engine)
+        """Listen to ``engine``, or to every engine there is and will be. Twice is harmless.
+
+        A client of the package ``libsql_client`` is taken too; with no argument, every one.
+        """
+        if engine is None or not is_client(engine):
+            self.source.attach(engine)
+        if engine is None or is_client(engine):
+            self.clients.attach(engine)
+
+    def detach(self, engine: AnyEngine | None = None) -> None:
+        """Listen no longer to ``engine``, which may be a client, or to any. Twice is harmless."""
+        if engine is None or not is_client(engine):
+            self.source.detach(engine)
+        if engine is None or is_client(engine):
+            self.clients.detach(engine)
 
     def lost(self) -> Mapping[str, int]:
         """Return how many events did not reach a subscriber, by reason; errors of ours included."""
@@ -171,7 +187,7 @@ class Pipeline:
             return True
         self._closed = True
         atexit.unregister(self._at_exit)
-        self.source.detach()
+        self.detach()
         done = self.flush(timeout)
         if self.explainer is not None:
             self.explainer.close()
@@ -264,7 +280,8 @@ def instrument(
     not that pipeline's is ignored with a warning.
 
     Args:
-        engine: an `Engine` or `AsyncEngine`; None: all of them.
+        engine: an `Engine` or `AsyncEngine`, or a client of the package ``libsql_client``; None:
+            all of them.
         tracer_provider: the spans'; like the other two the global one where it is not given.
         meter_provider: the metrics'.
         logger_provider: the log records'.
@@ -318,7 +335,7 @@ def uninstrument(engine: AnyEngine | None = None) -> None:
     if _active is None:
         return
     if engine is not None:
-        _active.source.detach(engine)
+        _active.detach(engine)
         return
     pipeline, _active = _active, None
     pipeline.close(pipeline.config.flush_timeout_ms / 1000)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import libsql_client
 import pytest
 from opentelemetry import trace
 from opentelemetry._logs import LogRecord
@@ -432,6 +433,26 @@ def test_instrument_and_uninstrument(
     otel_dbevents.uninstrument()
     otel_dbevents.uninstrument(engine)
     assert otel_dbevents.flush()
+
+
+def test_a_libsql_client_is_listened_to_like_an_engine(
+    telemetry: Telemetry, tmp_path: Path, instrumented: None
+) -> None:
+    with libsql_client.create_client_sync(f"file:{tmp_path}/shop.db") as client:
+        otel_dbevents.instrument(client, **telemetry.providers)
+        client.execute("CREATE TABLE users (id INTEGER)")
+        client.batch(["INSERT INTO users VALUES (1)"] * 2)
+        otel_dbevents.uninstrument(client)
+        client.execute("DELETE FROM users")
+        otel_dbevents.flush()
+        assert telemetry.names() == ["CREATE TABLE users", "BATCH INSERT users"]
+        (point,) = telemetry.metrics()["dbevents.transactions"].data_points
+        assert point.attributes["dbevents.transaction.outcome"] == "committed"
+        otel_dbevents.instrument(**telemetry.providers)
+        client.execute("DELETE FROM users")
+        otel_dbevents.uninstrument()
+        client.execute("DROP TABLE users")
+    assert telemetry.names()[2:] == ["DELETE users"]
 
 
 def test_instrumenting_again_with_other_providers_is_told_and_ignored(

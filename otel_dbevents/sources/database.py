@@ -3,6 +3,7 @@
 import hashlib
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from msgspec.structs import replace
 from sqlalchemy.engine import Engine
@@ -76,6 +77,19 @@ def database_of(engine: Engine, environment: Environment) -> Database:
     )
 
 
+def database_at(environment: Environment, *, path: str = "", url: str = "") -> Database:
+    """Return what a libSQL client's address says: an SQLite file, or a server's URL."""
+    if not url:
+        namespace, location = _namespace(URL.create("sqlite", database=path), DatabaseType.SQLITE)
+        return Database(
+            environment, DatabaseType.SQLITE, namespace, pool_name=namespace, location=location
+        )
+    parts = urlsplit(url)
+    address = parts.hostname or ""
+    port = parts.port or (443 if parts.scheme in ("https", "wss") else 80)
+    return Database(environment, DatabaseType.LIBSQL, "", address, port, f"{address}:{port}")
+
+
 def system_of(dialect: Any) -> DatabaseType:
     """Return the product: MariaDB behind MySQL's dialect and libSQL behind SQLite's included."""
     driver = _DRIVERS.get(getattr(dialect, "driver", ""))
@@ -99,6 +113,9 @@ def recognised(database: Database, engine: Engine | None) -> Database:
 
 def _server(url: URL, system: DatabaseType) -> tuple[str, int]:
     query = url.query
+    socket = query.get("unix_socket")  # MySQL's drivers take it before the host, which has no part
+    if isinstance(socket, str):
+        return socket, 0
     host = url.host or query.get("host") or ""
     if not isinstance(host, str):
         host = host[0]

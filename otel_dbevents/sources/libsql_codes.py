@@ -1,4 +1,6 @@
-"""libSQL's result codes. Its driver raises a plain `ValueError`, whose text alone has the code.
+"""libSQL's result codes, and what its errors mean.
+
+Its driver raises a plain `ValueError`, whose text alone has the code; its client says it.
 
 Only a code comes out of here, from a fixed place in the text or from SQLite's own fixed words:
 never a part of the message, which holds the application's values.
@@ -68,3 +70,24 @@ def _name(number: int) -> str:
         return primary
     names = (name for name in dir(sqlite3) if name.startswith(f"{primary}_"))
     return next((name for name in names if getattr(sqlite3, name) == number), primary)
+
+
+def is_answer(error: BaseException) -> bool:
+    """Whether the database itself refused: then a batch was rolled back."""
+    return str(getattr(error, "code", "")).startswith(("SQLITE_", "SQL_"))
+
+
+def is_unreached(error: BaseException) -> bool:
+    """Whether no connection was had: nobody listens, no such host, no such file."""
+    if "SQLITE_CANTOPEN" in (getattr(error, "code", ""), getattr(error, "sqlite_errorname", "")):
+        return True
+    kind = type(error)
+    is_http = kind.__module__.startswith("aiohttp.")
+    return is_http and kind.__name__.startswith(("ClientConnector", "WSServerHandshakeError"))
+
+
+def is_lost(error: BaseException) -> bool:
+    """Whether the connection went with the call."""
+    if getattr(error, "code", "") == "HRANA_WEBSOCKET_ERROR" or isinstance(error, ConnectionError):
+        return True
+    return any(kind.__name__ == "ClientConnectionError" for kind in type(error).__mro__)

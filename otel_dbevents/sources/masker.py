@@ -120,6 +120,8 @@ class Masker:
 
     def text(self) -> str:
         """Return what was kept, at most `LIMIT` characters, cut between tokens."""
+        while self._out and self._out[-1].endswith("--"):  # at the end it would be a comment
+            self._out.pop()
         text = "".join(self._out)
         if len(text) <= LIMIT:
             return text
@@ -131,7 +133,9 @@ class Masker:
         return text  # pragma: no cover - the joined text was longer than the limit
 
     def _emit(self, text: str) -> None:
-        self._out.append(" " + text if self._space and self._out else text)
+        if self._space and self._out and not self._out[-1].endswith("--"):  # that is no comment
+            text = " " + text
+        self._out.append(text)
         self._space = False
 
     def _keep(self, text: str, previous: str, *, flat: bool) -> None:
@@ -148,6 +152,10 @@ class Masker:
             self._space = self._out.pop().startswith(" ")
             if self._groups:
                 self._groups[-1].flat = self._flat_before
+        if self._groups:
+            self._groups[-1].values = True
+        if self._row and self._row_depth == len(self._groups):
+            self._row = ""
         self._emit(text)
         self.previous, self._operand, self._sign = "", True, False
 
@@ -227,7 +235,7 @@ class Masker:
         self._space = False
         if not group.rows:
             self._out[group.begin :] = ["?"]
-        elif group.comma >= 0:
+        elif group.comma >= 0 and not group.values:
             del self._out[group.comma :]
 
     def _comma(self) -> None:

@@ -106,6 +106,7 @@ OPERATIONS: dict[str, Operation] = {
     "DETACH": _CHANGE._replace(passed=_words("DATABASE")),
     "PRAGMA": Operation(passed=frozenset()),
     "ROLLBACK": READ._replace(also=_words("TO SAVEPOINT")),
+    "XA": READ._replace(also=_words("BEGIN START END PREPARE COMMIT ROLLBACK RECOVER")),
     "RELEASE": READ._replace(also=_words("SAVEPOINT")),
     "START": READ._replace(also=_words("TRANSACTION")),
     "UNLOCK": READ._replace(also=_words("TABLES")),

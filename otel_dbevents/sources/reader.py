@@ -176,7 +176,7 @@ class Reader:
     def _name_operation(self, frame: Frame, word: str, text: str) -> None:
         """Take a word that is part of the operation's name, such as the TABLE of CREATE TABLE."""
         self.parts.append(text)
-        if OPERATIONS[frame.kind].typed and word not in ("MATERIALIZED", "ON"):
+        if OPERATIONS.get(frame.kind, READ).typed and word not in ("MATERIALIZED", "ON"):
             frame.named, self._also = word, frozenset()
 
     def _before_target(self, frame: Frame, word: str, text: str) -> None:

@@ -31,10 +31,12 @@ class Standing:
         """Whether a COMMIT would be, or was, answered by ROLLBACK."""
         self._driver: Any = None
         self._protocol: Any = None
-        if connection is None or isinstance(connection, Connection):
-            return  # a two-phase one: once prepared it is open on no connection
+        if connection is None:
+            return
         try:
             self._look(_driver_of(connection))
+            if isinstance(connection, Connection):
+                self.is_open = None  # a two-phase one: once prepared it is open on no connection
         except Exception as error:  # noqa: BLE001 - the application must not see it
             guard.caught(error)
 
@@ -80,6 +82,10 @@ NOT_ASKED: Final = Standing()
 
 
 def _driver_of(connection: Any) -> Any:
-    """Return the driver's connection behind the pool's proxy and SQLAlchemy's adapter."""
-    adapted = connection.dbapi_connection
+    """Return the driver's connection behind the pool's proxy, or behind SQLAlchemy's own object.
+
+    The latter is what a two-phase transaction comes with.
+    """
+    proxied = connection.connection if isinstance(connection, Connection) else connection
+    adapted = proxied.dbapi_connection
     return getattr(adapted, "driver_connection", adapted)

@@ -140,7 +140,9 @@ class Pairs:
         if self._masked or not self._named:
             return self._name(kind, text)
         self._masked = True
-        return text if _is_placeholder(kind, text) else "?"
+        if _is_placeholder(kind, text):
+            return text if gap else " " + text
+        return "?"
 
     def _name(self, kind: int, text: str) -> str:
         self._masked = False

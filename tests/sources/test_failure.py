@@ -1,10 +1,12 @@
 """What may be told of a driver's exception: types and codes; never its words."""
 
 import sqlite3
+from types import SimpleNamespace
 
 import pytest
+from sqlalchemy.dialects import mysql
 
-from otel_dbevents.sources.failure import describe, describe_connect
+from otel_dbevents.sources.failure import describe, describe_connect, is_lost
 
 
 class Coded(Exception):
@@ -49,6 +51,21 @@ def test_sqlite_tells_its_extended_result_code() -> None:
 def test_mysql_tells_its_number() -> None:
     assert describe(MySQLError(1062, "Duplicate entry 'eve'")).error_type == "1062"
     assert describe(MySQLError()).error_type == "pymysql.err.MySQLError"
+
+
+def test_mysqls_number_is_told_also_where_a_driver_gives_the_sqlstate_too() -> None:
+    error = MySQLError(1062, "Duplicate entry 'eve'")
+    error.sqlstate = "23000"  # type: ignore[attr-defined]
+    assert describe(error).status_code == "1062"
+
+
+def test_a_dialect_that_cannot_tell_knows_of_no_loss() -> None:
+    dialect = mysql.dialect()
+    dialect.dbapi = SimpleNamespace(Error=MySQLError)
+    dialect.is_disconnect = lambda error, connection, cursor: connection.is_gone
+    assert is_lost(dialect, MySQLError(2013), SimpleNamespace(is_gone=True))
+    assert not is_lost(dialect, MySQLError(2013), None)
+    assert not is_lost(dialect, ValueError(), SimpleNamespace(is_gone=True))
 
 
 def test_without_a_code_the_type_is_the_exceptions_name() -> None:

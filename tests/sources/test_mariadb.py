@@ -7,20 +7,29 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from sqlalchemy import Connection, Engine, delete, exc, func, insert, select, text, update
 from sqlalchemy.dialects.mysql import insert as upsert
 
+from otel_dbevents import Config, Pipeline
 from otel_dbevents.events import (
     CommitFailed,
     DatabaseConnectionEstablished,
     DatabaseConnectionFailed,
+    DatabaseRecovered,
     DatabaseType,
     PoolReading,
     QueryExecuted,
     QueryFailed,
     TransactionCommitted,
+    TransactionReleased,
 )
 from otel_dbevents.sources.engine import EngineSource
+from tests.bridge.support import metrics_of, points_of, values_of
 from tests.services.mariadb import Mariadb
 from tests.sources.engines import Case, Told, case_of
 from tests.sources.shop import add_users, metadata, users
@@ -54,11 +63,12 @@ def pool_of(case: Case, source: EngineSource) -> PoolReading:
 
 
 def test_it_is_told_as_mysql_until_the_server_has_said_what_it_is(
-    case: Case, told: Told, source: EngineSource, mariadb: Mariadb
+    case: Case, told: Told, source: EngineSource
 ) -> None:
     engine = case.engine()
     source.attach(engine)
-    assert pool_of(case, source).database.system_name is DatabaseType.MYSQL
+    unread = pool_of(case, source)
+    assert unread.database.system_name is DatabaseType.MYSQL
 
     def scene() -> None:
         engine.connect().close()
@@ -68,7 +78,8 @@ def test_it_is_told_as_mysql_until_the_server_has_said_what_it_is(
     established = told.one(DatabaseConnectionEstablished)
     assert established.database_type is DatabaseType.MARIADB
     assert {event.database for event in told.events} == {read.database}
-    assert read.database.aggregate_id == f"local/mariadb/127.0.0.1:{mariadb.port}/{case.namespace}"
+    assert read.database.system_name is DatabaseType.MARIADB
+    assert read.database.aggregate_id == unread.database.aggregate_id
 
 
 def test_one_database_has_one_name_whatever_its_url_calls_it(
@@ -85,6 +96,21 @@ def test_one_database_has_one_name_whatever_its_url_calls_it(
     case.run(scene)
     assert len({event.aggregate_id for event in told.events}) == 1
     assert {query.statement.query_text for query in told.of(QueryExecuted)} == {"SELECT ?"}
+
+
+def test_a_socket_is_the_servers_address(
+    case: Case, told: Told, source: EngineSource, mariadb: Mariadb
+) -> None:
+    scheme = f"mysql+{case.driver}"
+    engine = case.make(f"{scheme}://app@localhost/{case.namespace}?unix_socket={mariadb.socket}")
+
+    def scene() -> None:
+        engine.connect().close()
+
+    case.run(scene)
+    database = told.one(DatabaseConnectionEstablished).database
+    assert (database.server_address, database.server_port) == (str(mariadb.socket), 0)
+    assert database.namespace == case.namespace
 
 
 def test_an_engine_that_was_connected_before_we_listened_is_known_at_once(
@@ -215,6 +241,22 @@ def test_a_prepared_transaction_that_is_lost_in_its_commit_is_told_once(
     case.run(recover)
 
 
+def test_a_two_phase_transaction_that_only_read_is_released(
+    case: Case, told: Told, engine: Engine
+) -> None:
+    def scene() -> None:
+        with engine.connect() as connection:
+            transaction = connection.begin_twophase()
+            connection.execute(select(users)).all()
+            transaction.rollback()
+
+    case.run(scene)
+    begun, read = told.of(QueryExecuted)
+    assert begun.statement.query_summary == "XA BEGIN"
+    assert read.returned_rows == 2
+    assert told.one(TransactionReleased).statement_count == 2
+
+
 def test_a_procedure_is_told_by_its_name_and_its_rows(
     case: Case, told: Told, engine: Engine
 ) -> None:
@@ -311,3 +353,39 @@ def test_a_stream_that_is_cut_off_is_a_failed_query_and_a_lost_connection(
     assert failed.statement.query_text == "SELECT seq, repeat(?, ?) FROM seq_1_to_100000"
     assert failed.failure.is_disconnect
     assert failed.failure.status_code == "2013"
+
+
+def test_an_outage_before_the_first_connection_ends_with_it(case: Case, mariadb: Mariadb) -> None:
+    reader, spans = InMemoryMetricReader(), InMemorySpanExporter()
+    meters, tracers = MeterProvider([reader], shutdown_on_exit=False), TracerProvider()
+    tracers.add_span_processor(SimpleSpanProcessor(spans))
+    config = Config(synchronous=True)
+    pipeline = Pipeline(tracer_provider=tracers, meter_provider=meters, config=config)
+    recovered: list[DatabaseRecovered] = []
+    pipeline.bus.subscribe(
+        lambda batch: recovered.extend(event for event, _ in batch), DatabaseRecovered, name="test"
+    )
+    name = f"late_{case.namespace}"
+    engine = case.make(mariadb.url(name, f"mysql+{case.driver}"))
+    pipeline.attach(engine)
+
+    def scene() -> None:
+        with pytest.raises(exc.OperationalError):
+            engine.connect()
+        with case.make(case.url).connect() as other:
+            other.exec_driver_sql(f"CREATE DATABASE {name}")
+        with engine.connect() as connection:
+            connection.execute(text("SELECT 1 AS one")).all()
+
+    case.run(scene)
+    pipeline.flush()
+    metrics = metrics_of(reader)
+    pipeline.close()
+    meters.shutdown()
+    assert [event.database.system_name for event in recovered] == [DatabaseType.MARIADB]
+    assert values_of(metrics, "database.connection.status", "db.system.name") == {("mariadb",): 1}
+    durations = points_of(metrics, "db.client.operation.duration")
+    assert {point.attributes["db.system.name"] for point in durations} == {"mariadb"}
+    (select,) = (span for span in spans.get_finished_spans() if span.name == "SELECT")
+    assert select.attributes["db.system.name"] == "mariadb"
+    assert select.attributes["db.namespace"] == name

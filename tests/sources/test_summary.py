@@ -106,6 +106,7 @@ SUMMARIES = [
     ("VACUUM", "VACUUM"),
     ("ANALYZE a", "ANALYZE a"),
     ("LOCK TABLE a IN EXCLUSIVE MODE", "LOCK TABLE a"),
+    ("CREATE (a TABLE b", "CREATE TABLE"),
     ("hunter2 is no statement", ""),
     ("42", ""),
     ("", ""),
