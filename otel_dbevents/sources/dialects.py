@@ -34,8 +34,7 @@ _BACKTICKS = r"`[^`]*+(?:``[^`]*+)*+`"
 _DOLLAR = r"\$(?P<tag>(?:[^\W\d]\w*+)?+)\$(?:.*?\$(?P=tag)\$|(?P<open>.*))"
 # Where a dialect has no such text it is a mistake: what is in it or, in doubt, the rest is hidden.
 _DOLLAR_IN_DOUBT = _DOLLAR.replace(".*?", r"[^'\"`\[/#-]*?")
-_HEX = r"0[xX](?:[\da-fA-F_]|\\\r?\n)*+"
-NUMBER = rf"{_HEX}|\.?\d(?:[eE][+-]?\d|[\w.])*+"
+NUMBER = r"0[xX](?:[\da-fA-F_]|\\\r?\n)*+|\.?\d(?:[eE][+-]?\d|[\w.])*+"
 # Nobody is sure whether a carriage return alone ends a comment there: the rest is hidden.
 _RETURN = r"--[^\r\n]*+\r(?!\n).*"
 # A comment for some only, with what could be text for the others.
@@ -58,7 +57,7 @@ _RUN_COMMENT = (
 def _number_before(prefix: str) -> str:
     """Return a number, and the word without a gap behind it unless it begins a string."""
     digits = r"\.?\d[\d_.]*+(?:[eE][+-]?\d[\d_]*+)?+"
-    return rf"{_HEX}|{digits}(?:(?!{prefix}')[^\W\d][\w$]*+)?+"
+    return rf"{digits}(?:(?!{prefix}')[^\W\d][\w$]*+)?+"
 
 
 class Dialect(NamedTuple):
@@ -106,6 +105,7 @@ POSTGRESQL = Dialect(
     variables=r"\$\d++",
     number=_number_before("[eE]"),
     line_comment=_LINE,
+    doubt=r"\d\w*+\$.*",  # a number, then a text in dollars; or a number, then a name
     nested_comments=True,
     ctes_see_themselves=False,
 )

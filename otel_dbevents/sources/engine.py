@@ -61,9 +61,9 @@ class EngineSource:
         environment: where the application runs.
         notice: from when on a query is told with its place in the application.
         wishes: what is done around each call of the driver.
-        explainer: asks for the plans of slow queries; None: nobody does.
         wants: an engine for which it returns False is not observed, named or not. Where it raises,
             the engine is observed. It may use the engine, unobserved.
+        explainer: asks for the plans of slow queries; None: nobody does.
 
     """
 
@@ -74,21 +74,21 @@ class EngineSource:
         environment: Environment = Environment.LOCAL,
         notice: Notice = Notice(),  # noqa: B008 - it is immutable
         wishes: Wishes = Wishes(),  # noqa: B008
-        explainer: Explainer | None = None,
         wants: EngineFilter | None = None,
+        explainer: Explainer | None = None,
     ) -> None:
         self._publish = publish
         self._environment = environment
         self._notice = notice
         self._wishes = wishes
-        self._explainer = explainer
         self._wants = wants
+        self._explainer = explainer
         self._every = False
         self._watches: weakref.WeakSet[Watch] = weakref.WeakSet()
         self._verdicts: weakref.WeakKeyDictionary[Dialect, bool] = weakref.WeakKeyDictionary()
         """What the filter said, by the dialect, which an engine and its option engines share."""
         self._left: weakref.WeakSet[Dialect] = weakref.WeakSet()
-        """The engines that were detached by name."""
+        """The dialects of engines that were let go of one by one."""
 
     def attach(self, engine: AnyEngine | None = None) -> None:
         """Listen to ``engine``, or to every engine there is and will be. Twice is harmless.
@@ -101,24 +101,29 @@ class EngineSource:
             if self not in _sources:
                 _sources = (*_sources, self)
                 _listen()
-            self._every = self._every or chosen is None
+            if chosen is None:
+                self._every = True
+                self._left.clear()
+            else:
+                self._left.discard(chosen.dialect)
         engines, records = _found() if chosen is None or _was_used(chosen) else ([], [])
         # The filter is the application's: it is asked while no lock is held.
-        for found in engines if chosen is None else [chosen]:
-            self._left.discard(found.dialect)
-            if self._is_wanted(found):
-                self._adopt(found)
+        asked = engines if chosen is None else [chosen]
+        wanted = [each for each in asked if self._is_wanted(each)]
         with _lock:
+            if self not in _sources:  # detached meanwhile
+                return
+            for found in wanted:
+                self._adopt(found)
             for record in records:
                 watch = pool.pool_of(record)._dialect.__dict__.get(_WATCH)
                 if watch is not None and watch in self._watches:
                     pool.adopt(watch, record)
 
     def detach(self, engine: AnyEngine | None = None) -> None:
-        """Listen no longer to ``engine``, or to any. Twice is harmless.
+        """Listen no longer to ``engine``, until it is attached again, or to any.
 
-        An engine that is named is left alone until it is attached again, or all are. Raises
-        `TypeError` when ``engine`` is not an engine.
+        Twice is harmless. Raises `TypeError` when ``engine`` is not an engine.
         """
         global _sources
         with _lock:
@@ -146,8 +151,6 @@ class EngineSource:
     def _adopt(self, engine: Engine) -> Watch | None:
         """Put an engine under watch, unless one of the sources has it already."""
         with _lock:
-            if self not in _sources:  # detached while the filter was asked
-                return None
             dialect = engine.dialect
             known: Watch | None = dialect.__dict__.get(_WATCH)
             if known is not None and known.active:

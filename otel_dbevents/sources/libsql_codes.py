@@ -12,6 +12,9 @@ import sqlite3
 _HRANA = re.compile(r'^Hrana: .*, code: "([A-Z][A-Z0-9_]{2,40})" \}`+$', re.DOTALL)
 """A server's answer over HTTP: the code stands behind the message."""
 
+_HTTP = re.compile(r"^Hrana: `api error: `status=(\d{3}) ")
+"""A server that did not take the request: HTTP's status."""
+
 _NUMBERED = re.compile(
     r"^(?:Remote SQlite failure: `\d+:(\d{1,5}):"
     r"|Failed to connect to database: `Unable to open connection to local database .*: (\d+)`$)",
@@ -53,7 +56,7 @@ def code_of(error: BaseException) -> str:
     if type(error) is not ValueError:
         return ""
     text = str(error)
-    if found := _HRANA.match(text):
+    if found := _HRANA.match(text) or _HTTP.match(text):
         return found[1]
     if found := _NUMBERED.match(text):
         return _name(int(found[1] or found[2]))
@@ -78,7 +81,10 @@ def is_answer(error: BaseException) -> bool:
 
 
 def is_unreached(error: BaseException) -> bool:
-    """Whether no connection was had: nobody listens, no such host, no such file."""
+    """Whether no connection was had: nobody listens, no such file, or no leave to enter."""
+    code = str(getattr(error, "code", ""))
+    if code.startswith("AUTH_") or (code == "SERVER_ERROR" and "HTTP status 401" in str(error)):
+        return True
     if "SQLITE_CANTOPEN" in (getattr(error, "code", ""), getattr(error, "sqlite_errorname", "")):
         return True
     kind = type(error)

@@ -53,6 +53,7 @@ WATCHED = _ADMINISTERS | {"PRAGMA", "SET"}
 """The first words of the statements in which a zone may begin."""
 TELLING = _ACCOUNTS | _ASSIGNS | _KEYS | _set("IDENTIFIED PASSWORD CONNECTION CONNECT FROM OPTIONS")
 """The words behind which a zone may begin, besides the first two of a statement."""
+TELLING_MARKS = _set("= := (")
 
 
 class Zone(Protocol):

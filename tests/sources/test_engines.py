@@ -189,12 +189,15 @@ def test_a_batch_tells_its_size(case: Case, told: Told, engine: Engine) -> None:
     assert query.statement.query_summary == "INSERT users"
 
 
-def test_an_update_tells_the_rows_it_changed(case: Case, told: Told, engine: Engine) -> None:
+@pytest.mark.parametrize("statement", [update(users), text("UPDATE users SET name = :name")])
+def test_an_update_tells_the_rows_it_changed(
+    case: Case, told: Told, engine: Engine, statement: Any
+) -> None:
     def scene() -> None:
         rows(engine, "ada", "bob")
         told.forget()
         with engine.begin() as connection:
-            connection.execute(update(users).values(name="eve"))
+            connection.execute(statement, {"name": "eve"})
 
     case.run(scene)
     assert told.one(QueryExecuted).affected_rows == 2

@@ -20,6 +20,7 @@ from libsql_client.http import HttpClient
 from libsql_client.sqlite3_utils import Sqlite3Client, Sqlite3Transaction
 from opentelemetry import context as otel_context
 from opentelemetry.sdk.trace import TracerProvider
+from sqlalchemy import create_engine
 
 from otel_dbevents.events import (
     CommitFailed,
@@ -34,11 +35,17 @@ from otel_dbevents.events import (
     TransactionReleased,
     TransactionRolledBack,
 )
+from otel_dbevents.sources.engine import EngineSource
 from otel_dbevents.sources.libsql_client import ClientSource
 from otel_dbevents.sources.watch import Notice, guard
 from tests.services.sqld import Sqld
+from tests.services.sqld import sqld as run_sqld
 from tests.sources.engines import Told
 
+KEY = """-----BEGIN PUBLIC KEY-----
+MCowBQYDK2VwAyEADEbp0Q8F+YcapX0VXKt+CWjN8n/uvL4vf0J+xlwn2g0=
+-----END PUBLIC KEY-----
+"""
 LibsqlError = libsql_client.LibsqlError
 Scene = Callable[[Any], Awaitable[Any]]
 
@@ -410,6 +417,47 @@ def test_a_file_that_cannot_be_opened_any_more_is_a_failed_connection(
     assert not told.of(QueryFailed)
 
 
+@pytest.fixture
+def every_source(told: Told) -> Iterator[None]:
+    """Sources that listen to every client and every engine until the test ends."""
+    clients, engines = ClientSource(told), EngineSource(told)
+    clients.attach()
+    engines.attach()
+    yield
+    clients.detach()
+    engines.detach()
+
+
+def enter(url: str) -> None:
+    if url.startswith("sqlite"):
+        create_engine(url).connect()
+    with libsql_client.create_client_sync(url) as client:
+        client.execute("SELECT 1")
+
+
+@pytest.mark.parametrize("scheme", ["http", "sqlite+libsql"])
+def test_who_has_no_leave_to_enter_has_a_failed_connection(
+    told: Told, every_source: None, tmp_path: Path, scheme: str
+) -> None:
+    with run_sqld(tmp_path, key=KEY) as server, pytest.raises((LibsqlError, ValueError)):
+        enter(server.url(scheme))
+    assert told.names() == ["DatabaseConnectionFailed"]
+    assert "authentication failed" in told.one(DatabaseConnectionFailed).error_message
+
+
+def test_over_a_websocket_the_refusal_may_come_after_the_query_was_sent(
+    told: Told, every_source: None, tmp_path: Path
+) -> None:
+    with run_sqld(tmp_path, key=KEY) as server, pytest.raises(Exception):  # noqa: B017, PT011
+        enter(server.url("ws"))
+    (event,) = told.events
+    if isinstance(event, DatabaseConnectionFailed):
+        assert event.failure.error_type == "AUTH_HEADER_NOT_FOUND"
+        assert "authentication failed" in event.error_message
+    else:
+        assert event.failure.is_disconnect
+
+
 @with_transactions
 def test_every_event_carries_the_span_that_was_current(
     shop: Shop, told: Told, listening: ClientSource
@@ -554,7 +602,8 @@ def test_what_is_no_client_is_refused(told: Told) -> None:
 def test_a_package_that_is_imported_later_is_listened_to_and_ours_needs_it_not() -> None:
     script = """if True:
         import sys
-        from otel_dbevents.sources.libsql_client import ClientSource
+        from otel_dbevents.sources.engine import EngineSource
+from otel_dbevents.sources.libsql_client import ClientSource
         told = []
         source = ClientSource(lambda event, context: told.append(event.event_type))
         source.attach()
