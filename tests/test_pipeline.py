@@ -597,5 +597,5 @@ def test_a_failed_commit_is_told_everywhere_and_nowhere_as_a_commit(
         for point in telemetry.metrics()["dbevents.transactions"].data_points
     }
     assert counted["commit_failed"] == 1
-    assert "committed" not in counted  # SQLite had kept the tables by itself
+    assert "committed" not in counted  # SQLite opens no transaction for the tables
     assert "rolled_back" not in counted

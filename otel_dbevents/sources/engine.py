@@ -11,11 +11,13 @@ What the pool does beside that (check-in, invalidation, close) comes from SQLAlc
 """
 
 import gc
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
 from functools import wraps
 from time import time_ns
+from types import FrameType
 from typing import Any, TypeAlias
 
 from sqlalchemy import event
@@ -49,6 +51,8 @@ _WATCH = "_otel_dbevents"
 """Where an engine's watch lives: in its dialect, which all its option engines share."""
 
 _lock = threading.RLock()
+_DISPATCH = event.attr.__file__
+"""The file whose code calls SQLAlchemy's listeners."""
 _sources: tuple["EngineSource", ...] = ()
 """Who listens now. An engine belongs to the first that wants it."""
 
@@ -280,15 +284,28 @@ def _listen() -> None:
 
 def _unlisten() -> None:
     global _installed
-    if _installed is None:
-        return
-    original, ours = _installed
-    if Engine.raw_connection is ours:
-        Engine.raw_connection = original  # type: ignore[method-assign, assignment]
+    if not _is_dispatching():
+        for name, listener in _POOL_LISTENERS.items():
+            if event.contains(Pool, name, listener):
+                event.remove(Pool, name, listener)
+    if _installed is not None and Engine.raw_connection is _installed[1]:
+        Engine.raw_connection = _installed[0]  # type: ignore[method-assign, assignment]
         _installed = None
-    for name, listener in _POOL_LISTENERS.items():
-        if event.contains(Pool, name, listener):
-            event.remove(Pool, name, listener)
+
+
+def _is_dispatching() -> bool:
+    """Whether SQLAlchemy is calling listeners, in any thread.
+
+    It walks a list that must not change meanwhile: the application's call would raise. What stays
+    then does nothing, and goes when we are next asked to let go.
+    """
+    for frame in sys._current_frames().values():
+        above: FrameType | None = frame
+        while above is not None:
+            if above.f_code.co_filename == _DISPATCH:
+                return True
+            above = above.f_back
+    return False
 
 
 def _raw_connection(original: _RawConnection) -> _RawConnection:

@@ -34,7 +34,7 @@ _OURS = 2
 UNKNOWN = -1
 """The duration of a COMMIT or ROLLBACK that was part of something else."""
 _MOST_TEXTS = 20
-"""So many different statements of a batch are told with their text."""
+"""So many different statements of a batch are read, each of which takes its time."""
 
 
 class ClientWatch(Watch):
@@ -206,20 +206,17 @@ class Call:
             watch.publish(event, self.caller)
 
     def _statement(self) -> Statement:
-        """Return what the call's statements say together."""
-        find = self.watch.statements.find
-        found = {
-            each.query_text: each
-            for each in (find(_sql(given), None).statement for given in self._statements)
-        }
-        told = list(found.values())
-        if len(told) == 1:
+        """Return what the call's statements say together; of very many, what the first ones say."""
+        given = list(dict.fromkeys(map(_sql, self._statements)))
+        read = [self.watch.statements.find(sql, None).statement for sql in given[:_MOST_TEXTS]]
+        told = list({each.query_text: each for each in read}.values())
+        is_all = len(read) == len(given)
+        if is_all and len(told) == 1:
             return told[0]
-        texts = [each.query_text for each in told[:_MOST_TEXTS]]
-        if len(told) > _MOST_TEXTS:
-            texts.append("...")
+        texts = [each.query_text for each in told] + ([] if is_all else ["..."])
         summary = join_parts([each.query_summary for each in told if each.query_summary])
-        return Statement("; ".join(texts), summary, writes=any(each.writes for each in told))
+        writes = not is_all or any(each.writes for each in told)
+        return Statement("; ".join(texts), summary, writes=writes)
 
 
 def _sql(given: Any) -> str:

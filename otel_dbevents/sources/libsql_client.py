@@ -205,26 +205,18 @@ def _transaction_execute(original: _Method) -> _Method:
     return execute
 
 
-def _transaction_commit(original: _Method) -> _Method:
+def _transaction_end(original: _Method) -> _Method:
+    """Wrap ``commit`` or ``rollback``: `Transaction` has a method of the same name."""
+
     @wraps(original)
-    def commit(self: Any) -> Coroutine[Any, Any, None]:
+    def end(self: Any) -> Coroutine[Any, Any, None]:
         state: Transaction | None = self.__dict__.get(_KEY)
         if state is None or not state.is_open(self):
             return original(self)  # type: ignore[no-any-return]
-        return state.commit(original, self, otel_context.get_current())
+        told = state.commit if original.__name__ == "commit" else state.rollback
+        return told(original, self, otel_context.get_current())
 
-    return commit
-
-
-def _transaction_rollback(original: _Method) -> _Method:
-    @wraps(original)
-    def rollback(self: Any) -> Coroutine[Any, Any, None]:
-        state: Transaction | None = self.__dict__.get(_KEY)
-        if state is None or not state.is_open(self):
-            return original(self)  # type: ignore[no-any-return]
-        return state.rollback(original, self, otel_context.get_current())
-
-    return rollback
+    return end
 
 
 def _transaction_close(original: _Method) -> _Method:
@@ -247,8 +239,8 @@ _CLIENT: dict[str, Callable[[_Method], _Method]] = {
 }
 _TRANSACTION: dict[str, Callable[[_Method], _Method]] = {
     "execute": _transaction_execute,
-    "commit": _transaction_commit,
-    "rollback": _transaction_rollback,
+    "commit": _transaction_end,
+    "rollback": _transaction_end,
     "close": _transaction_close,
 }
 _CLASSES = (

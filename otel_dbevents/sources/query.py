@@ -20,7 +20,8 @@ from otel_dbevents.sources.around import Call
 from otel_dbevents.sources.explanation import question_of
 from otel_dbevents.sources.failure import describe, is_lost
 from otel_dbevents.sources.location import here
-from otel_dbevents.sources.rows import NOTHING, CountingFetch, Reading, Remarks, counting_fetch
+from otel_dbevents.sources.reading import NOTHING, Reading, Remarks
+from otel_dbevents.sources.rows import CountingFetch, counting_fetch
 from otel_dbevents.sources.statement import Statements
 from otel_dbevents.sources.watch import (
     ConnectionState,

@@ -1,7 +1,7 @@
 """How a transaction stands before its end, as the driver knows it; no statement is run to ask.
 
 Two things that no exception tells. A COMMIT may have nothing to commit: the driver commits by
-itself, or the database did (SQLite and MySQL end a transaction where a table is defined). And
+itself, or no transaction was begun (SQLite's drivers begin one at the first write). And
 PostgreSQL answers COMMIT by ROLLBACK when a statement had failed and no savepoint undid that:
 psycopg and psycopg2 know it before, asyncpg hears the answer and keeps it to itself.
 """
@@ -10,47 +10,46 @@ from typing import Any, Final
 
 from sqlalchemy.engine import Connection
 
-from otel_dbevents.sources.watch import guard
+from otel_dbevents.sources.watch import ConnectionState, guard
 
 _IDLE: Final = 0
 _IN_ERROR: Final = 3
 """libpq's PQTRANS_IDLE and PQTRANS_INERROR."""
 _IN_TRANSACTION: Final = 1
-"""MySQL's SERVER_STATUS_IN_TRANS."""
+_AUTOCOMMIT: Final = 2
+"""MySQL's SERVER_STATUS_IN_TRANS, which reading alone may not set, and SERVER_STATUS_AUTOCOMMIT."""
 
 
 class Standing:
-    """Looks at a connection's transaction before it is ended."""
+    """Looks at a connection's transaction before it is ended. Never raises."""
 
-    __slots__ = ("_driver", "_protocol", "is_broken", "is_open")
-
-    def __init__(self, connection: Any = None) -> None:
-        self.is_open: bool | None = None
-        """Whether there is anything to commit or roll back; None where the driver cannot say."""
+    def __init__(self, connection: Any, state: ConnectionState) -> None:
+        self.is_closed = state.autocommit
+        """Whether nothing is open, so that nothing can be committed or rolled back. Where the
+        driver cannot tell it is as SQLAlchemy set it; where it can, SQLAlchemy's word is not
+        enough: Turso's dialect ignores AUTOCOMMIT, and libSQL has its own."""
         self.is_broken = False
         """Whether a COMMIT would be, or was, answered by ROLLBACK."""
-        self._driver: Any = None
         self._protocol: Any = None
-        if connection is None:
-            return
         try:
-            self._look(_driver_of(connection))
+            self._driver = driver = _driver_of(connection)
             if isinstance(connection, Connection):
-                self.is_open = None  # a two-phase one: once prepared it is open on no connection
+                self.is_closed = False  # a two-phase one: prepared, it is open on no connection
+                self.is_broken = _status_of(driver) == _IN_ERROR
+            else:
+                self._look(driver)
         except Exception as error:  # noqa: BLE001 - the application must not see it
             guard.caught(error)
 
     def _look(self, driver: Any) -> None:
-        self._driver = driver
-        status = getattr(getattr(driver, "info", None), "transaction_status", None)
-        if isinstance(status, int):
-            self.is_open, self.is_broken = status != _IDLE, status == _IN_ERROR
+        if isinstance(told := getattr(driver, "in_transaction", None), bool):
+            self.is_closed = not told
+        elif isinstance(status := _status_of(driver), int):
+            self.is_closed, self.is_broken = status == _IDLE, status == _IN_ERROR
         elif type(driver).__module__.startswith("asyncpg."):
-            self.is_open = driver.is_in_transaction()
+            self.is_closed = not driver.is_in_transaction()
         elif isinstance(flags := getattr(driver, "server_status", None), int):
-            self.is_open = bool(flags & _IN_TRANSACTION)
-        elif isinstance(told := getattr(driver, "in_transaction", None), bool):
-            self.is_open = told
+            self.is_closed = flags & (_IN_TRANSACTION | _AUTOCOMMIT) == _AUTOCOMMIT
 
     def listen(self) -> None:
         """Hear what the server answers to COMMIT, where the driver would not say it."""
@@ -77,8 +76,8 @@ class Standing:
         self._protocol.query = listening
 
 
-NOT_ASKED: Final = Standing()
-"""Of a transaction whose end says the same however it stands."""
+def _status_of(driver: Any) -> Any:
+    return getattr(getattr(driver, "info", None), "transaction_status", None)
 
 
 def _driver_of(connection: Any) -> Any:

@@ -6,14 +6,17 @@ import threading
 from collections import Counter
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from opentelemetry.baggage import set_baggage
 from opentelemetry.context import Context, set_value
 from opentelemetry.sdk.trace import SpanProcessor
-from opentelemetry.trace import set_span_in_context
+from opentelemetry.trace import get_current_span, set_span_in_context
 
 from otel_dbevents.bridge import fold as one_fold
 from otel_dbevents.bridge.spans import parent_context
 from otel_dbevents.events import CodeLocation, Statement, TraceParent
+from tests.any_event import unhurried
 from tests.bridge.support import END, MS, PARENT, SELECT, Told, executed, failed, repeated, slow
 
 ITEMS = Statement("SELECT * FROM items WHERE cart = ?", "SELECT items")
@@ -226,6 +229,55 @@ def test_what_min_duration_drops_is_in_no_fold():
 def test_a_failed_query_ends_a_fold_however_short_it_was():
     events = [*burst(5), failed(end_time_ns=END + 15 * MS, duration_ns=1), *burst(3, first=6)]
     assert counts(settled(*events, min_duration_ns=2 * MS)) == [1, 1, 3, 1, 3]
+
+
+RUN = st.fixed_dictionaries(
+    {
+        "statement": st.sampled_from((SELECT, ITEMS)),
+        "parent": st.sampled_from((PARENT, elsewhere(3), elsewhere(4, flags=0), None)),
+        "gap": st.sampled_from((0, MS, 2 * SECOND)),
+        "duration_ns": st.sampled_from((0, 3 * MS, 600 * MS)),
+        "kind": st.sampled_from(("executed", "failed", "settled", "closed to folding")),
+    }
+)
+
+
+@unhurried
+@given(st.lists(RUN, max_size=60), st.integers(1, 4))
+def test_whatever_runs_each_query_is_in_one_span_and_nothing_slow_or_failed_in_a_fold(runs, after):
+    told, now, sent = Told(fold_after=after), END, []
+    for run in runs:
+        said = {name: run[name] for name in ("statement", "parent", "duration_ns")}
+        now += run["gap"] + run["duration_ns"]
+        make = failed if run["kind"] == "failed" else executed
+        more = {"propagated": True} if run["kind"] == "closed to folding" else {}
+        sent.append(make(end_time_ns=now, **said, **more))
+        told.tell(sent[-1])
+        if run["kind"] == "settled":
+            told.bridge.settle()
+    told.bridge.close()
+
+    def told_of(event):
+        above = get_current_span(parent_context(event, None)).get_span_context()
+        spans = [
+            span
+            for span in told.spans
+            if span.parent == above and span.name == event.statement.query_summary
+        ]
+        wall = [(span.end_time - span.start_time) / 1e9 for span in spans]
+        total = [span.attributes.get(TOTAL, took) for span, took in zip(spans, wall, strict=True)]
+        return sum(span.attributes.get(COUNT, 1) for span in spans), pytest.approx(sum(total))
+
+    sampled = [event for event in sent if event.parent is None or event.parent.trace_flags]
+    for event in sampled:
+        if event.parent is not None:
+            same = [e for e in sent if (e.parent, e.statement) == (event.parent, event.statement)]
+            assert told_of(event) == (len(same), sum(e.duration_ns for e in same) / 1e9)
+    alone = [e for e in sampled if e.duration_ns >= 500 * MS or e.event_type == "QueryFailed"]
+    own = {span.context.span_id for span in told.spans if COUNT not in span.attributes}
+    assert {int.from_bytes(event.id[8:], "big") for event in alone} <= own
+    assert len({span.context.span_id for span in told.spans}) == len(told.spans)
+    assert not told.bridge.lost
 
 
 # When it is told

@@ -51,7 +51,7 @@ def _can(*names: str) -> frozenset[str]:
 _SQLITE = Driver(
     "sqlite",
     "sqlite",
-    can=_can("autocommit", "savepoint", "second_commit"),
+    can=_can("autocommit", "savepoint", "second_commit", "locks"),
     no_column="SQLITE_ERROR",
     commit_codes=("SQLITE_CONSTRAINT_FOREIGNKEY",),
 )
@@ -59,7 +59,7 @@ _POSTGRESQL = Driver(
     "postgresql",
     "postgresql+psycopg",
     server="postgresql",
-    can=_can("autocommit", "savepoint", "sessions", "read_transaction"),
+    can=_can("autocommit", "savepoint", "sessions", "read_transaction", "locks", "serializable"),
     no_column="42703",
     commit_codes=("23503",),
     unreachable="refused",
@@ -69,7 +69,8 @@ _MARIADB = Driver(
     # As most applications write it: the URL does not say that it is MariaDB.
     "mysql+pymysql",
     server="mariadb",
-    can=_can("autocommit", "savepoint", "sessions", "read_transaction", "two_phase"),
+    can=_can("autocommit", "savepoint", "sessions", "read_transaction", "two_phase", "locks")
+    | {"counts_statements"},
     no_column="1054",
     commit_codes=("2006", "2013"),
     unreachable="refused",
@@ -87,7 +88,7 @@ DRIVERS = {
     "pysqlite": replace(_SQLITE, can=_SQLITE.can | {"detach"}),
     "aiosqlite": replace(_SQLITE, scheme="sqlite+aiosqlite", is_async=True),
     "psycopg": replace(_POSTGRESQL, can=_POSTGRESQL.can | {"two_phase", "detach"}),
-    "psycopg_async": replace(_POSTGRESQL, is_async=True),
+    "psycopg_async": replace(_POSTGRESQL, is_async=True, can=_POSTGRESQL.can | {"two_phase"}),
     "asyncpg": replace(_POSTGRESQL, scheme="postgresql+asyncpg", is_async=True),
     "pymysql": replace(_MARIADB, can=_MARIADB.can | {"detach"}),
     "asyncmy": replace(_MARIADB, scheme="mysql+asyncmy", is_async=True),
@@ -295,7 +296,8 @@ def _can_play(item: pytest.Item) -> bool:
     parameters = getattr(item, "callspec", None)
     if not needed or parameters is None:
         return True
-    return needed <= DRIVERS[parameters.params["case"]].can
+    about = DRIVERS[parameters.params["case"]]
+    return needed <= about.can | ({"cancel"} if about.is_async else set())
 
 
 @pytest.fixture

@@ -228,11 +228,10 @@ DEAF = {"psycopg_async", "asyncpg"}
 
 
 @pytest.mark.oldest
+@pytest.mark.parametrize("case", INSTRUMENTORS, indirect=True)
 def test_with_a_drivers_own_instrumentor_there_is_one_span_or_a_child(
     case: Case, told: Told, told_spans: Spans
 ) -> None:
-    if case.driver not in INSTRUMENTORS:
-        return  # it has no instrumentor
     from importlib import import_module
 
     module, name = INSTRUMENTORS[case.driver]

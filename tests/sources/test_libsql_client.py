@@ -258,11 +258,15 @@ def test_a_batch_of_many_different_statements_has_a_text_that_ends(
 ) -> None:
     async def scene(client: Any) -> None:
         await client.batch([f"SELECT 1 AS column_{number}" for number in range(30)])
+        await client.batch([f"INSERT INTO users (name) VALUES ('{n}')" for n in range(1000)])
 
     shop.play(scene)
-    query = told.one(QueryExecuted)
-    assert (query.batch_size, query.returned_rows) == (30, 30)
-    assert query.statement.query_text.endswith("column_19; ...")
+    read, added = told.of(QueryExecuted)
+    assert (read.batch_size, read.returned_rows) == (30, 30)
+    assert read.statement.query_text.endswith("column_19; ...")
+    assert (added.batch_size, added.affected_rows) == (1000, 1000)
+    assert added.statement.query_text == "INSERT INTO users (name) VALUES (?); ..."
+    assert added.statement.query_summary == "INSERT users"
 
 
 @with_transactions
@@ -602,8 +606,7 @@ def test_what_is_no_client_is_refused(told: Told) -> None:
 def test_a_package_that_is_imported_later_is_listened_to_and_ours_needs_it_not() -> None:
     script = """if True:
         import sys
-        from otel_dbevents.sources.engine import EngineSource
-from otel_dbevents.sources.libsql_client import ClientSource
+        from otel_dbevents.sources.libsql_client import ClientSource
         told = []
         source = ClientSource(lambda event, context: told.append(event.event_type))
         source.attach()

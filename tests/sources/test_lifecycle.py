@@ -198,6 +198,17 @@ def test_an_engine_that_the_filter_does_not_want_is_never_seen(told: Told, tmp_p
         engine.dispose()
 
 
+def test_a_source_that_is_detached_while_the_filter_is_asked_takes_no_engine(
+    told: Told, url: str
+) -> None:
+    engine = create_engine(url)
+    source = EngineSource(told, wants=lambda _: source.detach() is None)
+    source.attach(engine)
+    run_one(engine)
+    assert told.events == []
+    engine.dispose()
+
+
 async def test_the_filter_gets_an_async_engines_sync_engine(told: Told, tmp_path: Path) -> None:
     engine = create_async_engine(f"sqlite+aiosqlite:///{tmp_path}/a.db")
     asked: list[Engine] = []

@@ -1,0 +1,194 @@
+"""A result on its way to the application, and what is to be said of its query besides.
+
+A query is told when its result is done; until then a `Reading` keeps what is known of it. It is
+told once, whoever says first that it is done: the last row, ``close()``, the garbage collector, or
+the pool.
+"""
+
+from time import time_ns
+from typing import Any, NamedTuple, TypeVar
+
+from msgspec.structs import replace
+
+from otel_dbevents.events import (
+    CodeLocation,
+    QueryExecuted,
+    QueryFailed,
+    Statement,
+    TraceParent,
+)
+from otel_dbevents.sources.explanation import Question, question_of
+from otel_dbevents.sources.failure import describe, is_lost
+from otel_dbevents.sources.location import here
+from otel_dbevents.sources.watch import ConnectionState, Watch, guard
+
+_Query = TypeVar("_Query", QueryExecuted, QueryFailed)
+
+
+class Remarks(NamedTuple):
+    """What is to be said of a query besides what every query says."""
+
+    said: tuple[CodeLocation | None, str, dict[str, Any] | None] = (None, "", None)
+    """An event's ``called_from``, ``advice`` and ``attributes``."""
+    id: bytes = b""
+    """The event's id, where it was needed before there was an event."""
+    question: Question | None = None
+    """What a slow query's plan is asked for with, where anybody wants it."""
+
+    def on(self, event: _Query) -> _Query:
+        """Return the event with what is to be said of it."""
+        place, advice, attributes = self.said
+        said: dict[str, Any] = {"called_from": place, "advice": advice, "attributes": attributes}
+        if not self.id:
+            return replace(event, **said)
+        if isinstance(event, QueryExecuted):
+            said["propagated"] = True
+        return replace(event, id=self.id, **said)
+
+    def tell(self, watch: Watch, event: QueryExecuted, context: Any) -> None:
+        """Publish the event with what is to be said of it, and have it explained after that."""
+        told = self.on(event)
+        watch.publish(told, context)
+        if self.question is not None:
+            watch.explainer.offer(watch, told, self.question, context)
+
+
+NOTHING = Remarks()
+
+
+class Reading:
+    """A result on its way to the application. Tells of its query once, when it is done."""
+
+    __slots__ = (
+        "__weakref__",
+        "batch_size",
+        "context",
+        "duration_ns",
+        "end_time_ns",
+        "first_row_ns",
+        "parent",
+        "reading_ns",
+        "remarks",
+        "rows",
+        "state",
+        "statement",
+        "watch",
+    )
+
+    def __init__(
+        self,
+        watch: Watch,
+        state: ConnectionState,
+        parent: TraceParent | None,
+        context: Any,
+        end_time_ns: int,
+        duration_ns: int,
+        statement: Statement,
+        batch_size: int,
+        remarks: Remarks = NOTHING,
+    ) -> None:
+        self.watch: Watch | None = watch
+        self.state = state
+        self.parent = parent
+        self.context = context
+        self.end_time_ns = end_time_ns
+        self.duration_ns = duration_ns
+        self.statement = statement
+        self.batch_size = batch_size
+        self.remarks = remarks
+        self.rows = 0
+        self.reading_ns = 0
+        """Time in the driver's own fetching; single rows after the first are not timed."""
+        self.first_row_ns = -1
+        """Time until the first rows of a stream were there."""
+        state.results.add(self)
+
+    def done(
+        self,
+        failed: BaseException | None = None,
+        result: Any = None,
+        *,
+        lost: bool = False,
+        question: Question | None = None,
+        in_call: bool = True,
+    ) -> None:
+        """Tell of the query. What comes after the first call is ignored.
+
+        ``lost``: the connection was lost, and so the query failed. ``result`` is SQLAlchemy's,
+        where it was read to its end or closed, and ``question`` what was kept of it. ``in_call``:
+        the application is in a call that has to do with this result, and so its place is worth
+        telling.
+        """
+        watch, self.watch = self.watch, None
+        if watch is None:
+            return
+        try:
+            self.state.results.discard(self)
+            now = time_ns()
+            read_ns = now - self.end_time_ns
+            if read_ns < 0:  # the clock was set back
+                read_ns = self.reading_ns = 0
+            if failed is not None:
+                self.state.failed = True
+                spent_ns = self.duration_ns + read_ns
+                self._look(watch, spent_ns, in_call)
+                watch.publish(self._failed(watch, now, spent_ns, failed, lost), self.context)
+                return
+            if self.reading_ns >= watch.slow_ns - self.duration_ns:
+                self._look(watch, self.duration_ns + self.reading_ns, in_call)
+                self._ask(watch, result, question)
+            event = QueryExecuted(
+                watch.database,
+                self.parent,
+                self.end_time_ns,
+                self.duration_ns,
+                self.statement,
+                self.batch_size,
+                self.rows,
+                -1,
+                read_ns,
+                self.reading_ns,
+                self.first_row_ns,
+            )
+            if self.remarks is NOTHING:
+                watch.publish(event, self.context)
+            else:
+                self.remarks.tell(watch, event, self.context)
+        except Exception as error:  # noqa: BLE001 - the application must not see it
+            guard.caught(error)
+
+    def fail(self, error: BaseException, connection: Any, cursor: Any) -> None:
+        """Tell that reading failed, and whether because the connection was lost."""
+        engine = None if self.watch is None else self.watch.engine()
+        lost = engine is not None and is_lost(engine.dialect, error, connection, cursor)
+        self.done(failed=error, lost=lost)
+
+    def _look(self, watch: Watch, spent_ns: int, in_call: bool) -> None:
+        """Take note of the application's place, where the query turned out to be slow."""
+        place, advice, attributes = self.remarks.said
+        if in_call and place is None and spent_ns >= watch.slow_ns:
+            self.remarks = self.remarks._replace(said=(here(), advice, attributes))
+
+    def _ask(self, watch: Watch, result: Any, question: Question | None) -> None:
+        """Take note of what the plan is asked for with, where the query was slow to read."""
+        if watch.explainer is None or self.remarks.question is not None:
+            return
+        if question is None and result is not None:
+            question = question_of(result.context)
+        if question is not None:
+            self.remarks = self.remarks._replace(question=question)
+
+    def _failed(
+        self, watch: Watch, now: int, duration_ns: int, error: BaseException, lost: bool
+    ) -> QueryFailed:
+        return self.remarks.on(
+            QueryFailed(
+                watch.database,
+                self.parent,
+                now,
+                duration_ns,
+                self.statement,
+                describe(error, messages=watch.messages, disconnect=lost),
+                self.batch_size,
+            )
+        )
