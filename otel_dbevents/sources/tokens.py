@@ -25,6 +25,7 @@ _KINDS = {
     "number": VALUE,
     "param": PARAM,
     "mark": MARK,
+    "plain": MARK,
     "space": SPACE,
     "quoted": QUOTED,
     "cut": CUT,
@@ -109,6 +110,7 @@ _ANY = r"""
     (?P<special>{d.escapes})
     |(?P<value>{value})
     |(?P<word>{d.begins}{letter}*+)
+    |(?P<plain>[,();]|\.(?!\d))
     |(?P<doubt>{d.doubt})
     |(?P<space>{d.line_comment}|\Z)
     |(?P<comment>/\*)
