@@ -11,6 +11,7 @@ import pytest
 from otel_dbevents.bridge.logs import EVENT_NAMES
 from otel_dbevents.codec import EVENT_TYPES
 from otel_dbevents.config import Config, variable
+from tests.sources.engines import DRIVERS
 
 README = Path(__file__).parent.parent / "README.md"
 TEXT = README.read_text()
@@ -61,3 +62,14 @@ def test_the_page_of_meanings_names_every_event_record_and_metric() -> None:
     metrics = re.findall(r'"((?:db\.client|database|dbevents)\.[\w.]+\w)"', source)
     assert metrics
     assert (events, records, [name for name in metrics if f"`{name}`" not in page]) == ([], [], [])
+
+
+def test_the_page_of_engines_names_every_driver_and_system_that_the_suite_runs_on() -> None:
+    page = (README.parent / "docs/engines.md").read_text()
+    missing = [
+        name
+        for driver in DRIVERS.values()
+        for name in (f"{driver.scheme}://", f"`{driver.system}`")
+        if name not in page.replace("(sync and async)", "")
+    ]
+    assert missing == []
