@@ -47,6 +47,11 @@ SANITISED = [
     ),
     pytest.param("ARRAY[1,2]", "postgresql", "ARRAY[?,?]", id="array"),
     pytest.param('SELECT "a b" FROM "t"', "postgresql", 'SELECT "a b" FROM "t"', id="quoted names"),
+    pytest.param(
+        'a = "x@y.z" OR a IN ("1-2", b) OR a LIKE "%x" OR "a-b" = t."c-d"', "postgresql",
+        'a = ? OR a IN (?, b) OR a LIKE ? OR "a-b" = t."c-d"', id="quotes that were mistaken",
+    ),
+    pytest.param('a = "b" OR a = "B c"."d-e"', "oracle", 'a = "b" OR a = "B c"."d-e"', id="names"),
     pytest.param('SELECT "a b" FROM t', "mysql", "SELECT ? FROM t", id="quoted strings"),
     pytest.param('SELECT "a" FROM "t"."u" AS "v"', "", 'SELECT ? FROM "t"."u" AS "v"', id="doubt"),
     pytest.param('SELECT "a" FROM t', "sqlite", 'SELECT "a" FROM t', id="sqlite name"),
