@@ -54,6 +54,9 @@ _RUN_COMMENT = (
 )
 
 
+_E, _Q = "[eE]", "[nN]?[qQ]"
+
+
 def _number_before(prefix: str) -> str:
     """Return a number, and the word without a gap behind it unless it begins a string."""
     digits = r"\.?\d[\d_.]*+(?:[eE][+-]?\d[\d_]*+)?+"
@@ -67,6 +70,8 @@ class Dialect(NamedTuple):
     strings: str = PLAIN
     escapes: str = r"(?!)"
     """A form of string that is tried before ``strings``."""
+    prefix: str = r"(?!)"
+    """What that form begins with, before its quote."""
     quoted: str = r'"[^"]*+(?:""[^"]*+)*+"'
     names: str = r"(?!)"
     """Names in other quotes than double ones."""
@@ -101,9 +106,10 @@ class Dialect(NamedTuple):
 POSTGRESQL = Dialect(
     "postgresql",
     escapes=rf"[eE](?:{_ESCAPED}{_CONTINUED}|'(?P<lost>.*))",
+    prefix=_E,
     dollar=_DOLLAR,
     variables=r"\$\d++",
-    number=_number_before("[eE]"),
+    number=_number_before(_E),
     line_comment=_LINE,
     doubt=r"\d\w*+\$.*",  # a number, then a text in dollars; or a number, then a name
     nested_comments=True,
@@ -135,9 +141,10 @@ MSSQL = Dialect(
 ORACLE = Dialect(
     "oracle",
     escapes=_ORACLE_Q,
+    prefix=_Q,
     doubt=_RETURN,
     letters="$#",
-    number=_number_before("[nN]?[qQ]"),
+    number=_number_before(_Q),
     variables=r"(?!)",
     links=True,
 )
@@ -145,6 +152,7 @@ UNKNOWN = Dialect(
     "",
     strings=_DOUBTFUL,
     escapes=_ORACLE_Q,
+    prefix=_Q,
     quoted=_DOUBTFUL_DOUBLE,
     names=r"`(?:[\w\x20.:@]|-(?!-))*+`|(?<![\w\])])\[[^\W\d]\w*+(?:\x20[^\W\d]\w*+)*+\]",
     opens="'\"`",

@@ -137,6 +137,7 @@ SANITISED = [
     pytest.param("SELECT $1E'a\\'s', c", "postgresql", "SELECT $1?, c", id="E string at $1"),
     pytest.param("SELECT @E'a\\'s', c", "postgresql", "SELECT @?, c", id="E string at operator"),
     pytest.param("a[b :E'a\\'s']", "postgresql", "a[b :?]", id="E string in a slice"),
+    pytest.param("IN (:q'')", "mysql", "IN (?)", id="placeholder before a string"),
     pytest.param("a[$$b$$:1]", "postgresql", "a[?:?]", id="slice behind dollars"),
     pytest.param("SELECT 0x$t$($t$s", "postgresql", "SELECT ?", id="dollars at a number"),
     pytest.param("SELECT 0xq'!'!''\'s", "oracle", "SELECT ??!?", id="no q string in a word"),
