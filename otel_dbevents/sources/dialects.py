@@ -39,6 +39,8 @@ NUMBER = r"0[xX](?:[\da-fA-F_]|\\\r?\n)*+|\.?\d(?:[eE][+-]?\d|[\w.])*+"
 _RETURN = r"--[^\r\n]*+\r(?!\n).*"
 # A comment for some only, with what could be text for the others.
 _NO_COMMENT_FOR_ALL = r"(?:\#(?!>)|--(?!\s))[^\n'\"`$/]*+['\"`$/].*"
+# A text in dollars behind a number or a driver's placeholder, or a name that goes on.
+_DOLLARS_BEHIND = r"(?:\d\w*+|%[sbt]|%\(\w++\)s)\$.*"
 _LINE = r"--[^\r\n]*+"
 # A string that goes on in the next line keeps its escapes there.
 _NEXT_LINE = rf"(?:[^\S\r\n]|{_LINE})*+[\r\n](?:\s|{_LINE}[\r\n])*+"
@@ -111,7 +113,7 @@ POSTGRESQL = Dialect(
     variables=r"\$\d++",
     number=_number_before(_E),
     line_comment=_LINE,
-    doubt=r"\d\w*+\$.*",  # a number, then a text in dollars; or a number, then a name
+    doubt=_DOLLARS_BEHIND,
     nested_comments=True,
     ctes_see_themselves=False,
 )

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 DIALECTS = ("postgresql", "mysql", "sqlite", "mssql", "oracle")
 _NESTED = ("postgresql", "mssql")
 _PAIRS = {"[": "]", "{": "}", "(": ")", "<": ">"}
+_DIGITS = tuple("0123456789")
 Span = tuple[int, int]
 
 
@@ -127,6 +128,16 @@ def _alternative(sql: str, at: int) -> int:
     return len(sql) if end < 0 or not delimiter.strip() else end + 2
 
 
+def _number(sql: str, at: int) -> int:
+    """Read digits and an exponent; a letter without a gap behind them begins a word."""
+    while sql[at : at + 1] in _DIGITS:
+        at += 1
+    exponent = at + 1 + (sql[at + 1 : at + 2] in ("+", "-"))
+    if sql[at : at + 1] in ("e", "E") and sql[exponent : exponent + 1] in _DIGITS:
+        return _number(sql, exponent)
+    return at
+
+
 def _other(sql: str, at: int, dialect: str) -> int:
     """Pass a word, a quoted name, or one character."""
     first = sql[at]
@@ -137,8 +148,8 @@ def _other(sql: str, at: int, dialect: str) -> int:
     if first == "[" and dialect == "sqlite":
         end = sql.find("]", at)
         return len(sql) if end < 0 else end + 1
-    if first in "0123456789":
-        return at + 1
+    if first in _DIGITS:
+        return _number(sql, at)
     inside = "_$" if dialect not in ("mssql", "oracle") else "_$#"
     begin = at
     while at < len(sql) and (sql[at].isalnum() or sql[at] in inside):

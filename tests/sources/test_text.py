@@ -138,6 +138,7 @@ SANITISED = [
     pytest.param("SELECT @E'a\\'s', c", "postgresql", "SELECT @?, c", id="E string at operator"),
     pytest.param("a[b :E'a\\'s']", "postgresql", "a[b :?]", id="E string in a slice"),
     pytest.param("IN (:q'')", "mysql", "IN (?)", id="placeholder before a string"),
+    pytest.param("%s$t$-$t$s", "postgresql", "?", id="dollars behind a placeholder"),
     pytest.param("a[$$b$$:1]", "postgresql", "a[?:?]", id="slice behind dollars"),
     pytest.param("SELECT 0x$t$($t$s", "postgresql", "SELECT ?", id="dollars at a number"),
     pytest.param("SELECT 0xq'!'!''\'s", "oracle", "SELECT ??!?", id="no q string in a word"),
