@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 OLDEST := .venv-oldest
+FUZZ_SECONDS ?= 600
 
-.PHONY: demo test lint suite oldest bench setup clean
+.PHONY: demo test lint suite oldest bench fuzz setup clean
 
 demo: $(VENV)/.demo
 	@$(BIN)/otel-dbevents demo
@@ -26,6 +27,11 @@ oldest: $(OLDEST)/.dev
 # Contrib's instrumentor runs on SQLAlchemy 2.0 only, so both are measured there.
 bench: $(OLDEST)/.dev
 	$(OLDEST)/bin/python benchmarks/run.py
+
+# Looks for SQL that is read wrongly: the properties with many more examples, then texts at random.
+fuzz: $(VENV)/.dev
+	$(BIN)/python -m pytest -q tests/sources/test_text_properties.py --hypothesis-profile=long
+	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS)
 
 setup: $(VENV)/.dev
 

@@ -368,6 +368,8 @@ class TransactionCommitted(Fact, frozen=True, gc=False):
     transaction that is lost with its connection (ended by the server, cancelled in a query,
     collected as garbage on an async engine) has no event of its end: nobody saw one.
     ``duration_ns`` is the COMMIT's own time, ``transaction_ns`` from the first statement's start.
+    -1 is not known: the COMMIT was part of a client's batch. Such a ROLLBACK has -1 too, and one
+    that closing a client's transaction implied.
     """
 
     duration_ns: int

@@ -6,12 +6,23 @@ entry point has.
 
 import logging
 from collections.abc import Collection
-from typing import Any
+from typing import Any, Final
 
 from opentelemetry.instrumentation import instrumentor as opentelemetry
 
 from otel_dbevents.compat import UnsupportedVersionError
 
+_ARGUMENTS: Final = (
+    "tracer_provider",
+    "meter_provider",
+    "logger_provider",
+    "propagator",
+    "request_hook",
+    "response_hook",
+    "span_filter",
+    "engine_filter",
+)
+"""What `otel_dbevents.instrument` takes beside the engine and the settings."""
 _log = logging.getLogger("otel_dbevents")
 
 
@@ -47,13 +58,10 @@ class DbEventsInstrumentor(opentelemetry.BaseInstrumentor):  # type: ignore[misc
         from otel_dbevents.config import Config
         from otel_dbevents.pipeline import instrument
 
-        providers = {
-            name: options.pop(name, None)
-            for name in ("tracer_provider", "meter_provider", "logger_provider")
-        }
+        given = {name: options.pop(name, None) for name in _ARGUMENTS}
         engine, config = options.pop("engine", None), options.pop("config", None)
         if config is not None and options:
             raise ValueError(f"give either config or {', '.join(options)}, not both")
         config = config or Config.from_mapping(options)
         if config.enabled:
-            instrument(engine, config=config, **providers)
+            instrument(engine, config=config, **given)

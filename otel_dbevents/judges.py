@@ -8,6 +8,7 @@ import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from time import time_ns
 from typing import Any, Final, TypeAlias
 
 from otel_dbevents.events import (
@@ -47,8 +48,9 @@ class Judges:
     on.
 
     A burst is of one statement under one span on one database. It is told once, when it has ended:
-    no run for a second, as later queries tell, or `settle`. What ran in the parent process of a
-    fork is the parent's to judge. At most 1,000 bursts and 1,000 outages are kept in mind.
+    no run for a second, as later queries or `settle_quiet` tell, or `settle`. What ran in the
+    parent process of a fork is the parent's to judge. At most 1,000 bursts and 1,000 outages are
+    kept in mind.
 
     """
 
@@ -83,6 +85,13 @@ class Judges:
                 self._note_failure(event)
             elif isinstance(event, DatabaseConnectionEstablished):
                 self._judge_recovery(event, context)
+
+    def settle_quiet(self) -> None:
+        """Tell of the bursts that had no run for a second. Called when nothing comes."""
+        with self._lock:
+            ended = self._ended(time_ns())
+        for burst in ended:
+            self._tell(burst)
 
     def settle(self) -> None:
         """Tell of the bursts that are open, as if they had ended."""

@@ -9,6 +9,7 @@ import logging
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial, wraps
+from inspect import iscoroutinefunction
 from time import monotonic
 from typing import Any
 
@@ -17,7 +18,7 @@ from opentelemetry._logs import get_logger_provider
 from opentelemetry.propagate import get_global_textmap
 from opentelemetry.propagators.textmap import TextMapPropagator
 
-from otel_dbevents.bridge import OPEN_SPAN_TYPES, Bridge
+from otel_dbevents.bridge import OPEN_SPAN_TYPES, Bridge, SpanFilter
 from otel_dbevents.bus import Delivery, EventBus
 from otel_dbevents.bus.memory import MemoryBus
 from otel_dbevents.compat import check_versions, warn_if_contrib_active
@@ -26,8 +27,9 @@ from otel_dbevents.events import Environment
 from otel_dbevents.exporters import sdk_disabled
 from otel_dbevents.judges import Judges
 from otel_dbevents.sources.around import RequestHook, ResponseHook, Wishes
-from otel_dbevents.sources.engine import AnyEngine, EngineSource
+from otel_dbevents.sources.engine import AnyEngine, EngineFilter, EngineSource
 from otel_dbevents.sources.explain import Explainer
+from otel_dbevents.sources.libsql_client import ClientSource, is_client
 from otel_dbevents.sources.watch import Notice, guard
 
 _MS = 1_000_000
@@ -38,7 +40,8 @@ class Pipeline:
     """Engines to telemetry, in this process.
 
     Providers that are not given are the global ones. ``bus`` may be given to share it, else an
-    in-memory bus of the pipeline's own is made and closed with it.
+    in-memory bus of the pipeline's own is made and closed with it. The other arguments are those of
+    `instrument`. Raises `TypeError` for a hook or filter that is no plain function.
     """
 
     def __init__(
@@ -52,11 +55,29 @@ class Pipeline:
         propagator: TextMapPropagator | None = None,
         request_hook: RequestHook | None = None,
         response_hook: ResponseHook | None = None,
+        span_filter: SpanFilter | None = None,
+        engine_filter: EngineFilter | None = None,
     ) -> None:
+        functions = {
+            "request_hook": request_hook,
+            "response_hook": response_hook,
+            "span_filter": span_filter,
+            "engine_filter": engine_filter,
+        }
+        _check_functions(functions)
         self.config = config = config or Config()
         self.tracer_provider = tracer_provider or trace.get_tracer_provider()
         self.meter_provider = meter_provider or metrics.get_meter_provider()
         self.logger_provider = logger_provider or get_logger_provider()
+        propagator = propagator or get_global_textmap()
+        self._arguments: Mapping[str, Any] = {
+            "tracer_provider": self.tracer_provider,
+            "meter_provider": self.meter_provider,
+            "logger_provider": self.logger_provider,
+            "config": config,
+            "propagator": propagator,
+            **functions,
+        }
         self.environment = config.environment or _environment_of(self.tracer_provider)
         self.bus: EventBus = bus or MemoryBus(
             history=config.history_for(self.environment),
@@ -65,21 +86,24 @@ class Pipeline:
         )
         self._owns_bus = bus is None
         self.explainer = _explainer(config)
+        notice = Notice(
+            config.capture_error_messages,
+            int(config.slow_query_ms * _MS),
+            config.repeated_queries,
+        )
+        self.clients = ClientSource(self.bus.publish, environment=self.environment, notice=notice)
         self.source = EngineSource(
             self.bus.publish,
             environment=self.environment,
-            notice=Notice(
-                config.capture_error_messages,
-                int(config.slow_query_ms * _MS),
-                config.repeated_queries,
-            ),
+            notice=notice,
             wishes=Wishes(
-                (propagator or get_global_textmap()) if config.sqlcommenter else None,
+                propagator if config.sqlcommenter else None,
                 request_hook,
                 response_hook,
                 lambda: self.bridge.has_own_ids,
             ),
             explainer=self.explainer,
+            wants=engine_filter,
         )
         self.bridge = Bridge(
             self.tracer_provider,
@@ -89,6 +113,7 @@ class Pipeline:
             read_lost=self.lost,
             min_duration_ns=int(config.min_duration_ms * _MS),
             require_parent=config.require_parent,
+            span_filter=span_filter,
             slow_query_ns=int(config.slow_query_ms * _MS),
             fold_after=0 if config.synchronous else config.fold_after,
             spans=config.spans,
@@ -102,7 +127,12 @@ class Pipeline:
         )
         self._subscriptions = [
             self.bus.subscribe(self._consume, name="bridge", idle=self.bridge.settle),
-            self.bus.subscribe(self.judges.consume, *self.judges.types, name="judges"),
+            self.bus.subscribe(
+                self.judges.consume,
+                *self.judges.types,
+                name="judges",
+                idle=self.judges.settle_quiet,
+            ),
             self.bus.subscribe_inline(self.bridge.on_open_span, *OPEN_SPAN_TYPES),
         ]
         self._looked_again = False
@@ -114,8 +144,21 @@ class Pipeline:
         atexit.register(self._at_exit)
 
     def attach(self, engine: AnyEngine | None = None) -> None:
-        """Listen to ``engine``, or to every engine there is and will be. Twice is harmless."""
-        self.source.attach(engine)
+        """Listen to ``engine``, or to every engine there is and will be. Twice is harmless.
+
+        A client of the package ``libsql_client`` is taken too; with no argument, every one.
+        """
+        if engine is None or not is_client(engine):
+            self.source.attach(engine)
+        if engine is None or is_client(engine):
+            self.clients.attach(engine)
+
+    def detach(self, engine: AnyEngine | None = None) -> None:
+        """Listen no longer to ``engine``, which may be a client, or to any. Twice is harmless."""
+        if engine is None or not is_client(engine):
+            self.source.detach(engine)
+        if engine is None or is_client(engine):
+            self.clients.detach(engine)
 
     def lost(self) -> Mapping[str, int]:
         """Return how many events did not reach a subscriber, by reason; errors of ours included."""
@@ -144,7 +187,7 @@ class Pipeline:
             return True
         self._closed = True
         atexit.unregister(self._at_exit)
-        self.source.detach()
+        self.detach()
         done = self.flush(timeout)
         if self.explainer is not None:
             self.explainer.close()
@@ -228,34 +271,59 @@ def instrument(
     propagator: TextMapPropagator | None = None,
     request_hook: RequestHook | None = None,
     response_hook: ResponseHook | None = None,
+    span_filter: SpanFilter | None = None,
+    engine_filter: EngineFilter | None = None,
 ) -> Pipeline:
     """Listen to ``engine``, or to every engine there is and will be, sync or async.
 
-    Providers default to the global ones, settings to the environment's (``OTEL_DBEVENTS_*``).
-    Called again it adds the engine to the pipeline that runs; providers or settings other than
-    that pipeline's are ignored with a warning.
+    Called again it adds the engine to the pipeline that runs; whatever else is given then and is
+    not that pipeline's is ignored with a warning.
+
+    Args:
+        engine: an `Engine` or `AsyncEngine`, or a client of the package ``libsql_client``; None:
+            all of them.
+        tracer_provider: the spans'; like the other two the global one where it is not given.
+        meter_provider: the metrics'.
+        logger_provider: the log records'.
+        config: the settings; else the environment's (``OTEL_DBEVENTS_*``).
+        propagator: writes the comment behind each statement, where ``sqlcommenter`` is on; else
+            the global one.
+        request_hook: called before the driver with SQLAlchemy's execution context, the SQL and the
+            parameters. The mapping that it returns are attributes of the query's span.
+        response_hook: called after the driver with the execution context, the cursor, and the
+            error or None. As above.
+        span_filter: called with each `QueryExecuted` and `QueryFailed`, on a worker. False: it has
+            no span. Metrics, log records and judgements are made all the same.
+        engine_filter: called once with each engine, of an `AsyncEngine` with its ``sync_engine``.
+            False: nothing of that engine is observed.
+
+    A hook or filter that raises harms nothing: the attributes are left out, the span is made, the
+    engine is observed; that is counted and logged.
 
     Raises:
         ConfigError: a setting is wrong; the message names it and what it takes.
         UnsupportedVersionError: SQLAlchemy or the OpenTelemetry SDK is missing or too old.
-        TypeError: ``engine`` is not an engine.
+        TypeError: ``engine`` is not an engine, or a hook or filter no plain function.
 
     """
     global _active
+    wanted: dict[str, Any] = {
+        "tracer_provider": tracer_provider,
+        "meter_provider": meter_provider,
+        "logger_provider": logger_provider,
+        "config": config,
+        "propagator": propagator,
+        "request_hook": request_hook,
+        "response_hook": response_hook,
+        "span_filter": span_filter,
+        "engine_filter": engine_filter,
+    }
     if _active is None or _active._closed:
         check_versions()
         warn_if_contrib_active()
-        _active = Pipeline(
-            tracer_provider=tracer_provider,
-            meter_provider=meter_provider,
-            logger_provider=logger_provider,
-            config=config,
-            propagator=propagator,
-            request_hook=request_hook,
-            response_hook=response_hook,
-        )
+        _active = Pipeline(**wanted)
     else:
-        _warn_of_change(_active, tracer_provider, meter_provider, logger_provider, config)
+        _warn_of_change(_active._arguments, wanted)
     if _active.config.enabled and not sdk_disabled():
         _active.attach(engine)
     return _active
@@ -267,7 +335,7 @@ def uninstrument(engine: AnyEngine | None = None) -> None:
     if _active is None:
         return
     if engine is not None:
-        _active.source.detach(engine)
+        _active.detach(engine)
         return
     pipeline, _active = _active, None
     pipeline.close(pipeline.config.flush_timeout_ms / 1000)
@@ -278,14 +346,17 @@ def flush(timeout: float = 2.0) -> bool:
     return _active is None or _active.flush(timeout)
 
 
-def _warn_of_change(active: Pipeline, *wanted: Any) -> None:
-    names = ("tracer_provider", "meter_provider", "logger_provider", "config")
+def _check_functions(given: Mapping[str, object]) -> None:
+    for name, function in given.items():
+        if function is not None and (not callable(function) or iscoroutinefunction(function)):
+            raise TypeError(f"{name} takes a plain function; got {function!r}")
+
+
+def _warn_of_change(active: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
     ignored = [
         name
-        for name, value in zip(names, wanted, strict=True)
-        if value is not None
-        and value is not getattr(active, name)
-        and value != getattr(active, name)
+        for name, value in wanted.items()
+        if value is not None and value is not active[name] and value != active[name]
     ]
     if ignored:
         _log.warning(

@@ -3,10 +3,16 @@
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from otel_dbevents.sources.watch import guard
 
 pytest_plugins = ["tests.services.plugin", "tests.sources.engines"]
+
+# No test measures time; `make fuzz` looks longer.
+settings.register_profile("usual", deadline=None)
+settings.register_profile("long", deadline=None, max_examples=5_000)
+settings.load_profile("usual")
 
 
 @pytest.fixture(autouse=True)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections import Counter
 from importlib import import_module
+from inspect import signature
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -333,11 +334,20 @@ def instrumentor():
 
 def test_the_entry_point_turns_on_and_off(calls, instrumentor):
     assert instrumentor.instrumentation_dependencies() == ("sqlalchemy >= 2.0.10",)
-    instrumentor.instrument(engine="an engine", tracer_provider="t", slow_query_ms=7)
+    instrumentor.instrument(
+        engine="an engine", tracer_provider="t", slow_query_ms=7, span_filter=all, request_hook=any
+    )
     instrumentor.uninstrument()
     (engine, given), off = calls
     assert (engine, off) == ("an engine", "off")
     assert (given["tracer_provider"], given["config"].slow_query_ms) == ("t", 7)
+    assert (given["span_filter"], given["request_hook"], given["engine_filter"]) == (all, any, None)
+
+
+def test_the_entry_point_takes_all_that_instrument_takes(instrumentor):
+    module = import_module("otel_dbevents.instrumentor")
+    parameters = set(signature(pipeline.instrument).parameters)
+    assert parameters == {"engine", "config", *module._ARGUMENTS}
 
 
 def test_the_entry_point_takes_a_config_but_not_settings_beside_it(calls, instrumentor, caplog):

@@ -46,6 +46,11 @@ def test_the_core_imports_no_extra() -> None:
         text=True,
         check=True,
     ).stdout.split()
-    assert not {"aiosqlite", "rich", "redis", "langfuse", "opentelemetry.instrumentation"} & {
-        *listed
-    }
+    assert not {
+        "aiosqlite",
+        "rich",
+        "redis",
+        "langfuse",
+        "libsql_client",
+        "opentelemetry.instrumentation",
+    } & {*listed}

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from time import time_ns
 from typing import Any
 
 import pytest
@@ -111,6 +112,21 @@ def test_a_burst_that_is_open_is_told_by_settling() -> None:
     court.judges.settle()
     court.judges.settle()
     assert len(court.told) == 1
+
+
+def test_a_burst_is_told_when_nothing_comes_for_a_second() -> None:
+    court, now = Court(repeated_queries=2), time_ns()
+    court.hear(query(at_ns=now - 2 * SECOND), query(at_ns=now - 2 * SECOND))
+    elsewhere = TraceParent(bytes(15) + b"2", bytes(7) + b"2")
+    court.hear(*(query(at_ns=now + 3600 * SECOND, parent=elsewhere) for _ in range(2)))
+    assert [each.parent for each in court.told] == [PARENT]
+    court.judges.settle_quiet()
+    assert [each.parent for each in court.told] == [PARENT]
+    court.judges.settle()
+    court.hear(query(at_ns=now - 2 * SECOND), query(at_ns=now - 2 * SECOND))
+    court.judges.settle_quiet()
+    court.judges.settle_quiet()
+    assert [each.parent for each in court.told] == [PARENT, elsewhere, PARENT]
 
 
 def test_fewer_runs_than_the_threshold_are_no_burst() -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import libsql_client
 import pytest
 from opentelemetry import trace
 from opentelemetry._logs import LogRecord
@@ -20,6 +21,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from sqlalchemy import Engine, create_engine, event, exc, text
 
 import otel_dbevents
@@ -298,7 +300,19 @@ def test_what_is_told_at_once_or_known_to_the_database_by_its_id_does_not_fold(
     assert pipeline.config.synchronous is False or folded(telemetry) == [1] * 12
     assert pipeline.flush()
     assert folded(telemetry) == [1] * 12
+    (point,) = telemetry.metrics()["db.client.operation.duration"].data_points
+    own = {span.context.span_id for span in telemetry.spans() if span.name == "SELECT"}
+    assert {exemplar.span_id for exemplar in point.exemplars} <= own
     pipeline.close()
+
+
+def test_a_burst_is_judged_though_nobody_flushes_and_nothing_else_comes(
+    pipeline: Pipeline, telemetry: Telemetry, engine: Engine
+) -> None:
+    with telemetry.tracers.get_tracer("app").start_as_current_span("request"):
+        for _ in range(12):
+            query(engine)
+        wait_until(lambda: "database.query.repeated" in [r.event_name for r in telemetry.records])
 
 
 def test_closing_tells_the_burst_that_is_open(telemetry: Telemetry, engine: Engine) -> None:
@@ -421,6 +435,26 @@ def test_instrument_and_uninstrument(
     assert otel_dbevents.flush()
 
 
+def test_a_libsql_client_is_listened_to_like_an_engine(
+    telemetry: Telemetry, tmp_path: Path, instrumented: None
+) -> None:
+    with libsql_client.create_client_sync(f"file:{tmp_path}/shop.db") as client:
+        otel_dbevents.instrument(client, **telemetry.providers)
+        client.execute("CREATE TABLE users (id INTEGER)")
+        client.batch(["INSERT INTO users VALUES (1)"] * 2)
+        otel_dbevents.uninstrument(client)
+        client.execute("DELETE FROM users")
+        otel_dbevents.flush()
+        assert telemetry.names() == ["CREATE TABLE users", "BATCH INSERT users"]
+        (point,) = telemetry.metrics()["dbevents.transactions"].data_points
+        assert point.attributes["dbevents.transaction.outcome"] == "committed"
+        otel_dbevents.instrument(**telemetry.providers)
+        client.execute("DELETE FROM users")
+        otel_dbevents.uninstrument()
+        client.execute("DROP TABLE users")
+    assert telemetry.names()[2:] == ["DELETE users"]
+
+
 def test_instrumenting_again_with_other_providers_is_told_and_ignored(
     telemetry: Telemetry, engine: Engine, instrumented: None, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -430,6 +464,82 @@ def test_instrumenting_again_with_other_providers_is_told_and_ignored(
         assert otel_dbevents.instrument(engine, tracer_provider=other) is first
     assert "another tracer_provider" in caplog.text
     assert "uninstrument()" in caplog.text
+
+
+def hook(*_: Any) -> None:
+    """Add nothing."""
+
+
+def nothing(_: Any) -> bool:
+    """Want nothing."""
+    return False
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["config", "propagator", "request_hook", "response_hook", "span_filter", "engine_filter"],
+)
+def test_instrumenting_again_tells_of_each_argument_that_is_ignored(
+    name: str,
+    telemetry: Telemetry,
+    engine: Engine,
+    instrumented: None,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    other = {
+        "config": Config(fold_after=3),
+        "propagator": TraceContextTextMapPropagator(),
+        "span_filter": nothing,
+        "engine_filter": nothing,
+    }
+    given: dict[str, Any] = {name: other.get(name, hook)}
+    otel_dbevents.instrument(engine, **telemetry.providers)
+    with caplog.at_level(logging.WARNING, "otel_dbevents"):
+        otel_dbevents.instrument(engine, **telemetry.providers)
+        assert "ignored" not in caplog.text
+        otel_dbevents.instrument(engine, **given)
+    assert f"another {name}, which is ignored" in caplog.text
+    otel_dbevents.uninstrument()
+    caplog.clear()
+    for _ in range(2):
+        otel_dbevents.instrument(engine, **telemetry.providers, **given)
+    assert "ignored" not in caplog.text
+
+
+def test_the_filters_are_asked_by_name_or_not(
+    telemetry: Telemetry, engine: Engine, instrumented: None
+) -> None:
+    otel_dbevents.instrument(engine, **telemetry.providers, span_filter=nothing)
+    query(engine)
+    assert otel_dbevents.flush()
+    assert telemetry.names() == ["CONNECT shop.db"]
+    (point,) = telemetry.metrics()["db.client.operation.duration"].data_points
+    assert point.count == 1
+    otel_dbevents.uninstrument()
+    pipeline = otel_dbevents.instrument(**telemetry.providers, engine_filter=nothing)
+    query(engine)
+    assert otel_dbevents.flush()
+    assert pipeline.bus.history == ()
+
+
+@pytest.mark.parametrize("name", ["request_hook", "response_hook", "span_filter", "engine_filter"])
+def test_a_hook_or_filter_that_cannot_be_called_is_refused(name: str, instrumented: None) -> None:
+    async def later(*_: Any) -> bool:
+        return True
+
+    for wrong in ("SELECT", later):
+        with pytest.raises(TypeError, match=f"{name} takes a plain function; got"):
+            otel_dbevents.instrument(**{name: wrong})  # type: ignore[arg-type]
+
+
+def test_an_engine_that_is_let_go_stays_so_while_all_others_are_observed(
+    telemetry: Telemetry, engine: Engine, instrumented: None
+) -> None:
+    otel_dbevents.instrument(**telemetry.providers)
+    otel_dbevents.uninstrument(engine)
+    query(engine)
+    assert otel_dbevents.flush()
+    assert telemetry.names() == []
 
 
 @pytest.mark.parametrize("how", ["OTEL_SDK_DISABLED", "config"])

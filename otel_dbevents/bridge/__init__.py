@@ -23,13 +23,14 @@ from opentelemetry.context import Context
 from opentelemetry.metrics import MeterProvider, get_meter_provider
 from opentelemetry.trace import TracerProvider
 
+from otel_dbevents.bridge.filtering import Filtering, Record, SpanFilter
 from otel_dbevents.bridge.folding import Folding
 from otel_dbevents.bridge.logs import EVENT_NAMES, OPEN_SPAN_TYPES, Logs, add_to_open_span
 from otel_dbevents.bridge.metrics import Metrics
 from otel_dbevents.bridge.spans import NOWHERE, Spans, parent_context
 from otel_dbevents.events import Event, PoolReading
 
-__all__ = ["EVENT_NAMES", "OPEN_SPAN_TYPES", "Bridge"]
+__all__ = ["EVENT_NAMES", "OPEN_SPAN_TYPES", "Bridge", "SpanFilter"]
 
 _log = logging.getLogger(__name__)
 _LOG_EVERY_S: Final = 60.0
@@ -59,6 +60,8 @@ class Bridge:
     - ``min_duration_ns``: a shorter call has no span, unless it failed or took at least
       ``slow_query_ns`` (0: no exception for slow ones).
     - ``require_parent``: what would be a trace of its own has no span, failed or not.
+    - ``span_filter``: takes a query's event and says whether it has a span. Where it raises, the
+      span is made; that is counted in `filter_errors` and logged.
     - ``fold_after``: so many runs of one statement under one span have spans of their own; those
       after them fold (`bridge.folding`). 0: each has its own.
     - ``wait_span_ns``: from how long a wait for a connection (its opening apart) has a span.
@@ -81,6 +84,7 @@ class Bridge:
         read_lost: Callable[[], Mapping[str, int]] = _no_losses,
         min_duration_ns: int = 0,
         require_parent: bool = False,
+        span_filter: SpanFilter | None = None,
         slow_query_ns: int = _SLOW_NS,
         fold_after: int = 0,
         wait_span_ns: int = 1_000_000,
@@ -91,15 +95,18 @@ class Bridge:
         self._read_pools, self._read_lost = read_pools, read_lost
         self._min_duration_ns, self._slow_query_ns = min_duration_ns, slow_query_ns
         self._require_parent, self._wait_span_ns = require_parent, wait_span_ns
-        self._fold_after = fold_after
+        self._span_filter, self._fold_after = span_filter, fold_after
         self._tracer_provider = tracer_provider if spans else None
         self._meter_provider = meter_provider if metrics else None
         self._logger_provider = logger_provider if logs else None
         self._spans: Spans | None = None
         self._folding: Folding | None = None
+        self._record_span: Record | None = None
         self._metrics: Metrics | None = None
         self._logs: Logs | None = None
         self._lost: dict[str, int] = {}
+        self.filter_errors = 0
+        """How often ``span_filter`` raised, or did not say yes or no."""
         self._lock = threading.Lock()
         self._logged_at = -_LOG_EVERY_S
         self._is_closed = False
@@ -154,17 +161,17 @@ class Bridge:
         if self._metrics is not None:
             self._metrics.close()
         self._spans, self._metrics, self._logs = None, None, None
-        self._folding = None
+        self._folding, self._record_span = None, None
         self._read_pools, self._read_lost = _no_pools, _no_losses
 
     def _tell(self, event: Event, captured: Context | None) -> None:
         """Make the span first: the other two point to it."""
-        spans, metrics, logs = self._folding or self._spans, self._metrics, self._logs
+        record_span, metrics, logs = self._record_span, self._metrics, self._logs
         context = captured
         try:
             context = parent_context(event, captured)
-            if spans is not None:
-                context = spans.record(event, context)
+            if record_span is not None:
+                context = record_span(event, context)
         except Exception:  # noqa: BLE001 - a processor or sampler of anybody's may raise anything
             self._failed("span_error", event)
         context = context or NOWHERE
@@ -178,10 +185,19 @@ class Bridge:
     def _failed(self, reason: str, event: Event, number: int = 1) -> None:
         """Count the error that is being handled; log it, at most once a minute."""
         self._count(reason, number)
+        self._log("could not tell of %s (%s)", event.event_type, reason)
+
+    def _filter_failed(self, event: Event) -> None:
+        """Count and log the filter's error that is being handled. Nothing is lost by it."""
+        with self._lock:
+            self.filter_errors += 1
+        self._log("span_filter failed on a %s, which has a span therefore", event.event_type)
+
+    def _log(self, message: str, *words: str) -> None:
         now = time.monotonic()
         if now - self._logged_at >= _LOG_EVERY_S:
             self._logged_at = now
-            _log.warning("could not tell of %s (%s)", event.event_type, reason, exc_info=True)
+            _log.warning(message, *words, exc_info=True)
 
     def _count(self, reason: str, number: int) -> None:
         with self._lock:
@@ -198,20 +214,7 @@ class Bridge:
         with self._lock:
             tracers = _settled(self._tracer_provider, trace.get_tracer_provider)
             if tracers is not None and self._spans is None:
-                self._spans = Spans(
-                    tracers,
-                    min_duration_ns=self._min_duration_ns,
-                    require_parent=self._require_parent,
-                    slow_query_ns=self._slow_query_ns,
-                    wait_span_ns=self._wait_span_ns,
-                )
-                if self._fold_after:
-                    self._folding = Folding(
-                        self._spans,
-                        after=self._fold_after,
-                        fast_ns=self._slow_query_ns or _SLOW_NS,
-                        failed=partial(self._failed, "span_error"),
-                    )
+                self._take_tracers(tracers)
             meters = _settled(self._meter_provider, get_meter_provider)
             if meters is not None and self._metrics is None:
                 self._metrics = Metrics(
@@ -225,6 +228,33 @@ class Bridge:
                 and (meters or self._meter_provider) is meters
                 and (loggers or self._logger_provider) is loggers
             )
+
+    def _take_tracers(self, tracers: TracerProvider) -> None:
+        """Set up the way to the spans: the filter first, then folding, then their making."""
+        self._spans = Spans(
+            tracers,
+            min_duration_ns=self._min_duration_ns,
+            require_parent=self._require_parent,
+            slow_query_ns=self._slow_query_ns,
+            wait_span_ns=self._wait_span_ns,
+        )
+        record = self._spans.record
+        if self._fold_after:
+            self._folding = Folding(
+                self._spans,
+                after=self._fold_after,
+                fast_ns=self._slow_query_ns or _SLOW_NS,
+                failed=partial(self._failed, "span_error"),
+            )
+            record = self._folding.record
+        if self._span_filter is not None:
+            record = Filtering(
+                record,
+                self._span_filter,
+                slow_ns=self._slow_query_ns,
+                failed=self._filter_failed,
+            ).record
+        self._record_span = record
 
 
 _P = TypeVar("_P")

@@ -212,6 +212,8 @@ class Metrics:
     ) -> None:
         known = at.database_attributes(event.database)
         self._transactions.add(1, {**known, at.TRANSACTION_OUTCOME: outcome}, context)
+        if event.duration_ns < 0:  # it was part of a batch, or implied by a close
+            return
         labels = {**known, at.DB_OPERATION_NAME: operation}
         if failure is not None:
             labels.update(at.failure_attributes(failure))

@@ -167,6 +167,8 @@ class Spans:
         operation: str,
         failure: Failure | None,
     ) -> Context:
+        if event.duration_ns < 0:  # it was part of a batch, or implied by a close
+            return context
         attributes = {
             **at.database_attributes(event.database),
             at.DB_OPERATION_NAME: operation,

@@ -18,8 +18,10 @@ from sqlalchemy.util import greenlet_spawn
 from otel_dbevents.sources.explanation import Question
 from otel_dbevents.sources.plan import WAYS, render
 
-_CONNECTING_S = 5.0
-"""How long an async driver may take besides, to connect and to close."""
+CONNECTING_S = 5.0
+"""How long a driver may take besides, to connect and to close; an async one is stopped then."""
+_SERVED = ("libsql", "aiolibsql")
+"""Drivers whose database may be behind a server."""
 _STEPS = 1_000
 """After so many steps SQLite looks whether the time is over."""
 
@@ -34,7 +36,7 @@ def ask(engine: Engine, question: Question, timeout_ms: float) -> str:
         return _ask(engine, question, timeout_ms)
 
     async def within() -> str:
-        async with asyncio.timeout(timeout_ms / 1000 + _CONNECTING_S):
+        async with asyncio.timeout(timeout_ms / 1000 + CONNECTING_S):
             plan: str = await greenlet_spawn(_ask, engine, question, timeout_ms)
             return plan
 
@@ -77,10 +79,17 @@ def _fence_postgresql(dialect: Any, connection: Any, cursor: Any, timeout_ms: fl
     cursor.execute(f"SET LOCAL statement_timeout = {limit}")
 
 
-def _fence_sqlite(_dialect: Any, connection: Any, cursor: Any, timeout_ms: float) -> None:
-    """Let nothing be written, and wait for no lock longer than that."""
-    cursor.execute("PRAGMA query_only = ON")
-    cursor.execute(f"PRAGMA busy_timeout = {max(1, int(timeout_ms))}")
+def _fence_sqlite(dialect: Any, connection: Any, cursor: Any, timeout_ms: float) -> None:
+    """Let nothing be written, and wait for no lock longer than that.
+
+    A libSQL server takes no such settings; ``EXPLAIN QUERY PLAN`` runs nothing in any case.
+    """
+    for pragma in ("query_only = 1", f"busy_timeout = {max(1, int(timeout_ms))}"):
+        try:
+            cursor.execute(f"PRAGMA {pragma}")
+        except Exception:
+            if dialect.driver not in _SERVED:
+                raise
     watch_steps = getattr(connection, "set_progress_handler", None)
     if watch_steps is not None:
         end = monotonic() + timeout_ms / 1000

@@ -3,6 +3,7 @@
 import hashlib
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from msgspec.structs import replace
 from sqlalchemy.engine import Engine
@@ -74,6 +75,19 @@ def database_of(engine: Engine, environment: Environment) -> Database:
         _pool_name(engine, address, port, namespace),
         location,
     )
+
+
+def database_at(environment: Environment, *, path: str = "", url: str = "") -> Database:
+    """Return what a libSQL client's address says: an SQLite file, or a server's URL."""
+    if not url:
+        namespace, location = _namespace(URL.create("sqlite", database=path), DatabaseType.SQLITE)
+        return Database(
+            environment, DatabaseType.SQLITE, namespace, pool_name=namespace, location=location
+        )
+    parts = urlsplit(url)
+    address = parts.hostname or ""
+    port = parts.port or (443 if parts.scheme in ("https", "wss") else 80)
+    return Database(environment, DatabaseType.LIBSQL, "", address, port, f"{address}:{port}")
 
 
 def system_of(dialect: Any) -> DatabaseType:

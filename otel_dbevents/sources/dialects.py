@@ -4,7 +4,9 @@ r"""How the families of SQL read the same text: quotes, comments, escapes, numbe
 what                postgresql  mysql  sqlite  mssql   oracle  unknown
 ==================  ==========  =====  ======  ======  ======  =======
 ``"a"``             name        text   either  name    name    either
+`````a`````         operator    name   name    -       -       either
 ``[a]``             subscript   -      name    name    -       either
+``$a$ .. $a$``      text        -      -       -       -       text
 ``'\''``            two         one    two     two     two     the rest
 ``E'\''``           text        -      -       -       -       the rest
 ``q'[it's]'``       -           -      -       -       text    text
@@ -27,14 +29,35 @@ PLAIN = r"'[^']*+(?:''[^']*+)*+'"
 _ESCAPED = r"'[^'\\]*+(?:(?:''|\\.)[^'\\]*+)*+'"
 _ESCAPED_DOUBLE = r'"[^"\\]*+(?:(?:""|\\.)[^"\\]*+)*+"'
 _DOUBTFUL = r"'[^'\\]*+(?:(?:''|\\[^'])[^'\\]*+)*+'"
+_DOUBTFUL_DOUBLE = r'"[^"\\]*+(?:(?:""|\\[^"])[^"\\]*+)*+"'
+_BACKTICKS = r"`[^`]*+(?:``[^`]*+)*+`"
+_DOLLAR = r"\$(?P<tag>(?:[^\W\d]\w*+)?+)\$(?:.*?\$(?P=tag)\$|(?P<open>.*))"
+# Where a dialect has no such text it is a mistake: what is in it or, in doubt, the rest is hidden.
+_DOLLAR_IN_DOUBT = _DOLLAR.replace(".*?", r"[^'\"`\[/#-]*?")
+NUMBER = r"0[xX](?:[\da-fA-F_]|\\\r?\n)*+|\.?\d(?:[eE][+-]?\d|[\w.])*+"
+# Nobody is sure whether a carriage return alone ends a comment there: the rest is hidden.
+_RETURN = r"--[^\r\n]*+\r(?!\n).*"
+# A comment for some only, with what could be text for the others.
+_NO_COMMENT_FOR_ALL = r"(?:\#(?!>)|--(?!\s))[^\n'\"`$/]*+['\"`$/].*"
 _LINE = r"--[^\r\n]*+"
 # A string that goes on in the next line keeps its escapes there.
-_CONTINUED = rf"(?:(?:[^\S\r\n]|{_LINE})*+[\r\n](?:\s|{_LINE}[\r\n])*+{_ESCAPED})*+"
+_NEXT_LINE = rf"(?:[^\S\r\n]|{_LINE})*+[\r\n](?:\s|{_LINE}[\r\n])*+"
+_CONTINUED = rf"(?:{_NEXT_LINE}{_ESCAPED})*+(?!{_NEXT_LINE}')"
 _ORACLE_Q = (
     r"[nN]?+[qQ]'(?:\[.*?\]'|\{.*?\}'|\(.*?\)'|<.*?>'|(?P<q>[^\s\[\{\(<]).*?(?P=q)'|(?P<lost>.*))"
 )
-# What stands in a comment that MySQL runs is SQL: a string may hold the comment's end.
-_RUN_COMMENT = rf"(?:{_ESCAPED}|{_ESCAPED_DOUBLE}|`[^`]*+`|['\"`].*+|[^*'\"`]++|\*(?!/))*+(?:\*/)?"
+# What stands in a comment that MySQL runs is SQL: text or a comment may hold the comment's end.
+_MYSQL_LINE = r"(?:-{2,}(?=[\x00-\x20\x7f]|\Z)|\#)[^\n]*+"
+_RUN_COMMENT = (
+    rf"(?:{_ESCAPED}|{_ESCAPED_DOUBLE}|{_BACKTICKS}|['\"`].*+|/\*(?:.*?\*/|.*+)|{_MYSQL_LINE}"
+    r"|[^*'\"`/\#-]++|[/-]|\*(?!/))*+(?:\*/)?"
+)
+
+
+def _number_before(prefix: str) -> str:
+    """Return a number, and the word without a gap behind it unless it begins a string."""
+    digits = r"\.?\d[\d_.]*+(?:[eE][+-]?\d[\d_]*+)?+"
+    return rf"{digits}(?:(?!{prefix}')[^\W\d][\w$]*+)?+"
 
 
 class Dialect(NamedTuple):
@@ -45,17 +68,26 @@ class Dialect(NamedTuple):
     escapes: str = r"(?!)"
     """A form of string that is tried before ``strings``."""
     quoted: str = r'"[^"]*+(?:""[^"]*+)*+"'
+    names: str = r"(?!)"
+    """Names in other quotes than double ones."""
+    opens: str = "'\""
+    """What begins text that runs to the end if it is never closed, as characters of a class."""
+    dollar: str = _DOLLAR_IN_DOUBT
+    number: str = NUMBER
     line_comment: str = r"--[^\n]*+"
+    doubt: str = r"(?!)"
+    """What could be read in two ways: all that follows is hidden."""
     nested_comments: bool = False
     run_comment: str = ""
     """The rest of a comment that is executed, behind its ``/*``."""
-    brackets: str = ""
+    begins: str = r"[^\W\d]"
+    """What a word begins with."""
     letters: str = "$"
     """What a word may hold besides letters, digits and underscore."""
     numbered: str = r"\?"
     """The question mark and what belongs to it."""
-    money: str = ""
-    variables: str = r"@@?[^\W\d][\w$.]*+"
+    variables: str = r"@@?[^\W\d][\w$.]*+|\$(?:\d++|[^\W\d]\w*+)"
+    """Placeholders and variables that begin with ``@`` or ``$``."""
     ctes_see_themselves: bool = True
     """A CTE's name stands for itself within its own body, also without RECURSIVE."""
     links: bool = False
@@ -68,7 +100,12 @@ class Dialect(NamedTuple):
 
 POSTGRESQL = Dialect(
     "postgresql",
-    escapes=f"[eE]{_ESCAPED}{_CONTINUED}",
+    escapes=rf"[eE](?:{_ESCAPED}{_CONTINUED}|'(?P<lost>.*))",
+    dollar=_DOLLAR,
+    variables=r"\$\d++",
+    number=_number_before("[eE]"),
+    line_comment=_LINE,
+    doubt=r"\d\w*+\$.*",  # a number, then a text in dollars; or a number, then a name
     nested_comments=True,
     ctes_see_themselves=False,
 )
@@ -76,31 +113,47 @@ MYSQL = Dialect(
     "mysql",
     strings=_ESCAPED,
     quoted=_ESCAPED_DOUBLE,
-    line_comment=r"(?:-{2,}(?=\s|/\*|\#|\Z)|\#)[^\n]*+",
+    names=_BACKTICKS,
+    opens="'\"`",
+    line_comment=_MYSQL_LINE,
     run_comment=_RUN_COMMENT,
     ctes_see_themselves=False,
 )
-SQLITE = Dialect("sqlite", brackets=r"\[[^\]]*+\]", numbered=r"\?\d*+")
+SQLITE = Dialect("sqlite", names=rf"{_BACKTICKS}|\[[^\]]*+\]", opens="'\"`[", numbered=r"\?\d*+")
 MSSQL = Dialect(
     "mssql",
     nested_comments=True,
-    brackets=r"\[[^\]]*+(?:\]\][^\]]*+)*+\]",
+    names=r"\[[^\]]*+(?:\]\][^\]]*+)*+\]",
+    opens="'\"[",
+    doubt=_RETURN,
+    begins=r"\#{0,2}[^\W\d]",
     letters="$#",
-    money=r"|\$\d[\d.]*+",
+    number=rf"{NUMBER}|\$\d[\d.]*+",
     execute_calls=True,
     follows_on=True,
 )
-ORACLE = Dialect("oracle", escapes=_ORACLE_Q, letters="$#", variables=r"(?!)", links=True)
+ORACLE = Dialect(
+    "oracle",
+    escapes=_ORACLE_Q,
+    doubt=_RETURN,
+    letters="$#",
+    number=_number_before("[nN]?[qQ]"),
+    variables=r"(?!)",
+    links=True,
+)
 UNKNOWN = Dialect(
     "",
     strings=_DOUBTFUL,
     escapes=_ORACLE_Q,
+    quoted=_DOUBTFUL_DOUBLE,
+    names=r"`(?:[\w\x20.:@]|-(?!-))*+`|(?<![\w\])])\[[^\W\d]\w*+(?:\x20[^\W\d]\w*+)*+\]",
+    opens="'\"`",
+    number=rf"{NUMBER}|\$\d++\.\d[\d.]*+",
     line_comment=r"(?:--|\#(?!>))[^\n]*+",
+    doubt=f"{_RETURN}|{_NO_COMMENT_FOR_ALL}",
     nested_comments=True,
     run_comment=_RUN_COMMENT,
-    brackets=r"(?<![\w\])])\[[^\W\d]\w*+(?:\x20[^\W\d]\w*+)*+\]",
     numbered=r"\?\d*+",
-    money=r"|\$\d++\.\d[\d.]*+",
 )
 
 _FAMILIES = {

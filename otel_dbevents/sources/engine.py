@@ -21,7 +21,7 @@ from types import FrameType
 from typing import Any, TypeAlias
 
 from sqlalchemy import event
-from sqlalchemy.engine import Engine
+from sqlalchemy.engine import Dialect, Engine
 from sqlalchemy.pool import Pool
 from sqlalchemy.pool.base import _ConnectionRecord
 
@@ -44,6 +44,9 @@ from otel_dbevents.sources.watch import (
 AnyEngine: TypeAlias = Any
 """An `Engine`, or an `AsyncEngine`, whose ``sync_engine`` is meant."""
 
+EngineFilter: TypeAlias = Callable[[Engine], bool]
+"""Whether an engine is observed. Asked once for each, about an `AsyncEngine` by its sync engine."""
+
 _WATCH = "_otel_dbevents"
 """Where an engine's watch lives: in its dialect, which all its option engines share."""
 
@@ -62,6 +65,8 @@ class EngineSource:
         environment: where the application runs.
         notice: from when on a query is told with its place in the application.
         wishes: what is done around each call of the driver.
+        wants: an engine for which it returns False is not observed, named or not. Where it raises,
+            the engine is observed. It may use the engine, unobserved.
         explainer: asks for the plans of slow queries; None: nobody does.
 
     """
@@ -73,16 +78,20 @@ class EngineSource:
         environment: Environment = Environment.LOCAL,
         notice: Notice = Notice(),  # noqa: B008 - it is immutable
         wishes: Wishes = Wishes(),  # noqa: B008
+        wants: EngineFilter | None = None,
         explainer: Explainer | None = None,
     ) -> None:
         self._publish = publish
         self._environment = environment
         self._notice = notice
         self._wishes = wishes
+        self._wants = wants
         self._explainer = explainer
         self._every = False
         self._watches: weakref.WeakSet[Watch] = weakref.WeakSet()
-        self._left: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._verdicts: weakref.WeakKeyDictionary[Dialect, bool] = weakref.WeakKeyDictionary()
+        """What the filter said, by the dialect, which an engine and its option engines share."""
+        self._left: weakref.WeakSet[Dialect] = weakref.WeakSet()
         """The dialects of engines that were let go of one by one."""
 
     def attach(self, engine: AnyEngine | None = None) -> None:
@@ -101,9 +110,15 @@ class EngineSource:
                 self._left.clear()
             else:
                 self._left.discard(chosen.dialect)
-            engines, records = _found()
-            for engine in engines if chosen is None else [chosen]:
-                self._adopt(engine)
+        engines, records = _found() if chosen is None or _was_used(chosen) else ([], [])
+        # The filter is the application's: it is asked while no lock is held.
+        asked = engines if chosen is None else [chosen]
+        wanted = [each for each in asked if self._is_wanted(each)]
+        with _lock:
+            if self not in _sources:  # detached meanwhile
+                return
+            for found in wanted:
+                self._adopt(found)
             for record in records:
                 watch = pool.pool_of(record)._dialect.__dict__.get(_WATCH)
                 if watch is not None and watch in self._watches:
@@ -155,6 +170,28 @@ class EngineSource:
             self._watches.add(watch)
             return watch
 
+    def _is_wanted(self, engine: Engine) -> bool:
+        """Ask the filter, unless it was asked before."""
+        if engine.dialect in self._left:
+            return False
+        verdict = self._verdicts.get(engine.dialect)
+        if verdict is None:
+            self._verdicts[engine.dialect] = False  # what the filter itself does with it
+            verdict = self._verdicts[engine.dialect] = self._ask(engine)
+        return verdict
+
+    def _ask(self, engine: Engine) -> bool:
+        if self._wants is None:
+            return True
+        try:
+            wanted = self._wants(engine)
+            if not isinstance(wanted, bool):
+                raise TypeError("engine_filter returns True or False")
+        except Exception as error:  # noqa: BLE001 - rather an engine too many than one missed
+            guard.caught(error)
+            return True
+        return wanted
+
     def _release(self, watch: Watch) -> None:
         watch.active = False
         self._watches.discard(watch)
@@ -169,7 +206,7 @@ class EngineSource:
         if watch is not None:
             return watch
         for source in _sources:
-            if source._every and engine.dialect not in source._left:
+            if source._every and source._is_wanted(engine):
                 return source._adopt(engine)
         return None
 
@@ -189,6 +226,11 @@ def watch_of(engine: Engine) -> Watch | None:
     """Return the engine's watch, if it is under one."""
     watch: Watch | None = engine.dialect.__dict__.get(_WATCH)
     return watch if watch is not None and watch.active else None
+
+
+def _was_used(engine: Engine) -> bool:
+    """Whether a connection was ever opened: only then SQLAlchemy has asked the server's version."""
+    return "server_version_info" in engine.dialect.__dict__
 
 
 def _found() -> tuple[list[Engine], list[Any]]:

@@ -18,7 +18,7 @@ from sqlalchemy.engine import Engine
 
 from otel_dbevents.events import QueryExecuted, QueryExplained
 from otel_dbevents.sources.around import silenced
-from otel_dbevents.sources.asking import ask
+from otel_dbevents.sources.asking import CONNECTING_S, ask
 from otel_dbevents.sources.explanation import Question, is_reading_select, refusal
 from otel_dbevents.sources.failure import describe
 from otel_dbevents.sources.watch import Watch, guard
@@ -88,10 +88,15 @@ class Explainer:
                 self._start()
 
     def settle(self, timeout: float) -> bool:
-        """Wait until all that was taken is told or lost; False after ``timeout`` seconds."""
+        """Wait until all that was taken is told or lost; False after ``timeout`` seconds.
+
+        A session that hangs is not waited for again and again: False at once when one is overdue.
+        """
         with self._changed:
             if self._worker is threading.current_thread():
                 return True
+            if self._under_way and monotonic() > self._overdue:
+                return False
             return self._changed.wait_for(lambda: self._worker is None, max(0.0, timeout))
 
     def close(self) -> None:
@@ -114,6 +119,7 @@ class Explainer:
         self._changed = threading.Condition()
         self._tasks: deque[_Task] = deque()
         self._under_way = 0
+        self._overdue = 0.0
         self._worker: threading.Thread | None = None
         self._asked: dict[_Key, float] = {}
         self._recent: deque[float] = deque(maxlen=self._per_minute)
@@ -159,6 +165,7 @@ class Explainer:
         with self._changed:
             if self._tasks:
                 self._under_way = 1
+                self._overdue = monotonic() + self._timeout_ms / 1000 + CONNECTING_S
                 return self._tasks.popleft()
             self._worker = None
             return None

@@ -7,6 +7,7 @@ change something, and the transaction is a read-only one (`otel_dbevents.sources
 """
 
 import re
+from inspect import getclosurevars
 from typing import Any, NamedTuple
 
 from sqlalchemy.engine import Engine
@@ -56,6 +57,8 @@ def refusal(engine: Engine, database: Database, sql: str) -> str:
         return "the engine has one connection for all"
     if dialect.is_async and not _made_by_sqlalchemy(pool):
         return "an async engine's own creator may belong to its event loop"
+    if _replicates(engine):
+        return "a second connection must not touch an embedded replica's file"
     if not changes_nothing(sql, dialect.name):
         return "it is no single SELECT that surely changes nothing"
     return ""
@@ -66,6 +69,21 @@ def _made_by_sqlalchemy(pool: Pool) -> bool:
     return getattr(pool._creator, "__module__", "") == "sqlalchemy.engine.create"
 
 
+def _replicates(engine: Engine) -> bool:
+    """Whether a connection of libSQL or Turso would copy a server's database to its file.
+
+    Two that do at once may break the file. What the driver is given is seen in the creator that
+    ``create_engine`` makes; with any other creator it is not known, and True.
+    """
+    driver = engine.dialect.driver
+    if driver not in _REPLICATING:
+        return False
+    creator: Any = engine.pool._creator
+    given = getclosurevars(creator).nonlocals if _made_by_sqlalchemy(engine.pool) else {}
+    return driver == "turso_sync" or "sync_url" in given.get("cparams", ("sync_url",))
+
+
+_REPLICATING = ("libsql", "aiolibsql", "turso_sync")
 _START = re.compile(r"[\s(]*+(?:SELECT|WITH)\b", re.IGNORECASE)
 _INTO = re.compile(r"\bINTO\b", re.IGNORECASE)
 _CHANGING = """

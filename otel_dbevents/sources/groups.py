@@ -4,7 +4,18 @@
 class Group:
     """An open parenthesis, and what is needed to collapse it."""
 
-    __slots__ = ("begin", "cast", "comma", "cut", "flat", "listed", "rows", "selects", "tried")
+    __slots__ = (
+        "begin",
+        "cast",
+        "comma",
+        "cut",
+        "flat",
+        "listed",
+        "rows",
+        "selects",
+        "tried",
+        "values",
+    )
 
     def __init__(self, begin: int, listed: str, cut: int) -> None:
         self.begin = begin
@@ -15,7 +26,7 @@ class Group:
         """Where the output ends once this row is dropped; -1 keeps it."""
         self.flat = True
         """Holds values, placeholders, their casts and groups of these alone."""
-        self.rows = self.selects = self.cast = self.tried = False
-        """Holds groups; holds a SELECT; a cast is being read; is not values alone to its end."""
+        self.rows = self.values = self.selects = self.cast = self.tried = False
+        """Holds groups; values; a SELECT; a cast is being read; is not values alone to its end."""
         self.comma = -1
         """Where in the output its first comma stands."""

@@ -1,4 +1,6 @@
-"""libSQL's result codes. Its driver raises a plain `ValueError`, whose text alone has the code.
+"""libSQL's result codes, and what its errors mean.
+
+Its driver raises a plain `ValueError`, whose text alone has the code; its client says it.
 
 Only a code comes out of here, from a fixed place in the text or from SQLite's own fixed words:
 never a part of the message, which holds the application's values.
@@ -9,6 +11,9 @@ import sqlite3
 
 _HRANA = re.compile(r'^Hrana: .*, code: "([A-Z][A-Z0-9_]{2,40})" \}`+$', re.DOTALL)
 """A server's answer over HTTP: the code stands behind the message."""
+
+_HTTP = re.compile(r"^Hrana: `api error: `status=(\d{3}) ")
+"""A server that did not take the request: HTTP's status."""
 
 _NUMBERED = re.compile(
     r"^(?:Remote SQlite failure: `\d+:(\d{1,5}):"
@@ -51,7 +56,7 @@ def code_of(error: BaseException) -> str:
     if type(error) is not ValueError:
         return ""
     text = str(error)
-    if found := _HRANA.match(text):
+    if found := _HRANA.match(text) or _HTTP.match(text):
         return found[1]
     if found := _NUMBERED.match(text):
         return _name(int(found[1] or found[2]))
@@ -68,3 +73,27 @@ def _name(number: int) -> str:
         return primary
     names = (name for name in dir(sqlite3) if name.startswith(f"{primary}_"))
     return next((name for name in names if getattr(sqlite3, name) == number), primary)
+
+
+def is_answer(error: BaseException) -> bool:
+    """Whether the database itself refused: then a batch was rolled back."""
+    return str(getattr(error, "code", "")).startswith(("SQLITE_", "SQL_"))
+
+
+def is_unreached(error: BaseException) -> bool:
+    """Whether no connection was had: nobody listens, no such file, or no leave to enter."""
+    code = str(getattr(error, "code", ""))
+    if code.startswith("AUTH_") or (code == "SERVER_ERROR" and "HTTP status 401" in str(error)):
+        return True
+    if "SQLITE_CANTOPEN" in (getattr(error, "code", ""), getattr(error, "sqlite_errorname", "")):
+        return True
+    kind = type(error)
+    is_http = kind.__module__.startswith("aiohttp.")
+    return is_http and kind.__name__.startswith(("ClientConnector", "WSServerHandshakeError"))
+
+
+def is_lost(error: BaseException) -> bool:
+    """Whether the connection went with the call."""
+    if getattr(error, "code", "") == "HRANA_WEBSOCKET_ERROR" or isinstance(error, ConnectionError):
+        return True
+    return any(kind.__name__ == "ClientConnectionError" for kind in type(error).__mro__)

@@ -121,6 +121,8 @@ class Masker:
     def text(self) -> str:
         """Return what was kept, at most `LIMIT` characters, cut between tokens."""
         text = "".join(self._out)
+        if text.endswith("--"):  # a comment, if it stood at the end
+            text = text.rstrip("- ")
         if len(text) <= LIMIT:
             return text
         room = LIMIT - len(" ...")
@@ -131,8 +133,17 @@ class Masker:
         return text  # pragma: no cover - the joined text was longer than the limit
 
     def _emit(self, text: str) -> None:
-        self._out.append(" " + text if self._space and self._out else text)
+        if self._space and self._out and not self._ends_in_minus_minus():
+            text = " " + text
+        self._out.append(text)
         self._space = False
+
+    def _ends_in_minus_minus(self) -> bool:
+        """Whether white space here would make a comment of what follows, which it is not."""
+        last = self._out[-1]
+        return last.endswith("--") or (
+            last.endswith("-") and len(self._out) > 1 and self._out[-2].endswith("-")
+        )
 
     def _keep(self, text: str, previous: str, *, flat: bool) -> None:
         """Put out a token that is no value."""
@@ -148,6 +159,10 @@ class Masker:
             self._space = self._out.pop().startswith(" ")
             if self._groups:
                 self._groups[-1].flat = self._flat_before
+        if self._groups:
+            self._groups[-1].values = True
+        if self._row and self._row_depth == len(self._groups):
+            self._row = ""
         self._emit(text)
         self.previous, self._operand, self._sign = "", True, False
 
@@ -169,7 +184,8 @@ class Masker:
                 self._row, self._row_depth = "next", len(self._groups)
             elif row:
                 self._row, self._row_depth, self._row_cut = state
-            self._enter_zone(word, before)
+            if self._watched:
+                self._enter_zone(word, before)
             self._count_word(word)
 
     def _count_word(self, word: str) -> None:
@@ -198,7 +214,8 @@ class Masker:
             self._operand = text in ")]"
             if cast:
                 self._groups[-1].cast = True
-        self._enter_zone(text, before)
+        if self._watched and text in zones.TELLING_MARKS:
+            self._enter_zone(text, before)
 
     def _open(self, before: str) -> None:
         row = self._row in ("next", "more") and self._row_depth == len(self._groups)
@@ -227,7 +244,7 @@ class Masker:
         self._space = False
         if not group.rows:
             self._out[group.begin :] = ["?"]
-        elif group.comma >= 0:
+        elif group.comma >= 0 and not group.values:
             del self._out[group.comma :]
 
     def _comma(self) -> None:
@@ -242,10 +259,9 @@ class Masker:
 
     def _enter_zone(self, word: str, before: str) -> None:
         """See whether what follows the word or mark is secret without being a literal."""
-        if self._watched:
-            self._zone = zones.zone_behind(
-                self._first, self._second, word, before, grouped=bool(self._groups)
-            )
+        self._zone = zones.zone_behind(
+            self._first, self._second, word, before, grouped=bool(self._groups)
+        )
 
     def _hide(self, zone: zones.Zone, kind: int, text: str) -> bool:
         """Put out what a zone shows of a token; False when the zone is over."""

@@ -119,6 +119,8 @@ _MY_FACTS: Final = frozenset((
 ))  # fmt: skip
 _MY_SKIPPED: Final = _MY_FACTS | {"cost_info"}
 _MY_DETAILS: Final = re.compile(r"(?:\w+_)?condition|(?:sort|group)_key|filter")
+_MY_SUBQUERY: Final = re.compile(r"(?:subquery|select)#(\d+)")
+"""A name in a condition that would else be read as the beginning of a comment."""
 _MY_PARTS: Final = re.compile(r"[a-z][a-z_0-9-]*")
 
 
@@ -142,7 +144,8 @@ def _mysql_part(name: str, part: Any, depth: int) -> Iterator[str]:
         yield f"{indent}{name}" + (f" ({' '.join(facts)})" if facts else "")
     for key, value in part.items():
         if _MY_DETAILS.fullmatch(key) and isinstance(value, str):
-            yield f"{indent}  {key}: {masked(value, 'mysql')}"
+            condition = _MY_SUBQUERY.sub(r"subquery_\1", value)
+            yield f"{indent}  {key}: {masked(condition, 'mysql')}"
         elif key not in _MY_SKIPPED and _MY_PARTS.fullmatch(key):
             yield from _mysql_part(key, value, depth + bool(name))
 

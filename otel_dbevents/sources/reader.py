@@ -1,5 +1,6 @@
 """Reads operations and targets of SQL token by token, by the rules of `summary`."""
 
+from otel_dbevents.sources import targets
 from otel_dbevents.sources.dialects import UNKNOWN, Dialect
 from otel_dbevents.sources.frames import Frame
 from otel_dbevents.sources.operations import (
@@ -12,7 +13,6 @@ from otel_dbevents.sources.operations import (
     NO_TARGET,
     OPERATIONS,
     PLACEHOLDERS,
-    QUALIFIERS,
     READ,
     READ_PRAGMAS,
     RESULT,
@@ -21,7 +21,6 @@ from otel_dbevents.sources.operations import (
     TARGET,
     TELLING,
     TRANSACTION,
-    WITHIN,
     WRITE_PRAGMAS,
     Operation,
 )
@@ -52,6 +51,8 @@ class Reader:
         self._name: list[str] = []
         self._also: frozenset[str] = frozenset()
         self._cte = ""
+        self._ctes: dict[str, int] = {}
+        """In how many of the open frames a CTE is called so."""
         self._previous = ""
         self._quiet = False
         self._explains = False
@@ -100,8 +101,10 @@ class Reader:
             self._end_name("", word=False)
 
     def _word(self, word: str, text: str) -> None:
-        if self._dialect.follows_on and self._follows_on(word):
-            self._begin_statement()
+        if self._dialect.follows_on and len(self._frames) == 1:
+            frame = self._frames[0]
+            if targets.follows_on(frame, word, self._previous, quiet=self._quiet):
+                self._begin_statement()
         frame = self._frames[-1]
         if self._quiet:
             if word == "MAPPING" and self._previous == "USER":
@@ -122,17 +125,6 @@ class Reader:
             self._before_target(frame, word, text)
         else:
             self._clause(frame, word)
-
-    def _follows_on(self, word: str) -> bool:
-        """Tell whether a statement begins without a semicolon before it."""
-        frame = self._frames[-1]
-        if word not in STARTERS or len(self._frames) > 1 or not frame.kind or frame.cte:
-            return False
-        if word == "SELECT" and not self._quiet:
-            return False
-        operation = OPERATIONS.get(frame.kind, READ)
-        quiet = operation.quiet and operation.writes
-        return not (operation.typed or quiet or self._previous in WITHIN)
 
     def _begin(self, frame: Frame, word: str, text: str, operation: Operation) -> None:
         self.parts.append(text)
@@ -176,7 +168,7 @@ class Reader:
     def _name_operation(self, frame: Frame, word: str, text: str) -> None:
         """Take a word that is part of the operation's name, such as the TABLE of CREATE TABLE."""
         self.parts.append(text)
-        if OPERATIONS[frame.kind].typed and word not in ("MATERIALIZED", "ON"):
+        if OPERATIONS.get(frame.kind, READ).typed and word not in ("MATERIALIZED", "ON"):
             frame.named, self._also = word, frozenset()
 
     def _before_target(self, frame: Frame, word: str, text: str) -> None:
@@ -232,7 +224,13 @@ class Reader:
         self._cte = text
         frame.cte = "head"
         if frame.recursive or self._dialect.ctes_see_themselves:
-            frame.ctes.add(_plain(text))
+            self._know_cte(frame)
+
+    def _know_cte(self, frame: Frame) -> None:
+        name = targets.plain(self._cte)
+        if name not in frame.ctes:
+            frame.ctes.add(name)
+            self._ctes[name] = self._ctes.get(name, 0) + 1
 
     def _quoted(self, text: str) -> None:
         frame = self._frames[-1]
@@ -295,36 +293,32 @@ class Reader:
     def _close(self) -> None:
         if len(self._frames) == 1:
             return
-        self._frames.pop()
+        for name in self._frames.pop().ctes:
+            self._ctes[name] -= 1
         frame = self._frames[-1]
         if frame.cte == "body":
             frame.cte = "tail"
-            frame.ctes.add(_plain(self._cte))
+            self._know_cte(frame)
 
     def _end_name(self, following: str, *, word: bool) -> None:
         """Take the name that was read as a target, unless it names a CTE or Oracle's DUAL."""
         frame, name = self._frames[-1], "".join(self._name)
         last = self._name[-1].upper()
         self._name, self._previous = [], last
-        if word and self._qualifies(frame, name, following.upper()):
+        if word and targets.qualifies(frame, name, following):
             self.parts.append(name)
             return
-        if _leads(frame, name.upper(), following.upper(), word=word):
+        if targets.leads(frame, name, following, word=word):
             self._others |= frame.kind == "CALL"
             return
         self._also, frame.passed = frozenset(), None
         if frame.kind == "PRAGMA":
             self._pragma(name.rpartition(".")[2].upper(), following)
         self._quiet |= frame.named in CODE
-        plain = _plain(name)
-        if plain != "dual" and not any(plain in outer.ctes for outer in self._frames):
+        plain = targets.plain(name)
+        if plain != "dual" and not self._ctes.get(plain):
             self.parts.append(name)
             self._call(frame, name)
-
-    def _qualifies(self, frame: Frame, name: str, following: str) -> bool:
-        """Tell whether what looked like a name is part of the object's type."""
-        words = QUALIFIERS.get(frame.named, ())
-        return name.upper() in words and following not in NEVER_NAMES
 
     def _call(self, frame: Frame, name: str) -> None:
         if frame.kind in ("CALL", "EXEC") or (
@@ -334,18 +328,3 @@ class Reader:
 
     def _pragma(self, name: str, following: str) -> None:
         self._change(name in WRITE_PRAGMAS or (following == "(" and name not in READ_PRAGMAS))
-
-
-def _leads(frame: Frame, name: str, following: str, *, word: bool) -> bool:
-    """Tell whether what looked like a name is a word that leads to one."""
-    if name == "TABLE":
-        if frame.passed is SOURCE:
-            return following == "("
-        return frame.passed is TARGET and word and following not in NEVER_NAMES
-    if frame.kind == "CALL":
-        return (name, following) in (("NEXT", "VALUE"), ("VALUE", "FOR"))
-    return frame.kind == "SELECT" and (name, following) == ("ROWS", "FROM")
-
-
-def _plain(name: str) -> str:
-    return name.strip('"`[]').casefold()

@@ -172,17 +172,16 @@ class Reading:
         """Take note of the application's place, where the query turned out to be slow."""
         place, advice, attributes = self.remarks.said
         if in_call and place is None and spent_ns >= watch.slow_ns:
-            self.remarks = Remarks((here(), advice, attributes), self.remarks.id)
+            self.remarks = self.remarks._replace(said=(here(), advice, attributes))
 
     def _ask(self, watch: Watch, result: Any, question: Question | None) -> None:
         """Take note of what the plan is asked for with, where the query was slow to read."""
-        said, event_id, known = self.remarks
-        if watch.explainer is None or known is not None:
+        if watch.explainer is None or self.remarks.question is not None:
             return
         if question is None and result is not None:
             question = question_of(result.context)
         if question is not None:
-            self.remarks = Remarks(said, event_id, question)
+            self.remarks = self.remarks._replace(question=question)
 
     def _failed(
         self, watch: Watch, now: int, duration_ns: int, error: BaseException, lost: bool

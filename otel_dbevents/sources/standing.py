@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from sqlalchemy.engine import Connection
 
-from otel_dbevents.sources.watch import ConnectionState, guard
+from otel_dbevents.sources.watch import guard
 
 _IDLE: Final = 0
 _IN_ERROR: Final = 3
@@ -21,35 +21,39 @@ _AUTOCOMMIT: Final = 2
 
 
 class Standing:
-    """Looks at a connection's transaction before it is ended. Never raises."""
+    """Looks at a connection's transaction before it is ended."""
 
-    def __init__(self, connection: Any, state: ConnectionState) -> None:
-        self.is_closed = state.autocommit
-        """Whether nothing is open, so that nothing can be committed or rolled back. Where the
-        driver cannot tell it is as SQLAlchemy set it; where it can, SQLAlchemy's word is not
-        enough: Turso's dialect ignores AUTOCOMMIT, and libSQL has its own."""
+    __slots__ = ("_driver", "_protocol", "is_broken", "is_open")
+
+    def __init__(self, connection: Any = None) -> None:
+        self.is_open: bool | None = None
+        """Whether there is anything to commit or roll back; None where the driver cannot say."""
         self.is_broken = False
         """Whether a COMMIT would be, or was, answered by ROLLBACK."""
+        self._driver: Any = None
         self._protocol: Any = None
+        if connection is None:
+            return
         try:
-            self._driver = driver = _driver_of(connection)
+            self._look(_driver_of(connection))
             if isinstance(connection, Connection):
-                self.is_closed = False  # a two-phase one: prepared, it is open on no connection
-                self.is_broken = _status_of(driver) == _IN_ERROR
-            else:
-                self._look(driver)
+                self.is_open = None  # a two-phase one: once prepared it is open on no connection
         except Exception as error:  # noqa: BLE001 - the application must not see it
             guard.caught(error)
 
     def _look(self, driver: Any) -> None:
-        if isinstance(told := getattr(driver, "in_transaction", None), bool):
-            self.is_closed = not told
-        elif isinstance(status := _status_of(driver), int):
-            self.is_closed, self.is_broken = status == _IDLE, status == _IN_ERROR
+        self._driver = driver
+        status = getattr(getattr(driver, "info", None), "transaction_status", None)
+        if isinstance(status, int):
+            self.is_open, self.is_broken = status != _IDLE, status == _IN_ERROR
         elif type(driver).__module__.startswith("asyncpg."):
-            self.is_closed = not driver.is_in_transaction()
-        elif isinstance(flags := getattr(driver, "server_status", None), int):
-            self.is_closed = flags & (_IN_TRANSACTION | _AUTOCOMMIT) == _AUTOCOMMIT
+            self.is_open = driver.is_in_transaction()
+        elif hasattr(driver, "server_status"):
+            # PyMySQL and asyncmy hear of it with each answer but rows and errors
+            flags = getattr(driver._result, "server_status", None)
+            self.is_open = bool(flags & _IN_TRANSACTION) if isinstance(flags, int) else None
+        elif isinstance(told := getattr(driver, "in_transaction", None), bool):
+            self.is_open = told
 
     def listen(self) -> None:
         """Hear what the server answers to COMMIT, where the driver would not say it."""
@@ -76,8 +80,8 @@ class Standing:
         self._protocol.query = listening
 
 
-def _status_of(driver: Any) -> Any:
-    return getattr(getattr(driver, "info", None), "transaction_status", None)
+NOT_ASKED: Final = Standing()
+"""Of a transaction whose end says the same however it stands."""
 
 
 def _driver_of(connection: Any) -> Any:

@@ -28,10 +28,8 @@ _KINDS = {
     "space": SPACE,
     "quoted": QUOTED,
     "cut": CUT,
+    "doubt": CUT,
 }
-
-_DOLLAR = r"\$(?P<tag>(?:[^\W\d]\w*+)?+)\$(?:.*?\$(?P=tag)\$|(?P<open>.*))"
-_NUMBER = r"0[xX](?:[\da-fA-F_]|\\\r?\n)*+|\.?\d(?:[eE][+-]?\d|[\w.])*+"
 
 _LOST = {"dollar": "open", "special": "lost"}
 """The part of a literal that matched only because the literal never ends."""
@@ -45,8 +43,8 @@ class Lexicon:
         self.dialect = dialect
         placeholder = rf"""
             {dialect.numbered}(?!\|(?!\|)|&)|%[sbt](?!\w)|%\([^\W\d]\w*+\)s(?!\w)
-            |\$\w++|{dialect.variables}
-            |(?<![\w\])\['"?:`]):(?:[^\W\d]\w*+|\d++)"""
+            |{dialect.variables}
+            |(?<![\w\])\['"?:`]):(?![eE]'|[nN]?[qQ]')(?:[^\W\d]\w*+|\d++)"""
         value = rf"(?:[nNbBxX]|[uU]&|_\w+)?+{dialect.strings}"
         self._match = _compile(_ANY, dialect, placeholder, value)
         self._match_values = _compile(_VALUES, dialect, placeholder, value)
@@ -65,7 +63,8 @@ class Lexicon:
         if kind is not None:
             return kind, begin, end
         if group == "comment":
-            return SPACE, begin, self._comment_end(sql, end)
+            end = self._comment_end(sql, end)
+            return (CUT, begin, len(sql)) if end < 0 else (SPACE, begin, end)
         lost = _LOST.get(group, "")
         ends = lost not in found.re.groupindex or found[lost] is None
         return VALUE if ends else CUT, begin, end
@@ -81,6 +80,7 @@ class Lexicon:
         return found.end() if found else at
 
     def _comment_end(self, sql: str, at: int) -> int:
+        """Return where a comment ends; -1 if only the dialect could tell."""
         if self._run_comment and sql.startswith(("!", "M!"), at):
             found = self._run_comment(sql, at)
             return found.end() if found else len(sql)
@@ -92,6 +92,8 @@ class Lexicon:
             depth += -1 if edge[0] == "*/" else 1
             if not depth:
                 return edge.end()
+            if not self.dialect.name:
+                return -1
         return len(sql)
 
 
@@ -106,34 +108,30 @@ _ANY = r"""
     \s*+(?:
     (?P<special>{d.escapes})
     |(?P<value>{value})
-    |(?P<word>{start}{letter}*+)
+    |(?P<word>{d.begins}{letter}*+)
+    |(?P<doubt>{d.doubt})
     |(?P<space>{d.line_comment}|\Z)
     |(?P<comment>/\*)
-    |(?P<name>`[^`]*+(?:``[^`]*+)*+`{brackets})
+    |(?P<name>{d.names})
     |(?P<quoted>{d.quoted})
-    |(?P<cut>['"`].*{open_bracket})
-    |(?P<dollar>{dollar})
-    |(?P<number>{number})
+    |(?P<cut>{opens}.*)
+    |(?P<dollar>{d.dollar})
+    |(?P<number>{d.number})
     |(?P<param>{placeholder})
     |(?P<mark>-{{2,}}+|::|:=|->>?|\#>>?|@>|<@|\?[|&]|\|\||<=>|<=|>=|<>|!=|==|.)
     )
 """
-_VALUE = r"(?:{placeholder}|{value}|{number})(?:::\w++)?+"
+_VALUE = r"(?:{placeholder}|{value}|{d.number})(?:::\w++)?+"
 _VALUES = rf"(?:\s*+,\s*+{_VALUE})++(?=\s*+\))"
 _ROWS = rf"(?:\s*+,\s*+\(\s*+{_VALUE}(?:\s*+,\s*+{_VALUE})*+\s*+\))++"
 
 
 def _compile(template: str, dialect: Dialect, placeholder: str, value: str) -> Any:
-    marks = "#" in dialect.letters
     text = template.format(
         d=dialect,
         placeholder=placeholder,
         value=value,
-        number=_NUMBER + dialect.money,
-        dollar=_DOLLAR,
-        start=r"(?:\#{1,2}[^\W\d]|[^\W\d])" if marks else r"[^\W\d]",
         letter=rf"[\w{dialect.letters}]",
-        brackets=f"|{dialect.brackets}" if dialect.brackets else "",
-        open_bracket=r"|\[.*" if dialect.name in ("mssql", "sqlite") else "",
+        opens=f"[{re.escape(dialect.opens)}]",
     )
     return re.compile(text, re.VERBOSE | re.DOTALL).match

@@ -3,8 +3,7 @@
 SQLAlchemy's ``commit`` event fires before the driver commits, also in autocommit where nothing is
 committed; so the dialect's methods are wrapped, which return, or raise, as the driver did.
 A transaction counts from its first statement, as SQLAlchemy's own begin does not reach the server.
-What was not open was neither committed nor rolled back, and PostgreSQL may answer COMMIT by a
-rollback: `Standing` knows.
+A driver that knows whether a transaction is open is asked before its end (`sources.standing`).
 """
 
 from collections.abc import Callable
@@ -23,7 +22,7 @@ from otel_dbevents.events import (
 )
 from otel_dbevents.sources.around import Around, Call
 from otel_dbevents.sources.failure import describe, is_lost
-from otel_dbevents.sources.standing import Standing
+from otel_dbevents.sources.standing import NOT_ASKED, Standing
 from otel_dbevents.sources.watch import (
     INFO_KEY,
     ConnectionState,
@@ -39,18 +38,33 @@ _Failed: TypeAlias = type[CommitFailed | RollbackFailed]
 _Outcome: TypeAlias = Callable[[ConnectionState, Standing], _Ended | None]
 
 
-def _committed(_state: ConnectionState, standing: Standing) -> _Ended | None:
+def _committed(state: ConnectionState, standing: Standing) -> _Ended | None:
     """Return what to tell after COMMIT; nothing, where nothing was open."""
     if standing.is_broken:
         return TransactionRolledBack
-    return None if standing.is_closed else TransactionCommitted
+    return TransactionCommitted if _was_open(state, standing) else None
 
 
 def _rolled_back(state: ConnectionState, standing: Standing) -> _Ended | None:
-    """Return what to tell after ROLLBACK; one after a failed COMMIT belongs to that failure."""
-    if state.commit_failed or standing.is_closed:
+    """Return what to tell after ROLLBACK.
+
+    A rollback after a failed COMMIT belongs to that failure. Where nothing was open, what had been
+    written is there for good, unless a statement had failed: then the database has rolled back.
+    """
+    if state.commit_failed:
         return None
+    if not _was_open(state, standing):
+        is_lost = state.failed and state.wrote and not state.autocommit
+        return TransactionRolledBack if is_lost else None
     return TransactionRolledBack if state.wrote or state.failed else TransactionReleased
+
+
+def _was_open(state: ConnectionState, standing: Standing) -> bool:
+    """Take the driver's word; where it has none, SQLAlchemy's mode.
+
+    The latter alone would not do: Turso's dialect ignores AUTOCOMMIT, others have one of their own.
+    """
+    return not state.autocommit if standing.is_open is None else standing.is_open
 
 
 class TransactionSource:
@@ -80,7 +94,9 @@ class TransactionSource:
                 driver_call(connection, *arguments, **options)
                 return
             call = watch.around and watch.around.ending()
-            standing = Standing(connection, state)
+            # what was only read and is released has nothing to be asked about
+            asked = is_commit or state.wrote or state.failed
+            standing = Standing(connection) if asked else NOT_ASKED
             if is_commit and state.failed:
                 standing.listen()
             start, state.ending = time_ns(), True

@@ -82,10 +82,12 @@ def _read(statement: Any) -> TreeFacts | None:
     if isinstance(statement, TextClause) or not isinstance(statement, ClauseElement):
         return None
     compiled: Any = statement.compile(dialect=_DIALECT)
-    marks = _MARK.findall(str(compiled))
+    text = str(compiled)
+    marks = _MARK.findall(text)
     operations = [name for kind, name in marks if kind == _OPERATION]
-    if not operations:
-        return None
+    selects = len(_SELECT.findall(_MARK.sub("", text)))
+    if not _BEGINNING.match(text) or selects != operations.count("SELECT"):
+        return None  # a construct of the application's own writes SQL that is not marked
     changes = any(operation != "SELECT" for operation in operations)
     alone = len(operations) == 1 and len({mark for mark in marks if mark[0] != _OPERATION}) == 1
     table = next((name for kind, name in marks if kind == _TABLE), "") if alone else ""
@@ -145,6 +147,10 @@ def _dotted(element: Any) -> str:
 
 _OPERATION, _TABLE, _FUNCTION = "o", "t", "f"
 _MARK = re.compile("\x01([otf])([^\x02]*)\x02")
+_BEGINNING = re.compile("[\\s(]*(?:WITH\\b|(\\w+) [^\x01\x02]*\x01o\\1\x02)")
+_SELECT = re.compile(r'(?i)(?<![\w":.])SELECT(?![\w"])')
+_TELLING = re.compile(r"(?i)\b(?:SELECT|INSERT|UPDATE|DELETE|MERGE|INTO|LOCK)\b")
+"""Words that say more, in a piece of text, than is seen from the tree."""
 
 
 def _mark(kind: str, name: str) -> str:
@@ -214,7 +220,7 @@ class _MarkingCompiler(StrSQLCompiler):
 
     def visit_textclause(self, textclause: Any, *args: Any, **options: Any) -> Any:
         text = textclause.text
-        if not text.startswith("\x01") and (options.get("asfrom") or "select" in text.lower()):
+        if not text.startswith("\x01") and (options.get("asfrom") or _TELLING.search(text)):
             raise _NotUnderstoodError
         parent: Any = super()
         return parent.visit_textclause(textclause, *args, **options)
@@ -223,7 +229,7 @@ class _MarkingCompiler(StrSQLCompiler):
         raise _NotUnderstoodError
 
     def visit_column(self, column: Any, *args: Any, **options: Any) -> Any:
-        if column.is_literal and "select" in column.name.lower():
+        if column.is_literal and _TELLING.search(column.name):
             raise _NotUnderstoodError
         return super().visit_column(column, *args, **options)
 

@@ -53,6 +53,7 @@ WATCHED = _ADMINISTERS | {"PRAGMA", "SET"}
 """The first words of the statements in which a zone may begin."""
 TELLING = _ACCOUNTS | _ASSIGNS | _KEYS | _set("IDENTIFIED PASSWORD CONNECTION CONNECT FROM OPTIONS")
 """The words behind which a zone may begin, besides the first two of a statement."""
+TELLING_MARKS = _set("= := (")
 
 
 class Zone(Protocol):
@@ -140,7 +141,9 @@ class Pairs:
         if self._masked or not self._named:
             return self._name(kind, text)
         self._masked = True
-        return text if _is_placeholder(kind, text) else "?"
+        if _is_placeholder(kind, text):
+            return text if gap else " " + text
+        return "?"
 
     def _name(self, kind: int, text: str) -> str:
         self._masked = False

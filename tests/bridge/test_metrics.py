@@ -131,6 +131,16 @@ def test_an_end_of_a_transaction_is_an_operation_and_an_outcome(event, operation
     }
 
 
+def test_an_end_of_unknown_duration_is_an_outcome_and_no_operation(caplog):
+    metrics = Told().tell(committed(duration_ns=-1), rolled_back(duration_ns=-1)).metrics
+    assert "db.client.operation.duration" not in metrics
+    assert not caplog.records  # the SDK warns of a negative one
+    assert values_of(metrics, "dbevents.transactions", "dbevents.transaction.outcome") == {
+        ("committed",): 1,
+        ("rolled_back",): 1,
+    }
+
+
 def test_a_released_transaction_is_an_outcome_and_no_operation():
     metrics = Told().tell(released()).metrics
     assert "db.client.operation.duration" not in metrics

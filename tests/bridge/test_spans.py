@@ -38,6 +38,7 @@ from tests.bridge.support import (
     recovered,
     released,
     repeated,
+    rolled_back,
     slow,
     timed_out,
 )
@@ -92,6 +93,8 @@ def test_an_event_without_parent_is_a_root_whatever_is_current_here():
         checked_out(duration_ns=50 * MS, create_ns=50 * MS),
         established(duration_ns=-1),
         connect_failed(duration_ns=-1),
+        committed(duration_ns=-1),
+        rolled_back(duration_ns=-1),
     ],
     ids=lambda event: event.event_type,
 )

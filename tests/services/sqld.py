@@ -24,12 +24,18 @@ class Sqld:
 
 
 @contextmanager
-def sqld(directory: Path) -> Iterator[Sqld]:
-    """Run a server with its data below `directory`. It starts in a tenth of a second."""
+def sqld(directory: Path, *, key: str = "") -> Iterator[Sqld]:
+    """Run a server with its data below `directory`. It starts in a tenth of a second.
+
+    With ``key``, an Ed25519 public key in PEM, it takes who has a token signed with its other half.
+    """
     binary = require(SQLD)
     (port,) = free_ports(1)
     command: list[str | Path] = [binary, "--no-welcome", "-d", directory / "data.sqld"]
     command += ["--http-listen-addr", f"127.0.0.1:{port}"]
+    if key:
+        (directory / "key.pem").write_text(key)
+        command += ["--auth-jwt-key-file", directory / "key.pem"]
     process = Process(
         "sqld", command, directory, lambda: answers(f"http://127.0.0.1:{port}/health")
     )

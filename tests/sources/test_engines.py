@@ -189,12 +189,15 @@ def test_a_batch_tells_its_size(case: Case, told: Told, engine: Engine) -> None:
     assert query.statement.query_summary == "INSERT users"
 
 
-def test_an_update_tells_the_rows_it_changed(case: Case, told: Told, engine: Engine) -> None:
+@pytest.mark.parametrize("statement", [update(users), text("UPDATE users SET name = :name")])
+def test_an_update_tells_the_rows_it_changed(
+    case: Case, told: Told, engine: Engine, statement: Any
+) -> None:
     def scene() -> None:
         rows(engine, "ada", "bob")
         told.forget()
         with engine.begin() as connection:
-            connection.execute(update(users).values(name="eve"))
+            connection.execute(statement, {"name": "eve"})
 
     case.run(scene)
     assert told.one(QueryExecuted).affected_rows == 2
@@ -294,7 +297,8 @@ def test_what_never_opened_a_transaction_is_not_committed(
             connection.execute(text("CREATE TABLE more (id INTEGER)"))
 
     case.run(scene)
-    assert len(told.of(QueryExecuted)) == 2
+    _, made = told.of(QueryExecuted)
+    assert (made.returned_rows, made.statement.query_summary) == (-1, "CREATE TABLE more")
     assert len(told.of(TransactionCommitted)) == (2 if case.can("read_transaction") else 0)
 
 
@@ -373,6 +377,7 @@ def test_a_savepoint_ends_no_transaction(case: Case, told: Told, engine: Engine)
     case.run(scene)
     assert not told.of(TransactionRolledBack)
     assert told.one(TransactionCommitted).statement_count == 4
+    assert [query.affected_rows for query in told.of(QueryExecuted)][1::2] == [-1, -1]
 
 
 def test_an_exhausted_pool_tells_who_holds_it(case: Case, told: Told, source: EngineSource) -> None:

@@ -144,6 +144,7 @@ def test_an_unnamed_system_error_is_told_by_its_type() -> None:
             "SQLITE_ERROR",
         ),
         ('Write delegation: `status: Unavailable, message: "hunter2"`', "Unavailable"),
+        ('Hrana: `api error: `status=401 Unauthorized, body={"error":"hunter2"}``', "401"),
         ("invalid literal for int() with base 10: 'hunter2'", ""),
     ],
 )

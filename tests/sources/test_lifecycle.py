@@ -167,6 +167,67 @@ def test_an_engine_may_be_attached_again(told: Told, url: str) -> None:
     engine.dispose()
 
 
+def test_an_engine_that_the_filter_does_not_want_is_never_seen(told: Told, tmp_path: Path) -> None:
+    asked = []
+
+    def wants(engine: Engine) -> bool:
+        if not str(engine.url.database).startswith(str(tmp_path)):
+            return False  # another test's
+        asked.append(engine.url.database)
+        run_one(engine)  # what the filter itself does is not told
+        return "audit" not in str(engine.url.database)
+
+    def made(name: str) -> Engine:
+        return create_engine(f"sqlite:///{tmp_path}/{name}.db")
+
+    shop, audit = made("shop"), made("audit")
+    source = EngineSource(told, wants=wants)
+    source.attach(shop)
+    source.attach(audit)
+    source.attach()
+    late, late_audit = made("late"), made("late-audit")
+    for engine in (shop, audit, late, late_audit):
+        run_one(engine)
+        run_one(engine.execution_options(isolation_level="AUTOCOMMIT"))
+    assert {event.database.namespace for event in told.events} == {"shop.db", "late.db"}
+    assert len(told.of(QueryExecuted)) == 4
+    assert {reading.database.namespace for reading in source.pools()} == {"shop.db", "late.db"}
+    assert len(asked) == len(set(asked)) == 4
+    source.detach()
+    for engine in (shop, audit, late, late_audit):
+        engine.dispose()
+
+
+async def test_the_filter_gets_an_async_engines_sync_engine(told: Told, tmp_path: Path) -> None:
+    engine = create_async_engine(f"sqlite+aiosqlite:///{tmp_path}/a.db")
+    asked: list[Engine] = []
+    source = EngineSource(told, wants=lambda each: not asked.append(each))  # type: ignore[func-returns-value]
+    source.attach(engine)
+    assert asked == [engine.sync_engine]
+    source.detach()
+    await engine.dispose()
+
+
+@pytest.mark.parametrize("said", [RuntimeError, None, "yes"])
+def test_an_engine_is_seen_where_the_filter_raises_or_says_neither_yes_nor_no(
+    told: Told, url: str, said: object
+) -> None:
+    def wants(engine: Engine) -> bool:
+        if said is RuntimeError:
+            raise RuntimeError("the filter's own fault")
+        return said  # type: ignore[return-value]
+
+    before, engine = guard.errors, create_engine(url)
+    source = EngineSource(told, wants=wants)
+    source.attach(engine)
+    run_one(engine)
+    assert told.one(QueryExecuted)
+    assert guard.errors == before + 1
+    guard.errors = before
+    source.detach()
+    engine.dispose()
+
+
 def test_a_dropped_engine_is_collected(told: Told, url: str) -> None:
     source = EngineSource(told)
     source.attach()

@@ -127,7 +127,8 @@ MYSQL = """{"query_block": {"select_id": 1, "cost_info": {"query_cost": "1.25"},
     {"table": {"table_name": "p", "access_type": "ref", "possible_keys": ["ix", "iy"], "key": "ix",
       "ref": ["const"], "rows_examined_per_scan": 2, "filtered": "100.00",
       "cost_info": {"read_cost": "0.25"},
-      "index_condition": "(`s`.`p`.`name` = 'xq')", "unknown": "xq", "XQ": {"x": 1},
+      "index_condition": "<in_optimizer>(p.`id`,p.`id` in (subquery#2)) or p.`n` = 'xq'",
+      "unknown": "xq", "XQ": {"x": 1},
       "attached_condition": "((`s`.`p`.`id` > 77) and (`s`.`p`.`n` = _utf8mb4'x\\\\'q'))"}},
     {"block-nl-join": {"table": {"table_name": "u", "access_type": "ALL", "rows": 3},
       "buffer_type": "flat"}}]}}"""
@@ -139,7 +140,7 @@ def test_mysqls_and_mariadbs_plan_is_a_tree_of_lines() -> None:
         "  nested_loop",
         "    table (table_name=p access_type=ref possible_keys=ix,iy key=ix ref=const"
         " rows_examined_per_scan=2 filtered=100.00)",
-        "      index_condition: (`s`.`p`.`name` = ?)",
+        "      index_condition: <in_optimizer>(p.`id`,p.`id` in (subquery_2)) or p.`n` = ?",
         "      attached_condition: ((`s`.`p`.`id` > ?) and (`s`.`p`.`n` = ?))",
         "  nested_loop",
         "    block-nl-join",

@@ -106,6 +106,7 @@ SUMMARIES = [
     ("VACUUM", "VACUUM"),
     ("ANALYZE a", "ANALYZE a"),
     ("LOCK TABLE a IN EXCLUSIVE MODE", "LOCK TABLE a"),
+    ("CREATE (a TABLE b", "CREATE TABLE"),
     ("hunter2 is no statement", ""),
     ("42", ""),
     ("", ""),
@@ -260,6 +261,8 @@ def test_what_calls_no_procedure_or_more_than_one_names_none(dialect, sql):
         ("mssql", "BEGIN TRY UPDATE t SET a = 1 END TRY BEGIN CATCH END CATCH"),
         ("mssql", "SET NOCOUNT ON DELETE FROM t"),
         ("mssql", "SELECT a FROM t DELETE FROM t"),
+        ("oracle", "DECLARE a NUMBER := 1; BEGIN p(a); END;"),
+        ("postgresql", "DECLARE c CURSOR FOR SELECT a FROM t FOR UPDATE"),
         ("", "{? = call proc(?)}"),
     ],
 )
@@ -272,3 +275,14 @@ def test_a_change_within_a_block_or_batch_is_told(dialect, sql):
 )
 def test_to_begin_a_transaction_is_no_change(sql):
     assert not analyze(sql).writes
+
+
+@pytest.mark.parametrize(
+    ("dialect", "sql"),
+    [
+        ("mssql", "DECLARE @a INT = 1; SELECT b FROM t WHERE a = @a"),
+        ("postgresql", "DECLARE c CURSOR FOR SELECT a FROM t"),
+    ],
+)
+def test_to_declare_is_no_change(dialect, sql):
+    assert not analyze(sql, dialect=dialect).writes

@@ -1,10 +1,13 @@
 """What the statement tree tells, and that the text of the same statement tells the same."""
 
+from types import SimpleNamespace
+
 import pytest
 import sqlalchemy as sa
 from sqlalchemy import orm
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.engine.default import DefaultDialect
+from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.schema import (
     AddConstraint,
     CreateIndex,
@@ -18,8 +21,10 @@ from sqlalchemy.schema import (
     DropTable,
     SetTableComment,
 )
+from sqlalchemy.sql.expression import ClauseElement, ColumnElement, Executable
 
 from otel_dbevents.sources import tree
+from otel_dbevents.sources.statement import Statements
 from otel_dbevents.sources.text import analyze
 
 metadata = sa.MetaData()
@@ -334,6 +339,55 @@ def test_what_holds_text_is_left_to_the_text(statement):
     assert tree.summarize(statement) is None
     assert tree.writes(statement) is None
     assert tree.operation_and_collection(statement) is None
+
+
+class CopyInto(Executable, ClauseElement):
+    """A statement of the application's own."""
+
+    inherit_cache = False
+
+    def __init__(self, verb, table, selected):
+        self.verb, self.table, self.selected = verb, table, selected
+
+
+@compiles(CopyInto)
+def _copy_into(element, compiler, **options):
+    table = compiler.process(element.table, asfrom=True, **options)
+    return f"{element.verb} {table} ({compiler.process(element.selected, **options)})"
+
+
+class Newest(ColumnElement):
+    """A column of the application's own that reads a table."""
+
+    inherit_cache = True
+    type = sa.Integer()
+
+
+@compiles(Newest)
+def _newest(element, compiler, **options):
+    return "(select max(id) from audit)"
+
+
+@pytest.mark.parametrize(
+    ("statement", "summary", "changes"),
+    [
+        (CopyInto("INSERT INTO", users, sa.select(orders.c.id)),
+         "INSERT users SELECT shop.orders", True),
+        (CopyInto("CREATE VIEW v AS SELECT * FROM", users, sa.select(orders.c.id)),
+         "CREATE VIEW v SELECT users SELECT shop.orders", True),
+        (sa.select(users.c.id, Newest()), "SELECT select audit users", False),
+        (sa.select(users.c.id).suffix_with("FOR UPDATE"), "SELECT users", True),
+        (sa.select(users.c.id).where(sa.literal_column("pg_lock(1)") == 1), "SELECT users", False),
+        (sa.select(users.c.id).prefix_with("SQL_NO_CACHE"), "SELECT users", False),
+    ],
+)  # fmt: skip
+def test_sql_that_the_application_adds_to_a_statement_is_read_too(statement, summary, changes):
+    sql = _sql(statement, postgresql.dialect())
+    known = Statements("postgresql").find(
+        sql, SimpleNamespace(compiled=statement.compile(dialect=postgresql.dialect()))
+    )
+    assert known.statement.query_summary == summary
+    assert known.statement.writes is changes
 
 
 def test_a_statement_stays_as_it_was():
