@@ -29,7 +29,7 @@ from otel_dbevents.judges import Judges
 from otel_dbevents.sources.around import RequestHook, ResponseHook, Wishes
 from otel_dbevents.sources.engine import AnyEngine, EngineFilter, EngineSource
 from otel_dbevents.sources.explain import Explainer
-from otel_dbevents.sources.libsql_client import ClientSource, is_client
+from otel_dbevents.sources.libsql.client import ClientSource, is_client
 from otel_dbevents.sources.watch import Notice, guard
 
 _MS = 1_000_000
