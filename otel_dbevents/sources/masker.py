@@ -98,11 +98,9 @@ class Masker:
         if text == ";" and kind == MARK:
             self._emit(text)
             self._begin_statement()
-        elif self._zone is None or not self._hide(self._zone, kind, text):
-            self._read(kind, text)
-
-    def _read(self, kind: int, text: str) -> None:
-        """Take a token of which no word is secret."""
+            return
+        if self._zone is not None and self._hide(self._zone, kind, text):
+            return
         if self._calls and self._second and "." not in (text, self.previous):
             self._zone = zones.Words(zones.CALL_WORDS, calls=True)
             self._hide(self._zone, kind, text)
@@ -136,7 +134,11 @@ class Masker:
         return text  # pragma: no cover - the joined text was longer than the limit
 
     def _emit(self, text: str) -> None:
-        if self._space and self._out and not self._ends_in_minus_minus():
+        if (
+            self._space
+            and self._out
+            and (self._out[-1][-1] != "-" or not self._ends_in_minus_minus())
+        ):
             text = " " + text
         self._out.append(text)
         self._space = False

@@ -9,6 +9,7 @@ from otel_dbevents.sources.operations import (
     CODE,
     END_OF_FROM,
     JOINS,
+    LEADING,
     NEVER_NAMES,
     NO_TARGET,
     OPERATIONS,
@@ -297,10 +298,10 @@ class Reader:
         frame, name = self._frames[-1], "".join(self._name)
         last = self._name[-1].upper()
         self._name, self._previous = [], last
-        if word and targets.qualifies(frame, name, following):
+        if word and frame.named and targets.qualifies(frame, name, following):
             self.parts.append(name)
             return
-        if targets.leads(frame, name, following, word=word):
+        if last in LEADING and targets.leads(frame, name, following, word=word):
             self._others |= frame.kind == "CALL"
             return
         self._also, frame.passed = frozenset(), None

@@ -12,7 +12,8 @@ secrets and trace ids), white space is a single space, and what is secret withou
 (the value of SET and PRAGMA, the file and key of ATTACH, accounts and their passwords, the options
 of a server) becomes ``?`` too: see `otel_dbevents.sources.zones`.
 
-A double-quoted word is a string in MySQL and MariaDB, a name elsewhere. SQLite reads an unknown
+A double-quoted word is a string in MySQL and MariaDB, a name elsewhere, unless it stands where a
+value does and does not look like a name (somebody mistook the quotes). SQLite reads an unknown
 name as a string, so there it is taken for one where a value stands (after a comparison or DEFAULT,
 in a list of IN or VALUES) and where it does not look like a name. Where the dialect is not known it
 is a name only beside a dot, after AS, or where a target must stand.
@@ -110,13 +111,12 @@ def _is_name(family: Dialect, text: str, following: str, masker: Masker, reader:
     """Tell whether double-quoted text is a name; where a literal could be meant, it is not."""
     if family.name == "mysql":
         return False
-    if family.name not in ("sqlite", ""):
-        return True
     dotted = following[:1] == "." and not following[1:].isdecimal()
     if dotted or masker.previous == ".":
         return True
     if reader.awaits_name or masker.previous == "AS":
         return True
-    if family.name == "" or masker.previous in _BEFORE_VALUE or masker.ends_comparison:
-        return False
-    return not masker.in_values and _NAME_LIKE(text) is not None
+    valued = masker.previous in _BEFORE_VALUE or masker.in_values or masker.ends_comparison
+    if family.name in ("sqlite", ""):
+        return bool(family.name) and not valued and _NAME_LIKE(text) is not None
+    return not valued or _NAME_LIKE(text) is not None

@@ -25,6 +25,7 @@ _KINDS = {
     "number": VALUE,
     "param": PARAM,
     "mark": MARK,
+    "plain": MARK,
     "space": SPACE,
     "quoted": QUOTED,
     "cut": CUT,
@@ -44,7 +45,7 @@ class Lexicon:
         placeholder = rf"""
             {dialect.numbered}(?!\|(?!\|)|&)|%[sbt](?!\w)|%\([^\W\d]\w*+\)s(?!\w)
             |{dialect.variables}
-            |(?<![\w\])\['"?:`]):(?![eE]'|[nN]?[qQ]')(?:[^\W\d]\w*+|\d++)"""
+            |(?<![\w\])\['"?:`$]):(?![eE]'|[nN]?[qQ]')(?:[^\W\d]\w*+|\d++)"""
         value = rf"(?:[nNbBxX]|[uU]&|_\w+)?+{dialect.strings}"
         self._match = _compile(_ANY, dialect, placeholder, value)
         self._match_values = _compile(_VALUES, dialect, placeholder, value)
@@ -109,6 +110,7 @@ _ANY = r"""
     (?P<special>{d.escapes})
     |(?P<value>{value})
     |(?P<word>{d.begins}{letter}*+)
+    |(?P<plain>[,();]|\.(?!\d))
     |(?P<doubt>{d.doubt})
     |(?P<space>{d.line_comment}|\Z)
     |(?P<comment>/\*)

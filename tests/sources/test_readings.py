@@ -86,3 +86,76 @@ def test_mariadb_reads_as_we_do(on_mariadb, sql, values, left):
 def test_sqlite_reads_as_we_do(sql, values, left):
     assert _told(sa.create_engine("sqlite://"), sql) == values
     assert analyze(sql, dialect="sqlite").text == left
+
+
+CHANGES = [
+    "INSERT INTO t VALUES (1)",
+    "UPDATE t SET a = 1",
+    "DELETE FROM t",
+    "TRUNCATE t",
+    "MERGE INTO t USING t s ON false WHEN MATCHED THEN DELETE",
+    "WITH x AS (DELETE FROM t RETURNING a) SELECT * FROM x",
+    "WITH x AS (SELECT 1 AS a) INSERT INTO t SELECT a FROM x",
+    "SELECT a FROM t FOR UPDATE",
+    "SELECT a FROM t FOR NO KEY UPDATE SKIP LOCKED",
+    "SELECT a FROM t FOR KEY SHARE",
+    "SELECT a INTO u FROM t",
+    "CREATE TABLE u AS SELECT a FROM t",
+    "CREATE VIEW v AS SELECT a FROM t",
+    "CREATE INDEX ON t (a)",
+    "ALTER TABLE t ADD b INT",
+    "DROP TABLE t",
+    "COMMENT ON TABLE t IS 'x'",
+    "GRANT SELECT ON t TO PUBLIC",
+    "REFRESH MATERIALIZED VIEW m",
+    "EXPLAIN ANALYZE DELETE FROM t",
+    "EXPLAIN (ANALYZE, COSTS off) DELETE FROM t",
+    "PREPARE p AS DELETE FROM t; EXECUTE p",
+    "DO $$ BEGIN DELETE FROM t; END $$",
+    "CALL change()",
+    "SELECT 1; DELETE FROM t",
+    "-- only reads\nDELETE /* SELECT */ FROM t",
+]
+READS = [
+    "SELECT a FROM t",
+    "VALUES (1)",
+    "TABLE t",
+    "SHOW search_path",
+    "SET search_path TO public",
+    "EXPLAIN DELETE FROM t",
+    "WITH x AS (SELECT a FROM t) SELECT 'DELETE FROM t', * FROM x",
+    "SELECT $$DELETE FROM t$$",
+    "DECLARE c CURSOR FOR SELECT a FROM t",
+    "SAVEPOINT s",
+]
+
+
+def _is_refused(engine: sa.Engine, sql: str) -> bool:
+    """Tell whether the server will not run this in a transaction that may only read."""
+    with engine.connect() as connection:
+        connection.exec_driver_sql("SET TRANSACTION READ ONLY")
+        try:
+            connection.exec_driver_sql(sql)
+        except sa.exc.DBAPIError as error:
+            if error.orig.sqlstate != "25006":
+                raise
+            return True
+    return False
+
+
+@pytest.fixture(scope="module")
+def with_a_table(on_postgresql: sa.Engine) -> sa.Engine:
+    with on_postgresql.begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE t (a INT)")
+        connection.exec_driver_sql("CREATE MATERIALIZED VIEW m AS SELECT a FROM t")
+        connection.exec_driver_sql(
+            "CREATE PROCEDURE change() LANGUAGE plpgsql AS 'BEGIN DELETE FROM t; END'"
+        )
+    return on_postgresql
+
+
+@pytest.mark.parametrize("sql", CHANGES + READS)
+def test_what_postgresql_refuses_to_a_reader_is_a_change(with_a_table, sql):
+    assert _is_refused(with_a_table, sql) is (sql in CHANGES)
+    assert analyze(sql, dialect="postgresql").writes is (sql in CHANGES)
+    with_a_table.dispose()

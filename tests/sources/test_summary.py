@@ -107,6 +107,8 @@ SUMMARIES = [
     ("ANALYZE a", "ANALYZE a"),
     ("LOCK TABLE a IN EXCLUSIVE MODE", "LOCK TABLE a"),
     ("CREATE (a TABLE b", "CREATE TABLE"),
+    ("SELECT 1 FROM (WITH x AS (SELECT 1 FROM a) SELECT 2 FROM x), x", "SELECT SELECT a SELECT x"),
+    ("PREPARE p AS DELETE FROM t", "PREPARE DELETE t"),
     ("hunter2 is no statement", ""),
     ("42", ""),
     ("", ""),
