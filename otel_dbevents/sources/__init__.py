@@ -13,7 +13,7 @@ was put in the place of others' methods and listeners.
 events; `reading` and `rows` follow a result to its end, `standing` asks the driver about a
 transaction.
 `statement` says what an SQL statement says (by `tree`, else by `text`); `database`, `failure` and
-`location` what an engine, an exception and the application's stack may say; `advice` and
-`explanation` what would help. `around` is what the application wished to have done around the
-driver's call, `explain` who asks for plans. `libsql` is that package's clients.
+`location` what an engine, an exception and the application's stack may say; `advice` and `explain`
+what would help. `around` is what the application wished to have done around the driver's call.
+`libsql` is that package's clients.
 """
