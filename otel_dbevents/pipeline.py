@@ -28,8 +28,8 @@ from otel_dbevents.exporters import sdk_disabled
 from otel_dbevents.judges import Judges
 from otel_dbevents.sources.around import RequestHook, ResponseHook, Wishes
 from otel_dbevents.sources.engine import AnyEngine, EngineFilter, EngineSource
-from otel_dbevents.sources.explain import Explainer
-from otel_dbevents.sources.libsql_client import ClientSource, is_client
+from otel_dbevents.sources.explain.explainer import Explainer
+from otel_dbevents.sources.libsql.client import ClientSource, is_client
 from otel_dbevents.sources.watch import Notice, guard
 
 _MS = 1_000_000

@@ -29,7 +29,7 @@ from otel_dbevents.events import Environment, PoolReading
 from otel_dbevents.sources import pool
 from otel_dbevents.sources.around import Around, Wishes
 from otel_dbevents.sources.database import database_of
-from otel_dbevents.sources.explain import Explainer
+from otel_dbevents.sources.explain.explainer import Explainer
 from otel_dbevents.sources.query import QuerySource
 from otel_dbevents.sources.transaction import TransactionSource
 from otel_dbevents.sources.watch import (

@@ -7,7 +7,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
 from otel_dbevents.events import Failure, redact
-from otel_dbevents.sources import libsql_codes
+from otel_dbevents.sources.libsql import codes as libsql_codes
 
 _PHRASES = {
     "connection refused": "connection refused",

@@ -17,7 +17,7 @@ from sqlalchemy.engine.cursor import _DEFAULT_FETCH
 from otel_dbevents.events import QueryExecuted, QueryFailed, Statement, TraceParent
 from otel_dbevents.sources.advice import advise
 from otel_dbevents.sources.around import Call
-from otel_dbevents.sources.explanation import question_of
+from otel_dbevents.sources.explain.question import question_of
 from otel_dbevents.sources.failure import describe, is_lost
 from otel_dbevents.sources.location import here
 from otel_dbevents.sources.reading import NOTHING, Reading, Remarks

@@ -17,7 +17,7 @@ from otel_dbevents.events import (
     Statement,
     TraceParent,
 )
-from otel_dbevents.sources.explanation import Question, question_of
+from otel_dbevents.sources.explain.question import Question, question_of
 from otel_dbevents.sources.failure import describe, is_lost
 from otel_dbevents.sources.location import here
 from otel_dbevents.sources.watch import ConnectionState, Watch, guard

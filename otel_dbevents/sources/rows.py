@@ -14,7 +14,7 @@ from sqlalchemy.engine.cursor import (
     CursorFetchStrategy,
 )
 
-from otel_dbevents.sources.explanation import Question, question_of
+from otel_dbevents.sources.explain.question import Question, question_of
 from otel_dbevents.sources.reading import Reading
 
 

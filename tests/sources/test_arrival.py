@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from otel_dbevents.sources.arrival import Arrival
+from otel_dbevents.sources.libsql.arrival import Arrival
 from otel_dbevents.sources.watch import guard
 
 NAME = "dbevents_late_package"

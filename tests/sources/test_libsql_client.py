@@ -36,7 +36,7 @@ from otel_dbevents.events import (
     TransactionRolledBack,
 )
 from otel_dbevents.sources.engine import EngineSource
-from otel_dbevents.sources.libsql_client import ClientSource
+from otel_dbevents.sources.libsql.client import ClientSource
 from otel_dbevents.sources.watch import Notice, guard
 from tests.services.sqld import Sqld
 from tests.services.sqld import sqld as run_sqld
@@ -606,7 +606,7 @@ def test_what_is_no_client_is_refused(told: Told) -> None:
 def test_a_package_that_is_imported_later_is_listened_to_and_ours_needs_it_not() -> None:
     script = """if True:
         import sys
-        from otel_dbevents.sources.libsql_client import ClientSource
+        from otel_dbevents.sources.libsql.client import ClientSource
         told = []
         source = ClientSource(lambda event, context: told.append(event.event_type))
         source.attach()

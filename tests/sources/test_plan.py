@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_dbevents.sources.explanation import changes_nothing
-from otel_dbevents.sources.plan import WAYS, masked, render
+from otel_dbevents.sources.explain.plan import WAYS, masked, render
+from otel_dbevents.sources.explain.question import changes_nothing
 
 
 @pytest.mark.parametrize(

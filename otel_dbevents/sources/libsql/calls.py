@@ -20,7 +20,7 @@ from otel_dbevents.events import (
     TransactionRolledBack,
 )
 from otel_dbevents.sources.failure import describe, describe_connect
-from otel_dbevents.sources.libsql_codes import is_answer, is_lost, is_unreached
+from otel_dbevents.sources.libsql.codes import is_answer, is_lost, is_unreached
 from otel_dbevents.sources.location import locate, spot
 from otel_dbevents.sources.query import _repeats
 from otel_dbevents.sources.statement import Statements

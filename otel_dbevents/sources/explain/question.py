@@ -3,7 +3,7 @@
 EXPLAIN without ANALYZE does not run the statement. What a planner runs all the same (constant
 subqueries in MySQL and MariaDB, functions that claim to be stable in PostgreSQL) must change
 nothing: so the statement tree or the text has to say so, no function is called that is known to
-change something, and the transaction is a read-only one (`otel_dbevents.sources.asking`).
+change something, and the transaction is a read-only one (`otel_dbevents.sources.explain.asking`).
 """
 
 import re
@@ -14,7 +14,7 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.pool import Pool, StaticPool
 
 from otel_dbevents.events import Database, Statement
-from otel_dbevents.sources.plan import WAYS
+from otel_dbevents.sources.explain.plan import WAYS
 from otel_dbevents.sources.text import analyze
 
 

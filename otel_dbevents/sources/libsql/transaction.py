@@ -16,8 +16,8 @@ from otel_dbevents.events import (
     TransactionRolledBack,
 )
 from otel_dbevents.sources.failure import describe
-from otel_dbevents.sources.libsql_calls import UNKNOWN, Call, ClientWatch
-from otel_dbevents.sources.libsql_codes import is_lost
+from otel_dbevents.sources.libsql.calls import UNKNOWN, Call, ClientWatch
+from otel_dbevents.sources.libsql.codes import is_lost
 from otel_dbevents.sources.watch import guard, parent_of, suppressed
 
 _Method: TypeAlias = Callable[..., Any]

@@ -18,8 +18,8 @@ from sqlalchemy.engine import Engine
 
 from otel_dbevents.events import QueryExecuted, QueryExplained
 from otel_dbevents.sources.around import silenced
-from otel_dbevents.sources.asking import CONNECTING_S, ask
-from otel_dbevents.sources.explanation import Question, is_reading_select, refusal
+from otel_dbevents.sources.explain.asking import CONNECTING_S, ask
+from otel_dbevents.sources.explain.question import Question, is_reading_select, refusal
 from otel_dbevents.sources.failure import describe
 from otel_dbevents.sources.watch import Watch, guard
 

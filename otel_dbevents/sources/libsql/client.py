@@ -19,10 +19,10 @@ from typing import Any, TypeAlias
 from opentelemetry import context as otel_context
 
 from otel_dbevents.events import Environment
-from otel_dbevents.sources.arrival import Arrival
 from otel_dbevents.sources.database import database_at
-from otel_dbevents.sources.libsql_calls import Call, ClientWatch
-from otel_dbevents.sources.libsql_transaction import Transaction
+from otel_dbevents.sources.libsql.arrival import Arrival
+from otel_dbevents.sources.libsql.calls import Call, ClientWatch
+from otel_dbevents.sources.libsql.transaction import Transaction
 from otel_dbevents.sources.watch import Notice, Publish, guard, suppressed
 
 AnyClient: TypeAlias = Any

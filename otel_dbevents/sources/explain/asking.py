@@ -15,8 +15,8 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.pool import NullPool
 from sqlalchemy.util import greenlet_spawn
 
-from otel_dbevents.sources.explanation import Question
-from otel_dbevents.sources.plan import WAYS, render
+from otel_dbevents.sources.explain.plan import WAYS, render
+from otel_dbevents.sources.explain.question import Question
 
 CONNECTING_S = 5.0
 """How long a driver may take besides, to connect and to close; an async one is stopped then."""
