@@ -45,7 +45,7 @@ class Lexicon:
         placeholder = rf"""
             {dialect.numbered}(?!\|(?!\|)|&)|%[sbt](?!\w)|%\([^\W\d]\w*+\)s(?!\w)
             |{dialect.variables}
-            |(?<![\w\])\['"?:`$]):(?!{dialect.prefix}')(?:[^\W\d]\w*+|\d++)"""
+            |(?<![\w\])\['"?:`$.]):(?!{dialect.prefix}')(?:[^\W\d]\w*+|\d++)"""
         value = rf"(?:[nNbBxX]|[uU]&|_\w+)?+{dialect.strings}"
         self._match = _compile(_ANY, dialect, placeholder, value)
         self._match_values = _compile(_VALUES, dialect, placeholder, value)
