@@ -1,23 +1,24 @@
 r"""How the families of SQL read the same text: quotes, comments, escapes, numbers, placeholders.
 
-==================  ==========  =====  ======  ======  ======  =======
-what                postgresql  mysql  sqlite  mssql   oracle  unknown
-==================  ==========  =====  ======  ======  ======  =======
-``"a"``             name        text   either  name    name    either
-`````a`````         operator    name   name    -       -       either
-``[a]``             subscript   -      name    name    -       either
-``$a$ .. $a$``      text        -      -       -       -       text
-``'\''``            two         one    two     two     two     the rest
-``E'\''``           text        -      -       -       -       the rest
-``q'[it's]'``       -           -      -       -       text    text
-``#``               operator    rest   -       letter  letter  rest
-``--a``             rest        minus  rest    rest    rest    rest
-``/* /* */``        open        ends   ends    open    ends    open
-``$1.50``           -           -      -       money   -       money
-``t@link``          -           -      -       -       name    -
-``EXECUTE p``       prepared    prep.  -       call    -       either
-==================  ==========  =====  ======  ======  ======  =======
+==================  ==========  ========  ======  ======  ======  =======
+what                postgresql  mysql     sqlite  mssql   oracle  unknown
+==================  ==========  ========  ======  ======  ======  =======
+``"a"``             name        text      either  name    name    either
+backticks           operator    name      name    -       -       name?
+``[a]``             subscript   -         name    name    -       either
+``$a$ .. $a$``      text        text?     text?   text?   text?   text?
+``\'`` in quotes    the end     a quote   the end the end the end a quote?
+``E'\''``           text        -         -       -       -       a quote?
+``q'[it's]'``       -           -         -       -       text    text
+``#a``              operator    comment   -       name    -       comment?
+``--a``             comment     minus     comment comment comment comment?
+``/* /* */``        is open     closed    closed  open    closed  is open?
+``$1.50``           -           -         -       money   -       money
+``t@link``          -           -         -       -       name    -
+``EXECUTE p``       prepared    prepared  -       call    -       either
+==================  ==========  ========  ======  ======  ======  =======
 
+A question mark: all that follows is hidden if another reading would see a literal in it.
 Where nobody says which dialect it is, the reading is taken that hides more. What only the server
 knows (MySQL's ANSI_QUOTES and NO_BACKSLASH_ESCAPES, SQL Server's QUOTED_IDENTIFIER, PostgreSQL's
 standard_conforming_strings) is taken to be as it is by default.
