@@ -41,7 +41,7 @@ _RETURN = r"--[^\r\n]*+\r(?!\n).*"
 # A comment for some only, with what could be text for the others.
 _NO_COMMENT_FOR_ALL = r"(?:\#(?!>)|--(?!\s))[^\n'\"`$/]*+['\"`$/].*"
 # A text in dollars behind a number or a driver's placeholder, or a name that goes on.
-_DOLLARS_BEHIND = r"(?:\d\w*+|%[sbt]|%\(\w++\)s)\$.*"
+_DOLLARS_BEHIND = r"(?:\d\w*+|:[^\W\d]\w*+|%[sbt]|%\(\w++\)s)\$.*"
 _LINE = r"--[^\r\n]*+"
 # A string that goes on in the next line keeps its escapes there.
 _NEXT_LINE = rf"(?:[^\S\r\n]|{_LINE})*+[\r\n](?:\s|{_LINE}[\r\n])*+"

@@ -139,6 +139,7 @@ SANITISED = [
     pytest.param("a[b :E'a\\'s']", "postgresql", "a[b :?]", id="E string in a slice"),
     pytest.param("IN (:q'')", "mysql", "IN (?)", id="placeholder before a string"),
     pytest.param("%s$t$-$t$s", "postgresql", "?", id="dollars behind a placeholder"),
+    pytest.param(":a$$ $$s", "postgresql", "?", id="dollars behind a colon and a word"),
     pytest.param("1.:2", "mysql", "?:?", id="slice behind a number"),
     pytest.param("a[$$b$$:1]", "postgresql", "a[?:?]", id="slice behind dollars"),
     pytest.param("SELECT 0x$t$($t$s", "postgresql", "SELECT ?", id="dollars at a number"),
