@@ -2,8 +2,8 @@
 
 import re
 
-from otel_dbevents.sources import masker, summary
-from otel_dbevents.sources.text import TextFacts, analyze
+from otel_dbevents.sources import summary
+from otel_dbevents.sources.text import TextFacts, analyze, masker
 from tests.fuzz import reference
 
 _MARK = re.compile(r"zq\d+q")

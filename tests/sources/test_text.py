@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from otel_dbevents.sources.masker import LIMIT
 from otel_dbevents.sources.text import analyze
+from otel_dbevents.sources.text.masker import LIMIT
 
 SANITISED = [
     pytest.param("SELECT 'it''s' , 1", "", "SELECT ? , ?", id="doubled quote"),

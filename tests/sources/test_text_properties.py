@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from otel_dbevents.sources.summary import LIMIT as SUMMARY_LIMIT
 from otel_dbevents.sources.text import analyze
-from otel_dbevents.sources.tokens import lexicon
+from otel_dbevents.sources.text.tokens import lexicon
 
 FAMILIES = ("", "postgresql", "mysql", "sqlite", "mssql", "oracle")
 DIALECTS = ("", "postgresql", "mysql", "mariadb", "sqlite", "libsql", "mssql", "oracle")

@@ -1,9 +1,9 @@
 """Reads operations and targets of SQL token by token, by the rules of `summary`."""
 
-from otel_dbevents.sources import targets
-from otel_dbevents.sources.dialects import UNKNOWN, Dialect
-from otel_dbevents.sources.frames import Ctes, Frame, plain
-from otel_dbevents.sources.operations import (
+from otel_dbevents.sources.text import targets
+from otel_dbevents.sources.text.dialects import UNKNOWN, Dialect
+from otel_dbevents.sources.text.frames import Ctes, Frame, plain
+from otel_dbevents.sources.text.operations import (
     BODIES,
     CALLS,
     CODE,
@@ -25,7 +25,7 @@ from otel_dbevents.sources.operations import (
     WRITE_PRAGMAS,
     Operation,
 )
-from otel_dbevents.sources.tokens import MARK, NAME, PARAM, WORD
+from otel_dbevents.sources.text.tokens import MARK, NAME, PARAM, WORD
 
 
 class Reader:

@@ -10,23 +10,27 @@ Placeholders stay. Lists of values after IN and rows after VALUES are collapsed,
 differ only in how many there are become one. Beyond the page: comments are left out (they may hold
 secrets and trace ids), white space is a single space, and what is secret without being a literal
 (the value of SET and PRAGMA, the file and key of ATTACH, accounts and their passwords, the options
-of a server) becomes ``?`` too: see `otel_dbevents.sources.zones`.
+of a server) becomes ``?`` too: see `otel_dbevents.sources.text.zones`.
 
 A double-quoted word is a string in MySQL and MariaDB, a name elsewhere, unless it stands where a
 value does and does not look like a name (somebody mistook the quotes). SQLite reads an unknown
 name as a string, so there it is taken for one where a value stands (after a comparison or DEFAULT,
 in a list of IN or VALUES) and where it does not look like a name. Where the dialect is not known it
 is a name only beside a dot, after AS, or where a target must stand.
+
+`dialects` says how each database reads a text, `tokens` cuts it up. `masker` writes it again without
+its secrets (`zones`: where bare words are some; `groups`: what is collapsed). `reader` finds
+`operations` and `targets`, a subselect and a CTE in a frame of its own (`frames`).
 """
 
 import re
 from typing import NamedTuple
 
-from otel_dbevents.sources.dialects import Dialect
-from otel_dbevents.sources.masker import Masker
-from otel_dbevents.sources.reader import Reader
 from otel_dbevents.sources.summary import join_parts
-from otel_dbevents.sources.tokens import (
+from otel_dbevents.sources.text.dialects import Dialect
+from otel_dbevents.sources.text.masker import Masker
+from otel_dbevents.sources.text.reader import Reader
+from otel_dbevents.sources.text.tokens import (
     CUT,
     MARK,
     NAME,

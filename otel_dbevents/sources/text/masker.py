@@ -3,9 +3,9 @@
 What is kept and what is not, and why, is told in `otel_dbevents.sources.text`.
 """
 
-from otel_dbevents.sources import zones
-from otel_dbevents.sources.groups import Group
-from otel_dbevents.sources.tokens import MARK, NAME, PARAM, WORD
+from otel_dbevents.sources.text import zones
+from otel_dbevents.sources.text.groups import Group
+from otel_dbevents.sources.text.tokens import MARK, NAME, PARAM, WORD
 
 LIMIT = 32 * 1024
 """The longest sanitised text, in characters."""

@@ -1,7 +1,7 @@
 """Which words are a target, which lead to one, and which begin the next statement."""
 
-from otel_dbevents.sources.frames import Frame
-from otel_dbevents.sources.operations import (
+from otel_dbevents.sources.text.frames import Frame
+from otel_dbevents.sources.text.operations import (
     NEVER_NAMES,
     OPERATIONS,
     QUALIFIERS,

@@ -11,8 +11,8 @@ None when the zone is over and the token is to be read as any other.
 
 from typing import Protocol
 
-from otel_dbevents.sources.operations import READ_PRAGMAS
-from otel_dbevents.sources.tokens import MARK, PARAM, WORD
+from otel_dbevents.sources.text.operations import READ_PRAGMAS
+from otel_dbevents.sources.text.tokens import MARK, PARAM, WORD
 
 
 def _set(text: str) -> frozenset[str]:

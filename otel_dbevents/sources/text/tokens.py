@@ -5,14 +5,14 @@ text and nothing else. What opens and never closes (a string, a quoted name, a c
 end of the text, so that nothing of it can be taken for SQL.
 
 Where dialects read the same text differently the caller's dialect decides (see
-`otel_dbevents.sources.dialects`).
+`otel_dbevents.sources.text.dialects`).
 """
 
 import re
 from functools import cache
 from typing import Any
 
-from otel_dbevents.sources.dialects import Dialect, family
+from otel_dbevents.sources.text.dialects import Dialect, family
 
 WORD, NAME, VALUE, PARAM, MARK, SPACE, QUOTED, CUT = range(8)
 """Kinds: bare word, quoted name, literal, placeholder, operator or punctuation, gap (white space or
