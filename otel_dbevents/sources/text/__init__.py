@@ -18,7 +18,8 @@ name as a string, so there it is taken for one where a value stands (after a com
 in a list of IN or VALUES) and where it does not look like a name. Where the dialect is not known it
 is a name only beside a dot, after AS, or where a target must stand.
 
-`dialects` says how each database reads a text, `tokens` cuts it up. `masker` writes it again without
+`dialects` says how each database reads a text, `tokens` cuts it up. `masker` writes it again
+without
 its secrets (`zones`: where bare words are some; `groups`: what is collapsed). `reader` finds
 `operations` and `targets`, a subselect and a CTE in a frame of its own (`frames`).
 """
