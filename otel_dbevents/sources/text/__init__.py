@@ -19,9 +19,8 @@ in a list of IN or VALUES) and where it does not look like a name. Where the dia
 is a name only beside a dot, after AS, or where a target must stand.
 
 `dialects` says how each database reads a text, `tokens` cuts it up. `masker` writes it again
-without
-its secrets (`zones`: where bare words are some; `groups`: what is collapsed). `reader` finds
-`operations` and `targets`, a subselect and a CTE in a frame of its own (`frames`).
+without its secrets (`zones`: where bare words are some; `groups`: what is collapsed). `reader`
+finds `operations` and `targets`, a subselect and a CTE in a frame of its own (`frames`).
 """
 
 import re
