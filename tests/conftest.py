@@ -1,5 +1,6 @@
 """What every test gets: real services, and no error of ours swallowed in silence."""
 
+import asyncio
 from collections.abc import Iterator
 
 import pytest
@@ -13,6 +14,10 @@ pytest_plugins = ["tests.services.plugin", "tests.sources.engines"]
 settings.register_profile("usual", deadline=None)
 settings.register_profile("long", deadline=None, max_examples=5_000)
 settings.load_profile("usual")
+
+# Else pytest-asyncio's first look makes a loop that nobody closes, and whichever test collects
+# garbage next is told of it.
+asyncio.set_event_loop(None)
 
 
 @pytest.fixture(autouse=True)
