@@ -112,7 +112,7 @@ class QuerySource:
             _note(state, start, statement.writes, context)
             parent, duration = parent_of(caller), max(0, end - start)
             remarks = NOTHING
-            repeats = _repeats(watch, parent, statement)
+            repeats = is_repeated(watch, parent, statement)
             if repeats or call is not None or duration >= watch.slow_ns:
                 remarks = _remarks(watch, repeats, duration, context, call, sql)
             batch_size = 1 if batch is None else len(batch)
@@ -174,7 +174,7 @@ class QuerySource:
             _note(state, start, known.statement.writes, context)
             state.failed = True
             parent, duration = parent_of(caller), max(0, end - start)
-            repeats = _repeats(watch, parent, known.statement)
+            repeats = is_repeated(watch, parent, known.statement)
             remarks = _remarks(watch, repeats, duration, context, call)
             event = QueryFailed(
                 watch.database,
@@ -221,7 +221,7 @@ class QuerySource:
             known = self._statements.find(sent.sql, context)
             _note(state, sent.start, True, context)
             parent, duration = parent_of(caller), max(0, sent.end - sent.start)
-            repeats = _repeats(watch, parent, known.statement)
+            repeats = is_repeated(watch, parent, known.statement)
             remarks = _remarks(watch, repeats, duration, context, sent.call)
             returned = context._insertmanyvalues_rows
             event = QueryExecuted(
@@ -280,7 +280,7 @@ def _note(state: ConnectionState, start: int, writes: bool, context: Any) -> Non
         state.wrote = True
 
 
-def _repeats(watch: Watch, parent: TraceParent | None, statement: Statement) -> bool:
+def is_repeated(watch: Watch, parent: TraceParent | None, statement: Statement) -> bool:
     """Count a run of a statement; tell whether it is the one that makes it a repeated query."""
     if parent is None or not watch.repeated:
         return False
