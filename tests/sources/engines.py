@@ -292,12 +292,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _can_play(item: pytest.Item) -> bool:
-    needed = {name for mark in item.iter_markers("needs") for name in mark.args}
     parameters = getattr(item, "callspec", None)
-    if not needed or parameters is None:
+    if parameters is None or "case" not in parameters.params:
         return True
-    about = DRIVERS[parameters.params["case"]]
-    return needed <= about.can | ({"cancel"} if about.is_async else set())
+    driver = parameters.params["case"]
+    about = DRIVERS[driver]
+    who = {driver, about.system} | ({"async"} if about.is_async else set())
+
+    def marked(mark: str) -> set[str]:
+        return {name for found in item.iter_markers(mark) for name in found.args}
+
+    only = marked("only")
+    return (
+        marked("needs") <= about.can
+        and not marked("but_not") & who
+        and (not only or bool(only & who))
+    )
 
 
 @pytest.fixture

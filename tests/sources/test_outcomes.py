@@ -115,12 +115,10 @@ def test_a_savepoint_that_undoes_a_failure_leaves_a_commit(
     assert told.one(TransactionCommitted).statement_count == 7
 
 
+@pytest.mark.only("asyncpg")  # the others send what they are given
 def test_a_statement_that_never_reached_the_server_undoes_nothing(
     case: Case, told: Told, engine: Engine
 ) -> None:
-    if case.driver != "asyncpg":
-        return  # the others send what they are given
-
     def scene() -> int:
         with engine.connect() as connection:
             add_users(connection, "cy")
@@ -134,13 +132,12 @@ def test_a_statement_that_never_reached_the_server_undoes_nothing(
 
 
 @pytest.mark.needs("autocommit")
+@pytest.mark.but_not("asyncpg")  # no such setting: SQLAlchemy knows of every autocommit there
 @pytest.mark.parametrize("end", [Connection.commit, Connection.rollback])
 def test_where_the_driver_commits_by_itself_no_end_is_told(
     case: Case, told: Told, engine: Engine, end: Callable[[Connection], None]
 ) -> None:
     own = {"autocommit": True} if case.system != "sqlite" else {"isolation_level": None}
-    if case.driver == "asyncpg":
-        return  # it has no such setting: SQLAlchemy knows of every autocommit there
     autocommit = case.make(case.url, connect_args=own)
 
     def scene() -> int:
@@ -154,6 +151,7 @@ def test_where_the_driver_commits_by_itself_no_end_is_told(
 
 
 @pytest.mark.needs("autocommit")
+@pytest.mark.but_not("asyncpg")  # no such setting: SQLAlchemy knows of every autocommit there
 @pytest.mark.parametrize("end", [Connection.commit, Connection.rollback])
 def test_in_autocommit_no_end_is_told(
     case: Case, told: Told, engine: Engine, end: Callable[[Connection], None]
@@ -171,12 +169,10 @@ def test_in_autocommit_no_end_is_told(
     assert case.run(scene) == 0
 
 
+@pytest.mark.but_not("mariadb")  # it keeps it too, and its driver does not know
 def test_a_table_that_is_kept_at_once_is_neither_committed_nor_rolled_back(
     case: Case, told: Told, engine: Engine
 ) -> None:
-    if case.system == "mariadb":
-        return  # it keeps it too, and its driver does not know
-
     def scene() -> None:
         with engine.connect() as connection:
             connection.execute(text("CREATE TABLE more (id INTEGER)"))
