@@ -19,6 +19,12 @@ from otel_dbevents.sources.watch import guard
 from tests.sources.engines import Told
 
 
+@pytest.fixture(autouse=True)
+def no_other_engines() -> None:
+    """Listening to every engine means those of earlier tests, too, unless they are gone."""
+    gc.collect()
+
+
 @pytest.fixture
 def url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path}/a.db"
