@@ -296,18 +296,34 @@ def _can_play(item: pytest.Item) -> bool:
     if parameters is None or "case" not in parameters.params:
         return True
     driver = parameters.params["case"]
-    about = DRIVERS[driver]
-    who = {driver, about.system} | ({"async"} if about.is_async else set())
 
     def marked(mark: str) -> set[str]:
-        return {name for found in item.iter_markers(mark) for name in found.args}
+        names = {name for found in item.iter_markers(mark) for name in found.args}
+        if unknown := names - _known(mark):
+            raise pytest.UsageError(f"{item.nodeid}: no driver is or can {', '.join(unknown)}")
+        return names
 
     only = marked("only")
     return (
-        marked("needs") <= about.can
-        and not marked("but_not") & who
-        and (not only or bool(only & who))
+        marked("needs") <= _abilities(driver)
+        and not marked("but_not") & _kinds(driver)
+        and (not only or bool(only & _kinds(driver)))
     )
+
+
+def _abilities(driver: str) -> set[str]:
+    about = DRIVERS[driver]
+    return set(about.can) | ({"cancel"} if about.is_async else set())
+
+
+def _kinds(driver: str) -> set[str]:
+    about = DRIVERS[driver]
+    return {driver, about.system} | ({"async"} if about.is_async else set())
+
+
+def _known(mark: str) -> set[str]:
+    of = _abilities if mark == "needs" else _kinds
+    return {name for driver in DRIVERS for name in of(driver)}
 
 
 @pytest.fixture

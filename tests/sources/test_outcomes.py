@@ -373,11 +373,11 @@ SLEEP = {"postgresql": "SELECT pg_sleep(60)", "mariadb": "SELECT SLEEP(60)"}
 
 
 @pytest.fixture
-def pause(engine: Engine, case: Case) -> Iterator[tuple[str, threading.Event]]:
-    """A query that takes as long as the test, and what is set once it runs."""
+def pause(engine: Engine, case: Case) -> Iterator[tuple[str, threading.Event, threading.Event]]:
+    """A query that takes long, what is set once it runs, and what ends it (SQLite only)."""
     runs, may_end = threading.Event(), threading.Event()
     if case.system != "sqlite":
-        yield SLEEP[case.system], runs
+        yield SLEEP[case.system], runs, may_end
         return
 
     def wait() -> int:
@@ -389,7 +389,7 @@ def pause(engine: Engine, case: Case) -> Iterator[tuple[str, threading.Event]]:
         connection.create_function("pause", 0, wait)
 
     case.run(engine.dispose)
-    yield "SELECT pause()", runs
+    yield "SELECT pause()", runs, may_end
     may_end.set()
 
 
@@ -397,7 +397,7 @@ def pause(engine: Engine, case: Case) -> Iterator[tuple[str, threading.Event]]:
 def test_a_cancelled_query_is_told_and_its_transaction_has_no_end(
     case: Case, told: Told, engine: Engine, source: EngineSource, pause: Any
 ) -> None:
-    slow, runs = pause
+    slow, runs, may_end = pause
     assert case.loop is not None
 
     def scene() -> None:
@@ -414,6 +414,7 @@ def test_a_cancelled_query_is_told_and_its_transaction_has_no_end(
         else:
             await asyncio.to_thread(wait_until_it_runs, case, end=False)
         task.cancel()
+        may_end.set()  # aiosqlite's thread closes the connection when it is free
         with pytest.raises(asyncio.CancelledError):
             await task
 

@@ -361,7 +361,7 @@ def test_turning_it_on_and_off_while_threads_are_at_work_disturbs_none(
     threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:
         thread.start()
-    for _ in range(30):
+    for _ in range(10):
         source.attach()
         source.detach()
     stop.set()
