@@ -151,7 +151,6 @@ def test_where_the_driver_commits_by_itself_no_end_is_told(
 
 
 @pytest.mark.needs("autocommit")
-@pytest.mark.but_not("asyncpg")  # no such setting: SQLAlchemy knows of every autocommit there
 @pytest.mark.parametrize("end", [Connection.commit, Connection.rollback])
 def test_in_autocommit_no_end_is_told(
     case: Case, told: Told, engine: Engine, end: Callable[[Connection], None]
