@@ -128,8 +128,11 @@ def test_opentelemetry_instrument_needs_no_import_and_does_not_mind_one(run, scr
 @pytest.mark.parametrize(
     "variables",
     [
-        {"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "dbevents,sqlalchemy"},
-        {"OTEL_DBEVENTS_ENABLED": "false", "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "sqlalchemy"},
+        {"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "dbevents,sqlalchemy,sqlite3"},
+        {
+            "OTEL_DBEVENTS_ENABLED": "false",
+            "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "sqlalchemy,sqlite3",
+        },
     ],
 )
 def test_opentelemetry_instrument_leaves_us_out_when_told(run, variables):
