@@ -134,7 +134,7 @@ opened = []
 def creator():
     opened.append(1)
     if len(opened) > 1:
-        print("stuck", flush=True)
+        print("stuck\\n", end="", flush=True)  # in one piece, as other threads write too
         time.sleep(600)
     return sqlite3.connect(sys.argv[1], check_same_thread=False)
 
