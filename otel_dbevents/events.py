@@ -215,7 +215,7 @@ class Failure(Struct, frozen=True, gc=False):
 
 
 class PoolReading(Struct, frozen=True, gc=False):
-    """A pool's numbers at one moment, read from the pool itself. -1 means: has no such limit.
+    """A pool's numbers at one moment, read from SQLAlchemy's records. -1: has no such limit.
 
     ``idle`` and ``used`` count open connections, also those that outlive ``dispose()``.
     """
