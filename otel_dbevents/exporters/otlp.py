@@ -30,7 +30,8 @@ _TIMES: Final = Struct("<BQBQ")
 _TIME: Final = Struct("<BQ")
 _LOCAL: Final = b"\x85\x01\x00\x01\x00\x00"
 _REMOTE: Final = b"\x85\x01\x00\x03\x00\x00"
-_UNSET: Final = b"\x7a\x00"
+_LIST: Final[Any] = BoundedList
+_UNSET: Final = StatusCode.UNSET
 _READ: Final = (
     "get_span_context",
     "parent",
@@ -147,20 +148,17 @@ class SpanEncoder:
 
     def _span(self, span: Any) -> bytes:
         trace_id, span_id, _, _, state, _ = span._context
-        parent, attributes = span._parent, span._attributes
-        above, flags = b"", _LOCAL
+        parent, attributes, kind = span._parent, span._attributes, span._kind._value_
+        above, flags, dropped = b"", _LOCAL, 0
         if parent:
             above = b"\x22\x08" + parent[1].to_bytes(8, "big")
             if parent[2]:
                 flags = _REMOTE
-        dropped = 0
         if type(attributes) is BoundedAttributes:
             dropped, attributes = attributes.dropped, attributes._dict
         elif type(attributes) is not dict:
             dropped = span.dropped_attributes
         pairs = self._pairs.of(attributes) if attributes else None
-        status: Any = span._status
-        is_unset = type(status) is Status and status._status_code is StatusCode.UNSET
         return b"".join(
             (
                 b"\x0a\x10",
@@ -169,29 +167,35 @@ class SpanEncoder:
                 span_id.to_bytes(8, "big"),
                 b"" if state is _NO_STATE else _state(state),
                 above,
-                self._named(span._name, span._kind),
+                self._names[kind].get(span._name) or self._named(span._name, kind),
                 _TIMES.pack(0x39, span._start_time or 0, 0x41, span._end_time or 0),
                 b"\x4a" + b"\x4a".join(pairs) if pairs else b"",
                 b"\x50" + _count(dropped) if dropped else b"",
-                self._events(span._events),
-                self._links(span._links),
-                _UNSET if is_unset and status._description is None else _status(status),
+                self._rest(span._events, span._links, span._status),
                 flags,
             )
         )
 
-    def _named(self, name: str, kind: SpanKind) -> bytes:
-        """Return name and kind, remembered together."""
-        names = self._names[kind._value_]
-        try:
-            return names[name]
-        except KeyError:
-            encoded = text(b"\x2a", name) + b"\x30" + varint(kind._value_ + 1)
-            if len(name) <= _LONGEST_NAME:
-                if len(names) >= _MOST_NAMES:
-                    names.clear()
-                names[name] = encoded
-            return encoded
+    def _rest(self, events: Any, links: Any, status: Any) -> bytes:
+        if (
+            type(events) is type(links) is _LIST
+            and not (events._dq or links._dq or events.dropped or links.dropped)
+            and type(status) is Status
+            and status._status_code is _UNSET
+            and status._description is None
+        ):
+            return b"\x7a\x00"
+        return self._events(events) + self._links(links) + _status(status)
+
+    def _named(self, name: str, kind: int) -> bytes:
+        """Return name and kind, and remember them together."""
+        encoded = text(b"\x2a", name) + b"\x30" + varint(kind + 1)
+        if len(name) <= _LONGEST_NAME:
+            names = self._names[kind]
+            if len(names) >= _MOST_NAMES:
+                names.clear()
+            names[name] = encoded
+        return encoded
 
     def _events(self, events: Any) -> bytes:
         """Return the events, and how many were dropped."""
@@ -272,8 +276,8 @@ def _fields(tag: bytes, encoded: Sequence[bytes]) -> bytes:
 
 def _items(bounded: Any) -> tuple[Sequence[Any], int]:
     """Return events or links, and how many the span has dropped."""
-    if type(bounded) is BoundedList:
-        return list(bounded._dq), bounded.dropped  # type: ignore[attr-defined]
+    if type(bounded) is _LIST:
+        return list(bounded._dq), bounded.dropped
     if not bounded:
         return (), bounded.dropped if isinstance(bounded, BoundedList) else 0
     return tuple(bounded), bounded.dropped if isinstance(bounded, BoundedList) else 0

@@ -47,10 +47,16 @@ class Pairs:
     def of(self, attributes: Mapping[str, Any]) -> list[bytes]:
         """Return each pair's length and ``KeyValue``, in the order of ``attributes``."""
         pairs: list[bytes] = []
-        known = self._known
+        append, texts, numbers = pairs.append, self._known[str], self._known[int]
         for key, value in attributes.items():
+            kind = type(value)
             try:
-                pairs.append(known[type(value)][key][value])
+                if kind is str:
+                    append(texts[key][value])
+                elif kind is int:
+                    append(numbers[key][value])
+                else:
+                    append(self._known[kind][key][value])
             except KeyError:
                 self._add(pairs, key, value)
         return pairs
