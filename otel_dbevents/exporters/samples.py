@@ -77,8 +77,8 @@ def _attributes() -> BoundedAttributes:
         "texts": ("a", "b"),
         "numbers": (1, 2**40),
     }
-    attributes = BoundedAttributes(len(values), {"dropped": 0, **values}, immutable=False)
-    attributes["late"] = False
+    attributes = BoundedAttributes(attributes=values, immutable=False)
+    attributes.dropped = 2  # had it really dropped any, it would have warned of it
     return attributes
 
 
