@@ -134,17 +134,25 @@ class Bridge:
             return
         if not self._is_complete:
             self._take_providers()
+        spans = self._spans
+        if spans is not None:
+            spans.look()
         for event, context in batch:
             self._tell(event, context)
         if self._folding is not None:
             self._folding.settle_ended()
+        if spans is not None:
+            spans.settle()
 
     def settle(self, timeout: float = -1) -> bool:
         """Tell what is held back: the queries that fold. Call it when nothing more comes for now.
 
         False when another thread was telling for longer than ``timeout`` seconds (-1: for ever).
         """
-        return self._folding is None or self._folding.settle(timeout)
+        settled = self._folding is None or self._folding.settle(timeout)
+        if self._spans is not None:
+            self._spans.settle()
+        return settled
 
     def on_open_span(self, event: Event, context: Context | None) -> None:
         """Add an event of `open_span_types` to the span in ``context``, if it is recording.

@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Final, TypeAlias
 
+from msgspec import Struct
+
 from otel_dbevents.events import (
     CodeLocation,
     Database,
@@ -193,6 +195,26 @@ def query_name(database: Database, statement: Statement, is_batch: bool) -> str:
     operation = str(labels.get(DB_OPERATION_NAME, ""))
     target = statement.collection_name or statement.stored_procedure_name
     return operation_name(operation, database, target)
+
+
+class Shared(Struct, frozen=True, gc=False):
+    """Attributes that are the same on many spans, none of which the SDK would change."""
+
+    attributes: Attributes
+    longest: int
+    """The length of the longest text among them."""
+
+
+NOTHING_SHARED: Final = Shared({}, 0)
+
+
+@lru_cache(maxsize=2048)
+def query_shared(database: Database, statement: Statement, is_batch: bool) -> tuple[str, Shared]:
+    """Return a query's span name, and the attributes that all its executions share."""
+    about = database, statement, is_batch
+    found = query_attributes(*about)
+    texts = (len(value) for value in found.values() if isinstance(value, str))
+    return query_name(*about), Shared(found, max(texts))
 
 
 def operation_name(operation: str, database: Database | None, target: str = "") -> str:
