@@ -110,13 +110,13 @@ def test_a_missing_tracer_provider_takes_the_sampler_named(monkeypatch, no_expor
 
 @pytest.mark.parametrize(
     ("protocol", "module"),
-    [("", "grpc"), ("grpc", "grpc"), ("http/protobuf", "http")],
+    [("", "otlp_grpc"), ("grpc", "otlp_grpc"), ("http/protobuf", "otlp_http")],
 )
 def test_otlp_is_the_exporter_when_none_is_named(monkeypatch, protocol, module):
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", DEAD)
     [found] = classes(ensure_providers())
-    assert found == f"opentelemetry.exporter.otlp.proto.{module}.trace_exporter"
+    assert found == f"otel_dbevents.exporters.{module}"
     assert "OTEL_TRACES_EXPORTER" not in os.environ
 
 
