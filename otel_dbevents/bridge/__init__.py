@@ -162,9 +162,12 @@ class Bridge:
         if not self._is_closed:
             add_to_open_span(event, context)
 
-    def close(self) -> None:
-        """Tell what is held back, and report nothing more. May be called twice."""
-        self.settle(_CLOSE_S)
+    def close(self, timeout: float = _CLOSE_S) -> None:
+        """Tell what is held back, within ``timeout`` seconds, and report nothing more.
+
+        May be called twice.
+        """
+        self.settle(timeout)
         self._is_closed = True
         if self._metrics is not None:
             self._metrics.close()

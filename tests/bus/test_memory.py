@@ -636,3 +636,30 @@ def test_what_finalizers_leave_is_bounded_and_what_falls_out_is_counted() -> Non
     assert bus.flush(PATIENCE)
     assert seen == sent[3:]
     assert bus.close(PATIENCE)
+
+
+def test_what_gives_way_in_full_buffers_is_said_once_a_minute_with_its_number(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(losses, "monotonic", lambda: now[0])
+    bus = MemoryBus(capacity=10)
+    gate = Gate()
+    first, second = bus.subscribe(gate, name="first"), bus.subscribe(gate, name="second")
+    with caplog.at_level(logging.WARNING, "otel_dbevents"):
+        for _ in range(3):
+            for number in range(1000):
+                bus.publish(checked(number))
+            gate.opened.set()
+            assert bus.flush(PATIENCE)
+    [said] = caplog.messages
+    assert "did not get " in said
+    assert "its buffer of 10 was full, and the oldest gave way; OTEL_DBEVENTS_BUFFER_SIZE" in said
+    caplog.clear()
+    now[0] += 61
+    with caplog.at_level(logging.WARNING, "otel_dbevents"):
+        for subscriber in (first, second):  # whoever asks for the number hears of it too
+            assert subscriber.lost["queue_full"] > 900
+    [said] = caplog.messages
+    assert said.startswith(f"first did not get {first.lost['queue_full']} events so far")
+    assert bus.close(PATIENCE)
