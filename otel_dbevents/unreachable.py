@@ -6,6 +6,8 @@ import threading
 import time
 from typing import Final
 
+from otel_dbevents.forks import in_child
+
 _SAY_AGAIN_AFTER: Final = 300.0
 _log = logging.getLogger("otel_dbevents.exporters")
 
@@ -30,6 +32,10 @@ class _OneLine(logging.Filter):
     def __init__(self) -> None:
         super().__init__()
         self._said: dict[tuple[str, str], float] = {}
+        self._lock = threading.Lock()
+        in_child(self._begin_anew)
+
+    def _begin_anew(self) -> None:
         self._lock = threading.Lock()
 
     def filter(self, record: logging.LogRecord) -> bool:
