@@ -55,11 +55,12 @@ _MOST_PINGS = 100
 @contextmanager
 def waiting(watch: Watch) -> Iterator[None]:
     """Count the caller as waiting for a connection."""
-    watch.pending.append(None)
+    pending = watch.pending  # a forked child has another
+    pending.append(None)
     try:
         yield
     finally:
-        watch.pending.pop()
+        pending.pop()
 
 
 def checked_out(watch: Watch, pool: Pool, proxied: Any, start: int) -> None:

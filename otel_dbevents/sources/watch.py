@@ -17,6 +17,7 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.pool.base import _AdhocProxiedConnection
 
 from otel_dbevents.events import Database, Event, Failure, TraceParent
+from otel_dbevents.forks import in_child
 from otel_dbevents.sources.location import Spot
 
 Publish: TypeAlias = Callable[[Event, Any], None]
@@ -85,6 +86,18 @@ class Watch:
     def look_around(self) -> None:
         """Look anew what is to be done around each call: at the beginning and when connecting."""
         self.around = self.surroundings and self.surroundings.if_needed()
+
+    def begin_anew(self) -> None:
+        """Forget what is the parent's, in a forked child: its connections and its open results.
+
+        A connection that the child uses all the same is known from then on.
+        """
+        for record in self.records.all():
+            state: ConnectionState | None = record.info.pop(INFO_KEY, None)
+            for reading in () if state is None else tuple(state.results):
+                reading.watch = None
+        self.records, self.proxies, self.pending = Living(), Living(), deque()
+        self.runs, self.pings, self.failures = {}, {}, 0
 
 
 class Living:
@@ -222,11 +235,18 @@ def state_of(watch: Watch, connection: Any, created_ns: int = 0) -> ConnectionSt
 class Guard:
     """Counts what went wrong in our own code, and says so once a minute. Nothing passes it."""
 
+    errors: int
+    """How many there were; a forked child begins at none."""
+
     def __init__(self) -> None:
-        self.errors = 0
         self.last = ""
         """The last error's type and the places it came through. Not its message, which may hold a
         value; not the exception, whose frames would keep the application's objects alive."""
+        self._begin_anew()
+        in_child(self._begin_anew)
+
+    def _begin_anew(self) -> None:
+        self.errors = 0
         # The garbage collector may run a result's end, and so come here, while we are here.
         self._lock = threading.RLock()
         self._silent_until = 0.0
