@@ -54,7 +54,7 @@ def same(encoder, spans):
     return canonical(ours) == canonical(encode_spans(spans))
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(batches)
 def test_any_spans_are_the_messages_that_the_sdk_makes_of_them(spans):
     assert same(ENCODER, spans)
