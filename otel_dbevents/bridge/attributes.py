@@ -9,7 +9,6 @@ one `Statement`. What they return is shared: copy it before adding to it.
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from importlib.metadata import PackageNotFoundError, version
 from typing import Final, TypeAlias
 
 from msgspec import Struct
@@ -23,6 +22,7 @@ from otel_dbevents.events import (
     Failure,
     Statement,
 )
+from otel_dbevents.version import VERSION as _VERSION
 
 Value: TypeAlias = str | bool | int | float | Sequence[str] | Sequence[float]
 """What an attribute may hold."""
@@ -31,11 +31,8 @@ Attributes: TypeAlias = Mapping[str, Value]
 """Keys and values, shared: not to be changed."""
 
 SCOPE: Final = "otel_dbevents"
+VERSION: Final = _VERSION
 SCHEMA_URL: Final = "https://opentelemetry.io/schemas/1.44.0"
-try:
-    VERSION: Final = version("otel-dbevents")
-except PackageNotFoundError:  # pragma: no cover - run from a folder that was never installed
-    VERSION = "0"  # type: ignore[misc]
 
 # Database client calls: docs/db/database-spans.md, sql.md
 DB_SYSTEM_NAME: Final = "db.system.name"
