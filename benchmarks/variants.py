@@ -1,5 +1,6 @@
 """The variants: what an engine is instrumented with, and where the telemetry goes."""
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -16,6 +17,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 QUEUE = 1_000_000
 """Of the SDK's batch processors: with their own 2,048 they would lose spans and seem fast."""
 NEVER_MS = 3_600_000
+"""No processor exports because of the time: all of a round is done when the round is settled."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,9 @@ class Telemetry:
         self.exporter = make_exporter(endpoint)
         self.reader = make_reader(endpoint)
         self.tracers = TracerProvider()
-        self.tracers.add_span_processor(BatchSpanProcessor(self.exporter, max_queue_size=QUEUE))
+        self.tracers.add_span_processor(
+            BatchSpanProcessor(self.exporter, max_queue_size=QUEUE, schedule_delay_millis=NEVER_MS)
+        )
         self.meters = MeterProvider([self.reader])
 
     def settle(self) -> None:
@@ -136,6 +140,19 @@ def _ours(variant: Variant, telemetry: Telemetry) -> None:
         meter_provider=telemetry.meters,
         config=otel_dbevents.Config(**variant.settings),
     )
+
+
+def wait_longer(times: int) -> None:
+    """Have what goes by the clock last longer, in a process that is made slower.
+
+    Else threads would take turns, and our workers gather their batches, after every few statements
+    there, and once in hundreds in life.
+    """
+    from otel_dbevents.bus import subscription
+
+    subscription._GATHER_SECONDS *= times
+    subscription._IDLE_SECONDS *= times
+    sys.setswitchinterval(sys.getswitchinterval() * times)
 
 
 INSTRUMENTS: dict[str, Callable[[Variant, Telemetry], None]] = {
