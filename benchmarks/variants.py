@@ -16,6 +16,8 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 
 QUEUE = 1_000_000
 """Of the SDK's batch processors: with their own 2,048 they would lose spans and seem fast."""
+PATIENCE = 120.0
+"""Seconds; our own flush gives up after two, which under valgrind are few."""
 NEVER_MS = 3_600_000
 """No processor exports because of the time: all of a round is done when the round is settled."""
 
@@ -107,10 +109,12 @@ class Telemetry:
             BatchSpanProcessor(self.exporter, max_queue_size=QUEUE, schedule_delay_millis=NEVER_MS)
         )
         self.meters = MeterProvider([self.reader])
+        self.drain: Callable[[float], bool] = lambda _seconds: True
 
     def settle(self) -> None:
         """Have all spans exported: what is done for a statement is then done."""
-        self.tracers.force_flush()
+        if not (self.drain(PATIENCE) and self.tracers.force_flush(int(PATIENCE * 1000))):
+            raise TimeoutError(f"not settled within {PATIENCE:.0f} seconds")
 
 
 def _nothing(_variant: Variant, _telemetry: Telemetry) -> None:
@@ -140,6 +144,7 @@ def _ours(variant: Variant, telemetry: Telemetry) -> None:
         meter_provider=telemetry.meters,
         config=otel_dbevents.Config(**variant.settings),
     )
+    telemetry.drain = otel_dbevents.flush
 
 
 def wait_longer(times: int) -> None:
