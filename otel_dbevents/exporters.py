@@ -22,6 +22,7 @@ from opentelemetry.sdk import environment_variables
 from opentelemetry.sdk.resources import Resource
 
 from otel_dbevents.events import redact
+from otel_dbevents.swallowing import told
 from otel_dbevents.unreachable import say_once, tell_of_loss
 
 SIGNALS: Final = {"tracer": "traces", "meter": "metrics", "logger": "logs"}
@@ -219,7 +220,8 @@ class _Closer:
         for exporter in _exporters_of(self._provider):
             try:
                 exporter.shutdown()
-            except Exception:  # noqa: BLE001 - a stranger's exporter, and the process ends
+            except Exception as error:  # noqa: BLE001 - a stranger's exporter, and the process ends
+                told("exporter", error)
                 _log.debug("an exporter failed to shut down", exc_info=True)
 
     def _start(self) -> None:
@@ -232,7 +234,8 @@ class _Closer:
         wanted.wait()
         try:
             self._provider.shutdown()
-        except Exception:  # noqa: BLE001 - the process ends; nobody is left to handle it
+        except Exception as error:  # noqa: BLE001 - the process ends; nobody is left to handle it
+            told("provider", error)
             _log.debug("a provider failed to shut down", exc_info=True)
         finally:
             done.set()

@@ -234,9 +234,12 @@ def _drain_at_exit(reference: "weakref.ref[Pipeline]") -> None:
 def _after(drain: "weakref.WeakMethod[Callable[..., bool]]", original: Callable[..., Any]) -> Any:
     @wraps(original)
     def drained(*arguments: Any, **options: Any) -> Any:
-        flush = drain()
-        if flush is not None:
-            flush()
+        try:
+            flush = drain()
+            if flush is not None:
+                flush()
+        except Exception as error:  # noqa: BLE001 - the call is the application's
+            guard.caught(error)
         return original(*arguments, **options)
 
     return drained

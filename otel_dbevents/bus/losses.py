@@ -1,11 +1,10 @@
 """What subscribers did not get: counted by reason, and the errors logged once a minute."""
 
 import logging
-from contextlib import suppress
 from threading import RLock
-from time import monotonic
 
-_LOG_SECONDS = 60.0
+from otel_dbevents.swallowing import Swallowing
+
 _log = logging.getLogger("otel_dbevents.bus")
 
 
@@ -19,7 +18,7 @@ class Losses:
     def __init__(self, name: str, total: "Losses | None" = None) -> None:
         self._name = name
         self._total = total
-        self._silent_until = 0.0
+        self._swallowing = Swallowing(f"bus: {name}", _log)
         self.renew()
 
     def add(self, reason: str, number: int, error: BaseException | None = None) -> None:
@@ -28,15 +27,9 @@ class Losses:
             self._total.add(reason, number)
         with self._lock:
             so_far = self._counts[reason] = self._counts.get(reason, 0) + number
-            now = monotonic()
-            if error is None or now < self._silent_until:
-                return
-            self._silent_until = now + _LOG_SECONDS
-        with suppress(Exception):  # a log filter that raises
-            _log.warning(
-                "%s failed, and %d events so far were lost by it", self._name, so_far,
-                exc_info=error,
-            )  # fmt: skip
+        if error is not None:
+            said = "%s failed, and %d events so far were lost by it"
+            self._swallowing.caught(error, said, self._name, so_far)
 
     def counts(self) -> dict[str, int]:
         """How many were lost, by reason."""
