@@ -9,9 +9,9 @@ when nothing listens at the endpoint; the SDK would wait for half a minute.
 import atexit
 import logging
 import os
+import sys
 import threading
 import time
-import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -22,6 +22,8 @@ from opentelemetry.sdk import environment_variables
 from opentelemetry.sdk.resources import Resource
 
 from otel_dbevents.events import redact
+from otel_dbevents.forks import hold, in_child
+from otel_dbevents.reconnecting import reconnect
 from otel_dbevents.unreachable import say_once, tell_of_loss
 
 SIGNALS: Final = {"tracer": "traces", "meter": "metrics", "logger": "logs"}
@@ -29,6 +31,8 @@ SIGNALS: Final = {"tracer": "traces", "meter": "metrics", "logger": "logs"}
 
 _CONFIG_FILE: Final = "OTEL_CONFIG_FILE"
 _GRACE: Final = 0.1
+_AT_LAST: Final = -1_000
+"""The order of finalizers in `multiprocessing`: ours come after the application's."""
 _log = logging.getLogger("otel_dbevents.exporters")
 
 
@@ -36,7 +40,7 @@ class SetupError(RuntimeError):
     """OpenTelemetry could not be set up from its variables. The message says why."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Providers:
     """The providers in force. ``ours`` names those set up here: tracer, meter, logger."""
 
@@ -67,6 +71,7 @@ class Providers:
 
 _made: Providers | None = None
 _lock = threading.Lock()
+hold(lambda: (_lock,))
 
 
 def ensure_providers(timeout: float = 2.0) -> Providers:
@@ -189,6 +194,26 @@ def _take_over(providers: Providers, timeout: float) -> None:
         providers._closers.append(_Closer(provider))
     say_once()
     atexit.register(providers.shutdown, timeout)
+    _end_with_child(providers, timeout)
+    in_child(lambda: _end_with_child(providers, timeout))
+
+
+def _end_with_child(providers: Providers, timeout: float) -> None:
+    """Have a child of `multiprocessing` shut down what is ours at its end.
+
+    It clears its list of what is to be done then, and calls what is registered here; this may be
+    such a child already, that imports what its parent did. Only a spawned one runs `atexit`.
+    """
+    util: Any = sys.modules.get("multiprocessing.util")
+    if util is None:
+        return
+
+    def begin(ours: Providers) -> None:
+        context: Any = sys.modules["multiprocessing"]
+        if context.get_start_method(allow_none=True) != "spawn":
+            util.Finalize(None, ours.shutdown, (timeout,), exitpriority=_AT_LAST)
+
+    util.register_after_fork(providers, begin)
 
 
 class _Closer:
@@ -200,9 +225,8 @@ class _Closer:
     def __init__(self, provider: Any) -> None:
         self._provider = provider
         self._start()
-        if hasattr(os, "register_at_fork"):  # pragma: no branch - only Windows has no fork
-            again = weakref.WeakMethod(self._start)
-            os.register_at_fork(after_in_child=lambda: (start := again()) and start())
+        hold(self._export_locks)
+        in_child(self._begin_anew)
 
     def begin(self) -> None:
         """Have the provider shut down; does not wait."""
@@ -222,6 +246,17 @@ class _Closer:
             except Exception:  # noqa: BLE001 - a stranger's exporter, and the process ends
                 _log.debug("an exporter failed to shut down", exc_info=True)
 
+    def _export_locks(self) -> list[Any]:
+        """Return what is held while there is an export, which gRPC does not let a child survive."""
+        stages = [_at(stage, "_batch_processor") or stage for stage in _stages_of(self._provider)]
+        locks = [_at(stage, "_export_lock") for stage in stages]
+        return [lock for lock in locks if lock is not None]
+
+    def _begin_anew(self) -> None:
+        for exporter in _exporters_of(self._provider):
+            reconnect(exporter)
+        self._start()
+
     def _start(self) -> None:
         self._wanted, self._done = threading.Event(), threading.Event()
         name = f"otel-dbevents-close-{type(self._provider).__name__}"
@@ -240,13 +275,18 @@ class _Closer:
 
 def _exporters_of(provider: Any) -> Iterator[Any]:
     """Find a provider's exporters. The SDK has no public way; what is not found is left alone."""
-    spans = _at(provider, "_active_span_processor", "_span_processors")
-    records = _at(provider, "_multi_log_record_processor", "_log_record_processors")
-    readers = _at(provider, "_metric_readers") or _at(provider, "_sdk_config", "metric_readers")
-    for stage in (*(spans or ()), *(records or ()), *(readers or ())):
+    for stage in _stages_of(provider):
         exporter = _at(stage, "_batch_processor", "_exporter") or _at(stage, "_exporter")
         if exporter is not None:
             yield exporter
+
+
+def _stages_of(provider: Any) -> tuple[Any, ...]:
+    """Return a provider's processors or readers."""
+    spans = _at(provider, "_active_span_processor", "_span_processors")
+    records = _at(provider, "_multi_log_record_processor", "_log_record_processors")
+    readers = _at(provider, "_metric_readers") or _at(provider, "_sdk_config", "metric_readers")
+    return (*(spans or ()), *(records or ()), *(readers or ()))
 
 
 def _at(thing: Any, *path: str) -> Any:
