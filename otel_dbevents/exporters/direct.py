@@ -104,6 +104,7 @@ def exporting(export: Any) -> Callable[[Sequence[ReadableSpan]], Any] | None:
     names = {**function.__globals__, "encode_spans": lambda spans: Encoded(encode(spans))}
     code, defaults = function.__code__, function.__defaults__
     anew = FunctionType(code, names, "export", defaults, function.__closure__)
+    anew.__kwdefaults__ = function.__kwdefaults__
     return MethodType(anew, export.__self__)
 
 
