@@ -40,7 +40,7 @@ TimeNs: TypeAlias = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 
 def new_id() -> bytes:
     """Return 16 random bytes that form a version 4 UUID (RFC 9562)."""
-    return (_random_bits(128) & _UUID4_KEEP | _UUID4_SET).to_bytes(16, "big")
+    return (_random_bits(128) & _UUID4_KEEP | _UUID4_SET).to_bytes(16)
 
 
 def span_id_of(event_id: bytes) -> int:

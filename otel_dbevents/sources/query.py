@@ -10,6 +10,7 @@ An INSERT that SQLAlchemy sends in several calls ("insertmanyvalues") is one ope
 from collections.abc import Callable, Iterator
 from time import time_ns
 from typing import Any
+from weakref import ref
 
 from sqlalchemy.engine.cursor import _DEFAULT_FETCH
 from sqlalchemy.pool.base import _ConnectionFairy
@@ -22,7 +23,7 @@ from otel_dbevents.sources.failure import describe, is_lost
 from otel_dbevents.sources.location import here
 from otel_dbevents.sources.reading import NOTHING, Remarks
 from otel_dbevents.sources.rows import CountingFetch, counting_fetch
-from otel_dbevents.sources.statement import Statements
+from otel_dbevents.sources.statement import KNOWN, Statements
 from otel_dbevents.sources.watch import (
     INFO_KEY,
     ConnectionState,
@@ -102,7 +103,13 @@ class QuerySource:
     ) -> None:
         try:
             watch, caller = self._watch, current_context()
-            state = _connection_state(watch, context)
+            if context is None:
+                return
+            proxied = context.root_connection._dbapi_connection
+            is_pooled = type(proxied) is _ConnectionFairy
+            state = proxied.info.get(INFO_KEY) if is_pooled else None
+            if state is None or state.watch is not watch:
+                state = _connection_state(watch, context)
             if state is None or state.ending:
                 return
             seen: Seen | None = state.seen
@@ -113,7 +120,10 @@ class QuerySource:
             if _BATCHES in context.__dict__:
                 context.__dict__[_BATCHES].add(start, end, sql, call)
                 return
-            known = self._statements.find(sql, context)
+            compiled = context.compiled
+            known = None if compiled is None else compiled.__dict__.get(KNOWN)
+            if known is None:
+                known = self._statements.find(sql, context)
             statement = known.statement
             if not state.transaction_ns:
                 _begin(state, start, context)
@@ -138,7 +148,9 @@ class QuerySource:
                 reading = CountingFetch(
                     watch, state, parent, caller, end, duration, statement, batch_size, remarks
                 )
-                state.opens(reading)
+                if state.latest is not None:
+                    state.make_room()
+                state.latest = ref(reading)
                 if context._is_server_side or "stream_results" in context.execution_options:
                     context.cursor_fetch_strategy = counting_fetch(reading, cursor, context)
                 else:
@@ -283,11 +295,6 @@ def _connection_state(watch: Watch, context: Any) -> ConnectionState | None:
     """Return the connection's state, or None for what SQLAlchemy runs while it connects."""
     if context is None:
         return None
-    proxied = context.root_connection._dbapi_connection
-    if type(proxied) is _ConnectionFairy:
-        state: ConnectionState | None = proxied.info.get(INFO_KEY)
-        if state is not None and state.watch is watch:
-            return state
     proxied = context.root_connection.connection
     return None if is_connecting(proxied) else state_of(watch, proxied)
 

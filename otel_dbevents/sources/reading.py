@@ -99,14 +99,19 @@ class Reading(Struct, eq=False, weakref=True):
         if watch is None:
             return
         try:
-            self.state.has_told(self)
+            state = self.state
+            latest = state.latest
+            if latest is not None and latest() is self:
+                state.latest = None
+            elif state.others:
+                state.others.pop(id(self), None)
             now = time_ns()
             read_ns = now - self.end_time_ns
             if read_ns < 0:  # the clock was set back
                 read_ns = self.reading_ns = 0
             publish = watch.publish if in_call else watch.from_finalizer
             if failed is not None:
-                self.state.failed = True
+                state.failed = True
                 spent_ns = self.duration_ns + read_ns
                 self._look(watch, spent_ns, in_call)
                 publish(self._failed(watch, now, spent_ns, failed, lost), self.context)

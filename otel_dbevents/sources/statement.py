@@ -8,7 +8,7 @@ from otel_dbevents.events import Statement
 from otel_dbevents.sources import text, tree
 
 _CAPACITY = 2_000
-_KNOWN = "_otel_dbevents_known"
+KNOWN = "_otel_dbevents_known"
 """Where a compiled statement keeps what it says."""
 
 
@@ -35,11 +35,11 @@ class Statements:
         compiled = None if context is None else context.compiled
         if compiled is None:
             return self._by_text(sql, None)
-        known: Known | None = compiled.__dict__.get(_KNOWN)
+        known: Known | None = compiled.__dict__.get(KNOWN)
         if known is None:
             known = self._by_text(sql, compiled)
             if compiled.schema_translate_map is None:  # else each execution may name other schemas
-                compiled.__dict__[_KNOWN] = known
+                compiled.__dict__[KNOWN] = known
         return known
 
     def _by_text(self, sql: str, compiled: Any) -> Known:

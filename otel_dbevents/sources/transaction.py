@@ -93,7 +93,8 @@ class TransactionSource:
                 raise
             finally:
                 state.ending = False
-                standing.heard()
+                if standing.protocol is not None:
+                    standing.heard()
             Around.ended(call)
             self._told(ended(state, standing), state, start, call)
 
@@ -106,12 +107,15 @@ class TransactionSource:
         try:
             begun, count = state.transaction_ns, state.statements
             state.end_transaction()
-            caller = current_context()
-            if kind is None or suppressed(caller):
+            if kind is None:
+                return
+            caller, seen = current_context(), state.seen
+            look = seen if seen[0] is caller else state.look(caller)
+            if look is None:
                 return
             event = kind(
                 self._watch.database,
-                parent_of(caller),
+                look[1],
                 end,
                 max(0, end - start),
                 max(0, end - begun),

@@ -179,7 +179,7 @@ class ConnectionState:
         self.spot: Spot | None = None
         """Where in the application it was taken."""
         self.latest: weakref.ref[Any] | None = None
-        """The latest result that is not read to its end yet."""
+        """The latest result that is not read to its end yet; told at the latest at the check-in."""
         self.others: dict[int, weakref.ref[Any]] = {}
         """Those before it, by identity."""
         self.seen = _NOBODY
@@ -208,20 +208,11 @@ class ConnectionState:
         seen = self.seen = (caller, parent, self.watch.runs_under(parent))
         return seen
 
-    def opens(self, reading: Any) -> None:
-        """Take note of a result, to tell of it at the latest when the connection goes back."""
+    def make_room(self) -> None:
+        """Put the latest result with the others: another is opened before it was read."""
         before = self.latest
-        if before is not None and (other := before()) is not None:
-            self.others[id(other)] = before
-        self.latest = weakref.ref(reading)
-
-    def has_told(self, reading: Any) -> None:
-        """Forget a result that was told."""
-        latest = self.latest
-        if latest is not None and latest() is reading:
-            self.latest = None
-        elif self.others:
-            self.others.pop(id(reading), None)
+        if before is not None and (reading := before()) is not None:
+            self.others[id(reading)] = before
 
     def unread(self) -> list[Any]:
         """Return the results that are not read to their end yet."""
