@@ -101,6 +101,8 @@ class QuerySource:
         batch: Any,
         call: Call | None,
     ) -> None:
+        # Every query comes by here: it is long and in one piece because each call of a function
+        # of ours would cost about a fiftieth of all that we add.
         try:
             watch, caller = self._watch, current_context()
             if context is None:
@@ -141,10 +143,7 @@ class QuerySource:
             if returns_rows is None:
                 # libSQL says () where others say None
                 returns_rows = bool(cursor.description) or context._is_server_side
-            affected = -1
-            if not returns_rows:
-                affected = cursor.rowcount if statement.writes else -1
-            elif context.cursor_fetch_strategy is _DEFAULT_FETCH:
+            if returns_rows and context.cursor_fetch_strategy is _DEFAULT_FETCH:
                 reading = CountingFetch(
                     watch, state, parent, caller, end, duration, statement, batch_size, remarks
                 )
@@ -156,15 +155,12 @@ class QuerySource:
                 else:
                     context.cursor_fetch_strategy = reading
                 return
+            counted = statement.writes and not returns_rows
+            affected = cursor.rowcount if counted else -1
+            if not isinstance(affected, int):
+                affected = -1
             event = QueryExecuted(
-                watch.database,
-                parent,
-                end,
-                duration,
-                statement,
-                batch_size,
-                -1,
-                affected if isinstance(affected, int) else -1,
+                watch.database, parent, end, duration, statement, batch_size, -1, affected
             )
             if remarks is NOTHING:
                 watch.publish(event, caller)
