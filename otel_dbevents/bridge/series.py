@@ -9,7 +9,7 @@ number goes the public way.
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from functools import lru_cache
 from typing import Protocol
@@ -67,30 +67,20 @@ class AllSeries:
         or span may be anybody's.
         """
         calls_of: dict[Fed, list[Call]] = {}
-        for series, number, context in self._taken():
-            calls = calls_of.get(series)
-            if calls is not None:
-                calls.append((number, context))
-            elif series.can_be_grouped():
-                calls_of[series] = [(number, context)]
-            else:
-                try:
-                    series.record_now(number, context)
-                except Exception:  # noqa: BLE001 - the others must not suffer
-                    failed()
+        waiting = self._waiting
+        with suppress(IndexError):  # it is empty then; another thread may be taking too
+            while True:
+                series, number, context = waiting.popleft()
+                calls = calls_of.get(series)
+                if calls is not None:
+                    calls.append((number, context))
+                elif series.can_be_grouped():
+                    calls_of[series] = [(number, context)]
+                else:
+                    _try(failed, series.record_now, number, context)
         samples: dict[int, bool] = {}
         for series, calls in calls_of.items():
-            try:
-                series.record_all(calls, samples)
-            except Exception:  # noqa: BLE001 - the others must not suffer
-                failed()
-
-    def _taken(self) -> Iterator[tuple[Fed, float, Context]]:
-        """Take what waits; another thread may be taking too."""
-        take = self._waiting.popleft
-        with suppress(IndexError):
-            while True:
-                yield take()
+            _try(failed, series.record_all, calls, samples)
 
     def clear(self) -> None:
         """Let go of all series. Those that somebody holds still work."""
@@ -103,6 +93,13 @@ class AllSeries:
 
     def _waiting_is_the_parents(self) -> None:
         self._waiting.clear()
+
+
+def _try(failed: Callable[[], None], record: Callable[..., None], *given: object) -> None:
+    try:
+        record(*given)
+    except Exception:  # noqa: BLE001 - the other series must not suffer
+        failed()
 
 
 def _public_way(instrument: Histogram | Counter) -> Callable[..., None]:

@@ -65,13 +65,15 @@ class Stream:
         match = self._match
         aggregations, aggregation, is_histogram = self._found
         if is_histogram:
-            exemplars = _last_of_each_bucket(aggregation._boundaries, calls, takes)
+            bounds = aggregation._boundaries
+            buckets = [bisect_left(bounds, number) for number, _ in calls]
+            exemplars = _last_of_each_bucket(buckets, calls, takes)
             if not self._is_renewed:
-                _add_all(aggregation, self._labels, calls, exemplars)
+                _add_all(aggregation, self._labels, calls, buckets, exemplars)
                 return
             with match._lock:
                 if aggregations is match._attributes_aggregation:
-                    _add_all(aggregation, self._labels, calls, exemplars)
+                    _add_all(aggregation, self._labels, calls, buckets, exemplars)
                     return
         for number, context in calls:
             self.add(number, time_ns(), context, takes(number, context))
@@ -98,16 +100,18 @@ class Stream:
         return made
 
 
-def _add_all(aggregation: Any, labels: Any, calls: list[Call], exemplars: list[Call]) -> None:
+def _add_all(
+    aggregation: Any, labels: Any, calls: list[Call], buckets: list[int], exemplars: list[Call]
+) -> None:
     """Add to a histogram of fixed buckets, under one lock; then offer the exemplars."""
-    bounds = aggregation._boundaries
     with aggregation._lock:
         counts = aggregation._value
         if counts is None:
             counts = aggregation._value = aggregation._get_empty_bucket_counts()
+        for bucket in buckets:
+            counts[bucket] += 1
         total, least, most = aggregation._sum, aggregation._min, aggregation._max
         for number, _ in calls:
-            counts[bisect_left(bounds, number)] += 1
             total += number
             if number < least:
                 least = number
@@ -122,11 +126,13 @@ def _add_all(aggregation: Any, labels: Any, calls: list[Call], exemplars: list[C
             aggregation._reservoir.offer(number, at_ns, labels, context)
 
 
-def _last_of_each_bucket(bounds: Any, calls: list[Call], takes: Takes) -> list[Call]:
+def _last_of_each_bucket(buckets: list[int], calls: list[Call], takes: Takes) -> list[Call]:
     """Return the calls that the reservoir would still have, had it been offered all."""
     found: dict[int, Call] = {}
-    for call in reversed(calls):
-        bucket = bisect_left(bounds, call[0])
+    most = len({*buckets})
+    for bucket, call in zip(reversed(buckets), reversed(calls), strict=True):
         if bucket not in found and takes(*call):
             found[bucket] = call
+            if len(found) == most:
+                break
     return list(found.values())
