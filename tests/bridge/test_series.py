@@ -1,6 +1,7 @@
 """Series: fed past the SDK's detour, they are what the SDK would have made of the same calls."""
 
 import random
+import subprocess
 import sys
 import threading
 from itertools import chain
@@ -169,8 +170,8 @@ def both(provided, steps, each=1000):
 
 CALL = st.tuples(
     st.sampled_from((0, 0, 1)),
-    st.sampled_from(range(len(LABELS))),
-    st.sampled_from((0, 0.0, 0.001, 0.0005, 0.07, 0.5, 1, 3, 1e9, 0.1, -1.0, -0.0)),
+    st.sampled_from((0, 0, 0, 0, 1, 1, 2, 3)),
+    st.sampled_from((0.5, 0.5, 0.5, 0, 0.0, 0.001, 0.0005, 0.07, 0.5, 1, 3, 1e9, 0.1, -1.0, -0.0)),
     st.sampled_from(range(len(CONTEXTS))),
 )
 STEPS = st.lists(CALL | CALL | CALL | st.tuples(st.integers(0, 1)), max_size=40)
@@ -181,7 +182,7 @@ STEPS = st.lists(CALL | CALL | CALL | st.tuples(st.integers(0, 1)), max_size=40)
     st.lists(st.sampled_from(list(AggregationTemporality)[1:]), min_size=1, max_size=2),
     st.lists(st.sampled_from(sorted(VIEWS)), max_size=3, unique=True),
     st.sampled_from(FILTERS),
-    st.integers(1, 10),
+    st.integers(1, 40),
 )
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_series_give_the_points_that_the_instruments_would_give(
@@ -190,6 +191,17 @@ def test_series_give_the_points_that_the_instruments_would_give(
     steps = [*steps, (0,), (1,)]
     plain, ours = both(lambda: Provider(temporalities, views, chosen), steps, each)
     assert ours == plain
+
+
+@pytest.mark.parametrize("temporality", list(AggregationTemporality)[1:])
+@pytest.mark.parametrize("views", [(), ("few labels",), ("own buckets", "rename")])
+@pytest.mark.parametrize("last", range(len(CONTEXTS)))
+def test_the_exemplar_is_the_last_sampled_call_of_its_bucket(temporality, views, last):
+    steps = [(0, n % 2, 0.5, n % 3) for n in range(8)]
+    steps += [(0, 1, 0.05, 1), (0, 0, 0.5, 0), (0, 1, 0.5, last), (0, 0, 0.05, 2), (0,)]
+    plain, ours = both(lambda: Provider([temporality], views), [*steps, *steps])
+    assert ours == plain
+    assert all(point[2][2]["exemplars"] for points in ours for point in points)
 
 
 def test_a_series_of_the_sdk_does_not_go_the_public_way():
@@ -351,3 +363,50 @@ def test_too_many_label_sets_overflow_as_the_sdk_has_it(monkeypatch):
     steps = [*steps, (0,), *steps, (0,), *reversed(steps), (0,)]
     plain, ours = both(lambda: Provider([AggregationTemporality.DELTA], ("few",)), steps)
     assert ours == plain
+
+
+def test_a_meter_that_is_switched_off_counts_nothing_until_it_is_on_again():
+    provider, series = Provider([AggregationTemporality.CUMULATIVE]), AllSeries()
+    one = series.of(provider.instruments[0], LABELS[0])
+
+    def switch(is_on):
+        if hasattr(provider.meters, "_set_meter_configurator"):  # this SDK has a switch
+            config = type("Config", (), {"is_enabled": is_on})
+            provider.meters._set_meter_configurator(meter_configurator=lambda _scope: config)
+
+    for is_on in (True, True, False, True):
+        switch(is_on)
+        for _ in range(5):
+            one.record(0.5, SAMPLED)
+        settle(series)
+    has_switch = hasattr(provider.meters, "_set_meter_configurator")
+    ((_, _, (_, _, said)),) = provider.collect(0)
+    assert said["count"] == (15 if has_switch else 20)
+
+
+FORKED = """
+import os, sys
+from opentelemetry.context import Context
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from otel_dbevents.bridge.series import AllSeries
+reader = InMemoryMetricReader()
+series = AllSeries()
+one = series.of(MeterProvider([reader]).get_meter("m").create_counter("c"), {})
+one.record(1, Context())
+child = os.fork()
+series.settle(lambda: sys.exit(9))
+data = reader.get_metrics_data()
+scopes = data.resource_metrics[0].scope_metrics if data else ()
+total = sum(scope.metrics[0].data.data_points[0].value for scope in scopes)
+if child:
+    total += 10 * os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    print(total)
+else:
+    os._exit(int(total))
+"""
+
+
+def test_a_forked_child_does_not_count_what_waits_in_its_parent():
+    ran = subprocess.run([sys.executable, "-c", FORKED], capture_output=True, text=True, check=True)
+    assert ran.stdout.split() == ["1"]
