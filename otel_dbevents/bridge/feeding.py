@@ -78,6 +78,8 @@ class Fed:
                 self.record_now(number, context)
             return
         calls = [call for call in calls if 0 <= call[0] < math.inf or self._refuse(*call)]
+        if not calls:
+            return
         chosen = self._consumer._sdk_config.exemplar_filter
         if not known.is_by_context(chosen):
             for number, context in calls:

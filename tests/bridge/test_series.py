@@ -204,6 +204,13 @@ def test_the_exemplar_is_the_last_sampled_call_of_its_bucket(temporality, views,
     assert all(point[2][2]["exemplars"] for points in ours for point in points)
 
 
+@pytest.mark.parametrize("temporality", list(AggregationTemporality)[1:])
+def test_a_group_of_which_the_sdk_refuses_all_makes_no_point(temporality):
+    steps = [(0, 0, 0.5, 0), (0, 0, 0.5, 0), (0,), (0, 0, -1.0, 0), (0, 0, -1.0, 0), (0,)]
+    plain, ours = both(lambda: Provider([temporality]), steps, each=1)
+    assert ours == plain
+
+
 def test_a_series_of_the_sdk_does_not_go_the_public_way():
     provider = Provider([AggregationTemporality.CUMULATIVE])
     series = AllSeries()
