@@ -95,6 +95,10 @@ class Shortcut:
         """Count the spans in the SDK's own metrics. Called after each batch."""
         self._started.settle()
 
+    def begin_anew(self) -> None:
+        """Count at nothing in a forked child: what was started before is the parent's."""
+        self._started = Started(self._tracer)
+
     def record(self, event: Any, context: Context, describe: Describe) -> Context | None:
         """Make the event's span and return a context that holds its identity.
 
