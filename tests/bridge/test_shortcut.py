@@ -31,8 +31,8 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_s
 
 from otel_dbevents.bridge import Bridge, likeness
 from otel_dbevents.bridge.attributes import SCHEMA_URL, SCOPE, VERSION
+from otel_dbevents.bridge.contents import Unfilled
 from otel_dbevents.bridge.sampling import verdicts_of
-from otel_dbevents.bridge.shortcut import Unfilled
 from otel_dbevents.events import new_id
 from tests.bridge.support import PARENT, SELECT, executed, failed
 
