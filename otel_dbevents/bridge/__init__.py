@@ -188,6 +188,8 @@ class Bridge:
     def _begin_anew(self) -> None:
         """Begin at nothing in a forked child: what was told and lost before is the parent's."""
         self._begin()
+        if self._spans is not None:
+            self._spans.begin_anew()
         meters = _settled(self._meter_provider, get_meter_provider)
         if self._metrics is not None and meters is not None:
             self._metrics.begin_anew()
