@@ -329,7 +329,7 @@ def test_the_limits_are_those_of_the_standard_variables(
 
 
 FORKED = """
-import os, sys, threading
+import os, signal, sys, threading
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from otel_dbevents.outbox import Limits
@@ -350,6 +350,7 @@ threading.Thread(target=hold).start()
 holding.wait(60)
 child = os.fork()
 if not child:
+    signal.alarm(60)
     tracer.start_span("of the child").end()
     sent = processor.force_flush(30_000)
     names = [span.name for span in exporter.get_finished_spans()]
