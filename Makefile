@@ -4,14 +4,20 @@ VENV := .venv
 BIN := $(VENV)/bin
 OLDEST := .venv-oldest
 FUZZ_SECONDS ?= 600
+BENCH ?=
 
 .PHONY: demo test lint suite oldest bench fuzz setup clean
 
 demo: $(VENV)/.demo
 	@$(BIN)/otel-dbevents demo
 
-# The types, the rules, the whole suite, and the suite again on the oldest versions that we support.
-test: lint suite oldest
+# The types, the rules, the whole suite, and beside it the suite on the oldest versions that we
+# support, whose output follows when both have ended.
+test: lint $(OLDEST)/.dev
+	@log=$$(mktemp); $(MAKE) --no-print-directory oldest >$$log 2>&1 & beside=$$!; \
+	trap 'kill $$beside 2>/dev/null; cat $$log; rm -f $$log' EXIT INT TERM; \
+	$(MAKE) --no-print-directory suite; suite=$$?; \
+	wait $$beside; oldest=$$?; exit $$((suite || oldest))
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -26,7 +32,7 @@ oldest: $(OLDEST)/.dev
 
 # Contrib's instrumentor runs on SQLAlchemy 2.0 only, so both are measured there.
 bench: $(OLDEST)/.dev
-	$(OLDEST)/bin/python benchmarks/run.py
+	$(OLDEST)/bin/python -m benchmarks $(BENCH)
 
 # Looks for SQL that is read wrongly: the properties with many more examples, then texts at random.
 fuzz: $(VENV)/.dev

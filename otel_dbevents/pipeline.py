@@ -98,6 +98,7 @@ class Pipeline:
         self.clients = ClientSource(self.bus.publish, environment=self.environment, notice=notice)
         self.source = EngineSource(
             self.bus.publish,
+            from_finalizer=self.bus.publish_from_finalizer,
             environment=self.environment,
             notice=notice,
             wishes=Wishes(

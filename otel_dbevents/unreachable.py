@@ -1,12 +1,13 @@
 """One clear line now and then where the SDK's exporters write several at each failed attempt."""
 
 import logging
-import os
 import re
 import threading
 import time
 from collections.abc import Mapping
 from typing import Final
+
+from otel_dbevents.forks import in_child
 
 _SAY_AGAIN_AFTER: Final = 300.0
 _COUNT_AGAIN_AFTER: Final = 60.0
@@ -34,10 +35,10 @@ class _OneLine(logging.Filter):
         super().__init__()
         self._said: dict[tuple[str, str], float] = {}
         self._counted_at = -_COUNT_AGAIN_AFTER
-        self.renew()
+        self._begin_anew()
+        in_child(self._begin_anew)
 
-    def renew(self) -> None:
-        """Have a new lock in a forked child: another thread of the parent may have held it."""
+    def _begin_anew(self) -> None:
         self._lock = threading.RLock()
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -89,9 +90,6 @@ def _first(match: re.Match[str] | None, between: str) -> str:
 
 
 _one_line = _OneLine()
-
-if hasattr(os, "register_at_fork"):  # pragma: no branch - only Windows has no fork
-    os.register_at_fork(after_in_child=_one_line.renew)
 
 
 def say_once() -> None:

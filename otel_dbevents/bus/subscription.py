@@ -87,6 +87,12 @@ class MemorySubscription:
         self._signals.put(hurry)
         return True
 
+    def nudge(self) -> None:
+        """Have a worker that is there look at the buffer; from a finalizer, so none is started."""
+        if self._worker is not None:
+            self.asleep = False
+            self._signals.put(False)
+
     def settle(self, target: int, deadline: float) -> bool:
         """Wait until the first ``target`` events put in are handled; False at the deadline."""
         if self._worker is threading.current_thread():

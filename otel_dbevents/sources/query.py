@@ -200,6 +200,9 @@ class QuerySource:
                 for batch in deliver(*arguments):
                     sent.next_rows = len(batch.batch)
                     yield batch
+            except GeneratorExit:  # left by SQLAlchemy, and closed when it is collected
+                sent.in_call = False
+                raise
             except Exception as error:
                 # The rows that a batch returned could not be fetched or matched.
                 if sent.sql and not sent.told and self._watch.active:
@@ -233,15 +236,15 @@ class QuerySource:
                 sent.rows,
                 -1 if returned is None else len(returned),
             )
-            watch.publish(remarks.on(event), caller)
+            (watch.publish if sent.in_call else watch.from_finalizer)(remarks.on(event), caller)
         except Exception as error:  # noqa: BLE001 - the application must not see it
-            guard.caught(error)
+            (guard.caught if sent.in_call else guard.noted)(error)
 
 
 class _Batches:
     """The calls of the driver that one INSERT is sent in."""
 
-    __slots__ = ("asked", "call", "end", "next_rows", "rows", "sql", "start", "told")
+    __slots__ = ("asked", "call", "end", "in_call", "next_rows", "rows", "sql", "start", "told")
 
     def __init__(self, asked: int) -> None:
         self.asked = asked
@@ -252,6 +255,8 @@ class _Batches:
         self.sql = ""
         self.call: Call | None = None
         self.told = False
+        self.in_call = True
+        """Whether the application is in a call that has to do with it; else a finalizer runs."""
 
     def add(self, start: int, end: int, sql: str, call: Call | None) -> None:
         """Take note of a call that went well."""

@@ -578,6 +578,66 @@ def test_events_published_as_the_interpreter_ends_break_nothing() -> None:
     assert done.stdout.split() == ["3", "published"]
 
 
+# From a finalizer
+
+
+def test_a_finalizer_waits_for_none_of_our_locks() -> None:
+    """Another thread may hold each of them, and wait for us."""
+    bus, sink = MemoryBus(), Sink()
+    subscription: Any = bus.subscribe(sink)
+    bus.subscribe_inline(lambda *_: None)
+    locks = (
+        bus._lock,
+        bus._losses._lock,
+        bus._left._lock,
+        subscription.buffer._lock,
+        subscription.losses._lock,
+        subscription._starting,
+        subscription._idle,
+    )
+    for lock in locks:
+        lock.acquire()
+    finalizer = threading.Thread(target=bus.publish_from_finalizer, args=(checked(1),))
+    finalizer.daemon = True
+    finalizer.start()
+    finalizer.join(PATIENCE / 3)
+    waits = finalizer.is_alive()
+    for lock in locks:
+        lock.release()
+    assert not waits
+    assert bus.close(PATIENCE)
+    assert len(sink.events) == 1
+
+
+def test_no_buffer_is_asked_under_the_buss_own_lock(bus: MemoryBus) -> None:
+    """A buffer's worker holds the buffer's lock when the collector runs, and may come to ours."""
+    subscription: Any = bus.subscribe(Sink())
+    asking = threading.Thread(target=lambda: bus.lost, daemon=True)
+    with subscription.buffer._lock:
+        asking.start()
+        taken = False
+        for _ in range(20):  # it has taken what it takes first within the first of these
+            asking.join(0.01)
+            taken = bus._lock.acquire(blocking=False)
+            if not taken:
+                break
+            bus._lock.release()
+    asking.join(PATIENCE)
+    assert taken
+
+
+def test_what_finalizers_leave_is_bounded_and_what_falls_out_is_counted() -> None:
+    bus, seen = MemoryBus(capacity=2), list[Event]()
+    bus.subscribe_inline(lambda event, _: seen.append(event))
+    sent = [checked(n) for n in range(5)]
+    for event in sent:
+        bus.publish_from_finalizer(event)
+    assert bus.lost == {"queue_full": 3}
+    assert bus.flush(PATIENCE)
+    assert seen == sent[3:]
+    assert bus.close(PATIENCE)
+
+
 def test_what_gives_way_in_full_buffers_is_said_once_a_minute_with_its_number(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

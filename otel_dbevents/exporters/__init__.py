@@ -78,11 +78,12 @@ _made: Providers | None = None
 _lock = threading.Lock()
 
 
-def ensure_providers(timeout: float = 2.0) -> Providers:
+def ensure_providers(timeout: float = 2.0, *, direct_otlp: bool = True) -> Providers:
     """Return the global providers, having set up those that the application has not.
 
-    Ours are shut down when the process ends, which takes ``timeout`` seconds at most. Called
-    again it returns the same. Raises `SetupError` when an ``OTEL_*`` variable is wrong.
+    Ours are shut down when the process ends, which takes ``timeout`` seconds at most. With
+    ``direct_otlp`` ours encode spans for OTLP without the SDK's encoder. Called again it returns
+    the same. Raises `SetupError` when an ``OTEL_*`` variable is wrong.
     """
     global _made
     with _lock:
@@ -95,6 +96,8 @@ def ensure_providers(timeout: float = 2.0) -> Providers:
         if not ours:
             return Providers(**_global())
         _made = _take_over(_global(), ours, timeout)
+        if direct_otlp and "tracer" in ours:
+            _encode_directly(_made.tracer)
         return _made
 
 
@@ -207,6 +210,14 @@ def _set_up_some(
             setup_logging_handler=False,
             export_log_record_processor=export_log_record_processor,
         )
+
+
+def _encode_directly(provider: Any) -> None:
+    """Have the OTLP exporters of a provider of ours use our encoder, where there are any."""
+    from otel_dbevents.exporters.direct import encode_directly
+
+    for exporter in _exporters_of(provider):
+        encode_directly(exporter)
 
 
 def _take_over(providers: Mapping[str, Any], ours: frozenset[str], timeout: float) -> Providers:
