@@ -6,7 +6,6 @@ in is delivered or counted in `Outbox.lost`, by reason: ``queue_full`` (the olde
 in after it).
 """
 
-import os
 import threading
 import weakref
 from collections import deque
@@ -21,6 +20,7 @@ from typing import Any, Final, Generic, TypeVar
 from opentelemetry import context as otel_context
 from opentelemetry.context import Context
 
+from otel_dbevents.forks import in_child
 from otel_dbevents.unreachable import tell_lost
 
 T = TypeVar("T")
@@ -66,7 +66,7 @@ class Outbox(Generic[T]):
         self._limits = limits
         self._what = what
         self._renew()
-        _outboxes.add(self)
+        in_child(self._begin_anew)
 
     def _renew(self) -> None:
         """Begin at nothing, also in a forked child: what waits is the parent's to send."""
@@ -87,6 +87,11 @@ class Outbox(Generic[T]):
         self._sent: threading.Condition = threading.Condition(self._lock)
         self._signals: SimpleQueue[bool] = SimpleQueue()
         self._start(self._signals)
+
+    def _begin_anew(self) -> None:
+        given_up = self._given_up
+        self._renew()
+        self._given_up = given_up
 
     def _start(self, signals: SimpleQueue[bool]) -> None:
         # The worker is woken to its end when we are collected.
@@ -241,17 +246,3 @@ def _work(
         if outbox is None or not outbox.work(everything):
             return
         del outbox
-
-
-_outboxes: Final["weakref.WeakSet[Outbox[Any]]"] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for outbox in tuple(_outboxes):
-        given_up = outbox._given_up
-        outbox._renew()
-        outbox._given_up = given_up
-
-
-if hasattr(os, "register_at_fork"):  # pragma: no branch - only Windows has no fork
-    os.register_at_fork(after_in_child=_after_fork)

@@ -11,7 +11,6 @@ import logging
 import os
 import threading
 import time
-import weakref
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -25,6 +24,7 @@ from opentelemetry.sdk.resources import Resource
 
 from otel_dbevents.ending import ending
 from otel_dbevents.events import redact
+from otel_dbevents.forks import in_child
 from otel_dbevents.processors import CountingLogRecordProcessor, CountingSpanProcessor
 from otel_dbevents.unreachable import say_once, tell_of_loss
 
@@ -255,9 +255,7 @@ class _Aside:
     def __init__(self, name: str) -> None:
         self._name = f"otel-dbevents-{name}"
         self._start()
-        if hasattr(os, "register_at_fork"):  # pragma: no branch - only Windows has no fork
-            again = weakref.WeakMethod(self._start)
-            os.register_at_fork(after_in_child=lambda: (start := again()) and start())
+        in_child(self._start)
 
     def begin(self) -> "_Aside":
         """Have the work done; does not wait."""
