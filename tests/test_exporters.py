@@ -221,6 +221,7 @@ def test_a_collector_that_accepts_and_never_answers_is_given_up_with_one_line(mo
     assert record.getMessage().startswith("telemetry that could not be sent within 0.2 s")
 
 
+@pytest.mark.swallows
 def test_a_provider_or_exporter_that_raises_does_not_keep_the_others_from_closing(monkeypatch):
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", DEAD)
 

@@ -26,6 +26,7 @@ from otel_dbevents.ending import ending
 from otel_dbevents.events import redact
 from otel_dbevents.forks import in_child
 from otel_dbevents.processors import CountingLogRecordProcessor, CountingSpanProcessor
+from otel_dbevents.swallowing import told
 from otel_dbevents.unreachable import say_once, tell_of_loss
 
 SIGNALS: Final = {"tracer": "traces", "meter": "metrics", "logger": "logs"}
@@ -279,7 +280,8 @@ class _Aside:
         wanted.wait()
         try:
             self.work()
-        except Exception:  # noqa: BLE001 - the process ends; nobody is left to handle it
+        except Exception as error:  # noqa: BLE001 - the process ends; nobody is left to handle it
+            told("provider", error)
             _log.debug("a provider failed to shut down", exc_info=True)
         finally:
             done.set()
@@ -310,7 +312,8 @@ class _Closer(_Aside):
         for exporter in _exporters_of(self._provider):
             try:
                 exporter.shutdown()
-            except Exception:  # noqa: BLE001 - a stranger's exporter, and the process ends
+            except Exception as error:  # noqa: BLE001 - a stranger's exporter, and the process ends
+                told("exporter", error)
                 _log.debug("an exporter failed to shut down", exc_info=True)
 
 

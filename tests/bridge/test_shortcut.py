@@ -238,6 +238,7 @@ def test_the_sdks_own_processors_and_exporters_get_what_they_always_get():
     assert [span.name for span in one.get_finished_spans()] == ["SELECT customers"] * 2
 
 
+@pytest.mark.swallows
 def test_a_processor_that_raises_costs_only_its_own_span():
     class Raising(SpanProcessor):
         def on_end(self, span):
@@ -246,6 +247,7 @@ def test_a_processor_that_raises_costs_only_its_own_span():
     assert tell(provider(Raising()), executed(), executed()).lost == {"span_error": 2}
 
 
+@pytest.mark.swallows
 def test_a_sampler_that_raises_costs_only_its_span():
     class Broken(Sampler):
         def should_sample(self, *asked, **more):
@@ -257,6 +259,7 @@ def test_a_sampler_that_raises_costs_only_its_span():
     assert tell(provider(sampler=Broken()), executed()).lost == {"span_error": 1}
 
 
+@pytest.mark.swallows
 @pytest.mark.parametrize(
     ("sampler", "context"),
     [
