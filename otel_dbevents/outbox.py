@@ -69,10 +69,11 @@ class Outbox(Generic[T]):
         self._limits = limits
         self._what = what
         self._swallowing = Swallowing(f"outbox: {what}", _log)
-        self._renew()
+        self._given_up = False
+        self._begin_anew()
         in_child(self._begin_anew)
 
-    def _renew(self) -> None:
+    def _begin_anew(self) -> None:
         """Begin at nothing, also in a forked child: what waits is the parent's to send."""
         self._items: deque[T] = deque(maxlen=self._limits.queue_size)
         self._append = self._items.append
@@ -85,17 +86,13 @@ class Outbox(Generic[T]):
         self._counts: dict[str, int] = {}
         self._told: int = 0
         self._error: str = ""
-        self._given_up: bool = False
         self._asleep: bool = True
+        self._export_lock = threading.Lock()
+        """Held while there is an export; whoever forks may wait for it (`forks.hold`)."""
         self._lock = threading.RLock()
         self._sent: threading.Condition = threading.Condition(self._lock)
         self._signals: SimpleQueue[bool] = SimpleQueue()
         self._start(self._signals)
-
-    def _begin_anew(self) -> None:
-        given_up = self._given_up
-        self._renew()
-        self._given_up = given_up
 
     def _start(self, signals: SimpleQueue[bool]) -> None:
         # The worker is woken to its end when we are collected.
@@ -209,7 +206,8 @@ class Outbox(Generic[T]):
 
     def _deliver(self, batch: list[T]) -> bool:
         try:
-            return bool(batch) and self._export(batch)
+            with self._export_lock:
+                return bool(batch) and self._export(batch)
         except BaseException as error:  # noqa: BLE001 - nothing an exporter does may end the worker
             told("exporter", error)
             self._error = came_through(error)

@@ -9,6 +9,7 @@ when nothing listens at the endpoint; the SDK would wait for half a minute.
 import atexit
 import logging
 import os
+import sys
 import threading
 import time
 from collections import Counter
@@ -32,6 +33,7 @@ from otel_dbevents.exporters.closing import (
     stages_of,
     wait_for,
 )
+from otel_dbevents.forks import hold, in_child
 from otel_dbevents.processors import CountingLogRecordProcessor, CountingSpanProcessor
 from otel_dbevents.unreachable import say_once, tell_of_loss
 
@@ -41,6 +43,8 @@ SIGNALS: Final = {"tracer": "traces", "meter": "metrics", "logger": "logs"}
 _CONFIG_FILE: Final = "OTEL_CONFIG_FILE"
 _GRACE: Final = 0.2
 _KINDS: Final = {CountingSpanProcessor: "span", CountingLogRecordProcessor: "log"}
+_AT_LAST: Final = -1_000
+"""The order of finalizers in `multiprocessing`: ours come after the application's."""
 _log = logging.getLogger("otel_dbevents.exporters")
 
 
@@ -48,7 +52,7 @@ class SetupError(RuntimeError):
     """OpenTelemetry could not be set up from its variables. The message says why."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Providers:
     """The providers in force. ``ours`` names those set up here: tracer, meter, logger."""
 
@@ -83,6 +87,7 @@ class Providers:
 
 _made: Providers | None = None
 _lock = threading.Lock()
+hold(lambda: (_lock,))
 
 
 def ensure_providers(timeout: float = 2.0, *, direct_otlp: bool = True) -> Providers:
@@ -235,7 +240,27 @@ def _take_over(providers: Mapping[str, Any], ours: frozenset[str], timeout: floa
         atexit.unregister(providers[kind].shutdown)
     say_once()
     atexit.register(lambda: made.shutdown(ending.time_left(timeout)))
+    _end_with_child(made, timeout)
+    in_child(lambda: _end_with_child(made, timeout))
     return made
+
+
+def _end_with_child(providers: Providers, timeout: float) -> None:
+    """Have a child of `multiprocessing` shut down what is ours at its end.
+
+    It clears its list of what is to be done then, and calls what is registered here; this may be
+    such a child already, that imports what its parent did. Only a spawned one runs `atexit`.
+    """
+    util: Any = sys.modules.get("multiprocessing.util")
+    if util is None:
+        return
+
+    def begin(ours: Providers) -> None:
+        context: Any = sys.modules["multiprocessing"]
+        if context.get_start_method(allow_none=True) != "spawn":
+            util.Finalize(None, ours.shutdown, (timeout,), exitpriority=_AT_LAST)
+
+    util.register_after_fork(providers, begin)
 
 
 def lost(*providers: Any) -> Mapping[str, int]:

@@ -10,8 +10,9 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
-from otel_dbevents.forks import in_child
+from otel_dbevents.forks import hold, in_child
 from otel_dbevents.processors import CountingLogRecordProcessor, CountingSpanProcessor
+from otel_dbevents.reconnecting import reconnect
 from otel_dbevents.swallowing import told
 
 _log: Final = logging.getLogger("otel_dbevents.exporters")
@@ -26,7 +27,7 @@ class Aside:
     def __init__(self, name: str) -> None:
         self._name = f"otel-dbevents-{name}"
         self._start()
-        in_child(self._start)
+        in_child(self._begin_anew)
 
     def begin(self) -> "Aside":
         """Have the work done; does not wait."""
@@ -40,6 +41,10 @@ class Aside:
     def work(self) -> None:
         """Do it."""
         raise NotImplementedError
+
+    def _begin_anew(self) -> None:
+        """Have a thread in a forked child, too."""
+        self._start()
 
     def _start(self) -> None:
         self._wanted, self._done = threading.Event(), threading.Event()
@@ -64,6 +69,7 @@ class Closer(Aside):
         self.kind = kind
         self._provider = provider
         super().__init__(f"close-{kind}")
+        hold(self._export_locks)
 
     def work(self) -> None:
         """Shut it down."""
@@ -85,6 +91,20 @@ class Closer(Aside):
             except Exception as error:  # noqa: BLE001 - a stranger's exporter, and the process ends
                 told("exporter", error)
                 _log.debug("an exporter failed to shut down", exc_info=True)
+
+    def _export_locks(self) -> list[Any]:
+        """Return what is held while there is an export, which gRPC does not let a child survive."""
+        locks = [
+            _at(stage, *path, "_export_lock")
+            for stage in stages_of(self._provider)
+            for path in (("_batch_processor",), ("_outbox",), ())
+        ]
+        return [lock for lock in locks if lock is not None]
+
+    def _begin_anew(self) -> None:
+        for exporter in exporters_of(self._provider):
+            reconnect(exporter)
+        super()._begin_anew()
 
 
 class Aborter(Aside):
