@@ -226,10 +226,13 @@ def _set_up_some(
 
 def _encode_directly(provider: Any) -> None:
     """Have the OTLP exporters of a provider of ours use our encoder, where there are any."""
-    from otel_dbevents.exporters.direct import encode_directly
+    try:
+        from otel_dbevents.exporters.direct import encode_directly
 
-    for exporter in exporters_of(provider):
-        encode_directly(exporter)
+        for exporter in exporters_of(provider):
+            encode_directly(exporter)
+    except Exception:  # noqa: BLE001 - the exporters are set up and work without it
+        _log.debug("spans are encoded by the SDK", exc_info=True)
 
 
 def _take_over(providers: Mapping[str, Any], ours: frozenset[str], timeout: float) -> Providers:
