@@ -11,8 +11,8 @@ the event's own span where it has one, else to the span that was current.
 """
 
 import logging
+import sys
 import threading
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, TypeAlias, TypeVar
@@ -31,11 +31,11 @@ from otel_dbevents.bridge.metrics import Metrics
 from otel_dbevents.bridge.spans import NOWHERE, Spans, parent_context
 from otel_dbevents.events import Event, PoolReading
 from otel_dbevents.forks import in_child
+from otel_dbevents.swallowing import Swallowing
 
 __all__ = ["EVENT_NAMES", "OPEN_SPAN_TYPES", "Bridge", "SpanFilter"]
 
 _log = logging.getLogger(__name__)
-_LOG_EVERY_S: Final = 60.0
 _CLOSE_S: Final = 2.0
 _SLOW_NS: Final = 500_000_000
 
@@ -108,6 +108,7 @@ class Bridge:
         self._record_span: Record | None = None
         self._metrics: Metrics | None = None
         self._logs: Logs | None = None
+        self._swallowing = Swallowing("bridge", _log)
         self._is_closed = False
         self._is_complete = False
         self._begin()
@@ -181,7 +182,6 @@ class Bridge:
         self._lock = threading.Lock()
         self._lost: dict[str, int] = {}
         self.filter_errors = 0
-        self._logged_at = -_LOG_EVERY_S
 
     def _begin_anew(self) -> None:
         """Begin at nothing in a forked child: what was told and lost before is the parent's."""
@@ -221,10 +221,9 @@ class Bridge:
         self._log("span_filter failed on a %s, which has a span therefore", event.event_type)
 
     def _log(self, message: str, *words: str) -> None:
-        now = time.monotonic()
-        if now - self._logged_at >= _LOG_EVERY_S:
-            self._logged_at = now
-            _log.warning(message, *words, exc_info=True)
+        error = sys.exception()
+        if error is not None:
+            self._swallowing.caught(error, message, *words)
 
     def _count(self, reason: str, number: int) -> None:
         with self._lock:

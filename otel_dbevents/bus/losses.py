@@ -5,6 +5,8 @@ from contextlib import suppress
 from threading import RLock
 from time import monotonic
 
+from otel_dbevents.swallowing import Swallowing
+
 _LOG_SECONDS = 60.0
 _log = logging.getLogger("otel_dbevents.bus")
 
@@ -19,7 +21,7 @@ class Losses:
     def __init__(self, name: str, total: "Losses | None" = None) -> None:
         self._name = name
         self._total = total
-        self._silent_until = 0.0
+        self._swallowing = Swallowing(f"bus: {name}", _log)
         self._drops_silent_until = 0.0
         self.renew()
 
@@ -29,15 +31,9 @@ class Losses:
             self._total.add(reason, number)
         with self._lock:
             so_far = self._counts[reason] = self._counts.get(reason, 0) + number
-            now = monotonic()
-            if error is None or now < self._silent_until:
-                return
-            self._silent_until = now + _LOG_SECONDS
-        with suppress(Exception):  # a log filter that raises
-            _log.warning(
-                "%s failed, and %d events so far were lost by it", self._name, so_far,
-                exc_info=error,
-            )  # fmt: skip
+        if error is not None:
+            said = "%s failed, and %d events so far were lost by it"
+            self._swallowing.caught(error, said, self._name, so_far)
 
     def tell_dropped(self, so_far: int, capacity: int) -> None:
         """Log how many gave way in a full buffer, once a minute for the whole bus. Never raises."""
