@@ -11,7 +11,7 @@ from html import escape
 from benchmarks.result import Part, Result, Row, Table
 from benchmarks.scenes import SCENES
 
-WIDTH, LEFT, PANEL, GAP, TOP, STEP = 1040, 330, 300, 60, 96, 34
+WIDTH, LEFT, PANEL, GAP, TOP, STEP = 1070, 360, 300, 60, 96, 34
 GROUND, TEXT, FAINT = "#292929", "#c5c8c6", "#868887"
 OURS, CONTRIB, EMPTY = "#68a0b3", "#cc555a", "#d0b344"
 BESIDE = ("ours, unsampled", "ours, OTLP")
