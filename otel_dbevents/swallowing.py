@@ -49,21 +49,25 @@ def came_through(error: BaseException) -> str:
 class Swallowing:
     """One place where errors end: it counts them, and logs one a minute. Nothing passes it.
 
+    A forked child begins at none.
+
     Args:
         place: its name, for the listeners.
         log: where it is logged, as a warning.
 
     """
 
+    errors: int
+    """How many errors ended here."""
+    last: str
+    """What `came_through` says of the last one. Not the exception itself, whose frames would keep
+    the application's objects alive."""
+    _lock: threading.RLock
+    _silent_until: float
+
     def __init__(self, place: str, log: logging.Logger) -> None:
         self._place = place
         self._log = log
-        self.errors = 0
-        """How many errors ended here."""
-        self.last = ""
-        """What `came_through` says of the last one. Not the exception itself, whose frames would
-        keep the application's objects alive."""
-        self._silent_until = 0.0
         self._renew()
         _all.add(self)
 
@@ -84,11 +88,18 @@ class Swallowing:
                 self._silent_until = now + _AGAIN_S
             self._log.warning(what + ": %s", *words, self.last)
 
-    def _renew(self) -> None:
-        """Begin with a lock that nobody has, also in a forked child.
+    def noted(self, error: BaseException) -> None:
+        """Take note of an error in a finalizer: no lock is taken there, and nothing logged."""
+        self.errors += 1
+        self.last = type(error).__name__
+        told(self._place, error)
 
-        The garbage collector may run a result's end, and so come here, while we are here.
-        """
+    def _renew(self) -> None:
+        """Begin at nothing, also in a forked child, where another thread may have had the lock."""
+        self.errors = 0
+        self.last = ""
+        self._silent_until = 0.0
+        # The garbage collector may run a result's end, and so come here, while we are here.
         self._lock = threading.RLock()
 
 

@@ -288,15 +288,19 @@ def calls(monkeypatch):
     found = []
     monkeypatch.setattr(pipeline, "instrument", lambda *args, **kw: found.append((*args, kw)))
     monkeypatch.setattr(pipeline, "uninstrument", lambda: found.append("off"))
-    monkeypatch.setattr(exporters, "ensure_providers", lambda timeout: found.append(timeout))
+    monkeypatch.setattr(
+        exporters, "ensure_providers", lambda *args, **kw: found.append((*args, kw))
+    )
     return found
 
 
 def test_start_sets_up_the_providers_and_then_listens(calls, monkeypatch):
     monkeypatch.setenv("OTEL_DBEVENTS_FLUSH_TIMEOUT_MS", "250")
+    monkeypatch.setenv("OTEL_DBEVENTS_DIRECT_OTLP", "false")
     assert auto.start()
-    timeout, (options,) = calls
-    assert (timeout, options["config"]) == (0.25, config.Config())
+    providers, (options,) = calls
+    assert providers == (0.25, {"direct_otlp": False})
+    assert options["config"] == config.Config()
 
 
 def test_start_stays_off_when_told(calls, monkeypatch):
@@ -326,7 +330,7 @@ def test_options_of_a_configuration_file_are_taken(calls, monkeypatch):
     reader = SimpleNamespace(load_config_file=lambda _: model)
     monkeypatch.setitem(sys.modules, "opentelemetry.configuration", reader)
     assert auto.start()
-    assert calls[0] == 0.1
+    assert calls[0] == (0.1, {"direct_otlp": True})
 
 
 @pytest.fixture

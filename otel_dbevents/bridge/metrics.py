@@ -60,8 +60,7 @@ class Metrics:
         read_lost: Callable[[], Mapping[str, int]],
     ) -> None:
         meter = meter_provider.get_meter(at.SCOPE, at.VERSION, at.SCHEMA_URL)
-        self._status: dict[str, tuple[at.Attributes, int]] = {}
-        self._lock = threading.Lock()
+        self.begin_anew()
         self._make_instruments(meter)
         self._observed = Observables(meter)
         self._observe(read_pools, read_lost)
@@ -81,6 +80,14 @@ class Metrics:
             DatabaseRecovered: self._recovered,
             DatabaseHealthCheckCompleted: self._health_checked,
         }
+
+    def begin_anew(self) -> None:
+        """Know of no database yet, also in a forked child, which has asked none for a connection.
+
+        What was measured before is forgotten elsewhere (`bridge.inherited`).
+        """
+        self._status: dict[str, tuple[at.Attributes, int]] = {}
+        self._lock = threading.Lock()
 
     def record(self, event: Event, context: Context) -> None:
         """Record what the event measures; exemplars point to the span that ``context`` holds."""

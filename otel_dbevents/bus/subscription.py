@@ -51,6 +51,7 @@ class MemorySubscription:
         self.types = types
         self.losses = losses
         self.buffer: Buffer[Delivery] = Buffer(capacity)
+        self._capacity = capacity
         self._started = started
         self._leave = leave
         self._deliver = deliver
@@ -65,6 +66,7 @@ class MemorySubscription:
         """How many events this subscriber did not get, by reason."""
         counts = self.losses.counts()
         dropped = self.buffer.dropped()
+        self.losses.tell_dropped(dropped, self._capacity)
         return counts | {"queue_full": dropped} if dropped else counts
 
     def cancel(self) -> None:
@@ -88,6 +90,12 @@ class MemorySubscription:
             self.asleep = True
             raise
         return True
+
+    def nudge(self) -> None:
+        """Have a worker that is there look at the buffer; from a finalizer, so none is started."""
+        if self._worker is not None:
+            self.asleep = False
+            self._signals.put(False)
 
     def settle(self, target: int, deadline: float) -> bool:
         """Wait until the first ``target`` events put in are handled; False at the deadline."""
@@ -207,6 +215,8 @@ class MemorySubscription:
         try:
             batch, position = self.buffer.drain(_BATCH)
             number = len(batch)
+            if position - self._settled > number:  # more is gone than was taken
+                self.losses.tell_dropped(self.buffer.dropped(), self._capacity)
             self._deliver(batch)
         except BaseException as error:  # noqa: BLE001 - nothing may end the worker
             self.losses.add("handler_error", number, error)

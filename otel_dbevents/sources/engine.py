@@ -26,6 +26,7 @@ from sqlalchemy.pool import Pool
 from sqlalchemy.pool.base import _ConnectionRecord
 
 from otel_dbevents.events import Environment, PoolReading
+from otel_dbevents.forks import hold, in_child
 from otel_dbevents.sources import pool
 from otel_dbevents.sources.around import Around, Wishes
 from otel_dbevents.sources.database import database_of
@@ -51,6 +52,7 @@ _WATCH = "_otel_dbevents"
 """Where an engine's watch lives: in its dialect, which all its option engines share."""
 
 _lock = threading.RLock()
+hold(_lock)
 _DISPATCH = event.attr.__file__
 """The file whose code calls SQLAlchemy's listeners."""
 _sources: tuple["EngineSource", ...] = ()
@@ -68,6 +70,8 @@ class EngineSource:
         wants: an engine for which it returns False is not observed, named or not. Where it raises,
             the engine is observed. It may use the engine, unobserved.
         explainer: asks for the plans of slow queries; None: nobody does.
+        from_finalizer: takes what is found out where the garbage collector runs, which may be in
+            anybody's locked region; None: ``publish`` takes it.
 
     """
 
@@ -75,6 +79,7 @@ class EngineSource:
         self,
         publish: Publish,
         *,
+        from_finalizer: Publish | None = None,
         environment: Environment = Environment.LOCAL,
         notice: Notice = Notice(),  # noqa: B008 - it is immutable
         wishes: Wishes = Wishes(),  # noqa: B008
@@ -82,6 +87,7 @@ class EngineSource:
         explainer: Explainer | None = None,
     ) -> None:
         self._publish = publish
+        self._from_finalizer = from_finalizer
         self._environment = environment
         self._notice = notice
         self._wishes = wishes
@@ -93,6 +99,7 @@ class EngineSource:
         """What the filter said, by the dialect, which an engine and its option engines share."""
         self._left: weakref.WeakSet[Dialect] = weakref.WeakSet()
         """The dialects of engines that were let go of one by one."""
+        in_child(self._begin_anew)
 
     def attach(self, engine: AnyEngine | None = None) -> None:
         """Listen to ``engine``, or to every engine there is and will be. Twice is harmless.
@@ -162,7 +169,7 @@ class EngineSource:
             if known is not None:
                 _unwrap(dialect, known)
             database = database_of(engine, self._environment)
-            watch = Watch(engine, database, self._publish, self._notice)
+            watch = Watch(engine, database, self._publish, self._notice, self._from_finalizer)
             watch.surroundings = Around(self._wishes, dialect.paramstyle, dialect.driver)
             watch.explainer = self._explainer
             watch.look_around()
@@ -191,6 +198,11 @@ class EngineSource:
             guard.caught(error)
             return True
         return wanted
+
+    def _begin_anew(self) -> None:
+        """Forget the parent's connections, in a forked child."""
+        for watch in list(self._watches):
+            watch.begin_anew()
 
     def _release(self, watch: Watch) -> None:
         watch.active = False
@@ -339,12 +351,13 @@ def _listener(tell: _Tell) -> Callable[..., None]:
     """Make a pool listener that tells of the connections that we know, and never raises."""
 
     def listener(connection: Any, record: Any, error: BaseException | None = None) -> None:
+        state: ConnectionState | None = None
         try:
-            state: ConnectionState | None = record.info.get(INFO_KEY) if record else None
+            state = record.info.get(INFO_KEY) if record else None
             if state is not None and state.watch.active:
                 tell(state.watch, state, connection, error)
         except Exception as own:  # noqa: BLE001 - the application must not see it
-            guard.caught(own)
+            (guard if state is None else state).caught(own)
 
     return listener
 
@@ -352,7 +365,7 @@ def _listener(tell: _Tell) -> Callable[..., None]:
 _POOL_LISTENERS: dict[str, Callable[..., None]] = {
     "checkin": _listener(lambda watch, state, *_: pool.checked_in(watch, state)),
     "detach": _listener(lambda watch, state, *_: pool.detached(watch, state)),
-    "invalidate": _listener(lambda watch, _, *lost: pool.invalidated(watch, *lost, soft=False)),
-    "soft_invalidate": _listener(lambda watch, _, *lost: pool.invalidated(watch, *lost, soft=True)),
+    "invalidate": _listener(lambda *told: pool.invalidated(*told, soft=False)),
+    "soft_invalidate": _listener(lambda *told: pool.invalidated(*told, soft=True)),
     "close": _listener(lambda watch, state, *_: pool.closed(watch, state)),
 }

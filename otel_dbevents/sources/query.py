@@ -199,6 +199,9 @@ class QuerySource:
                 for batch in deliver(*arguments):
                     sent.follow(batch)
                     yield batch
+            except GeneratorExit:  # left by SQLAlchemy, and closed when it is collected
+                sent.in_call = False
+                raise
             except Exception as error:
                 # The rows that a batch returned could not be fetched or matched.
                 if sent.sql and not sent.told and self._watch.active:
@@ -232,15 +235,15 @@ class QuerySource:
                 sent.rows,
                 -1 if returned is None else len(returned),
             )
-            watch.publish(remarks.on(event), caller)
+            (watch.publish if sent.in_call else watch.from_finalizer)(remarks.on(event), caller)
         except Exception as error:  # noqa: BLE001 - the application must not see it
-            guard.caught(error)
+            (guard.caught if sent.in_call else guard.noted)(error)
 
 
 class _Batches:
     """The calls of the driver that one INSERT is sent in."""
 
-    __slots__ = ("asked", "call", "end", "next_rows", "rows", "sql", "start", "told")
+    __slots__ = ("asked", "call", "end", "in_call", "next_rows", "rows", "sql", "start", "told")
 
     def __init__(self) -> None:
         self.asked = 0
@@ -251,6 +254,8 @@ class _Batches:
         self.sql = ""
         self.call: Call | None = None
         self.told = False
+        self.in_call = True
+        """Whether the application is in a call that has to do with it; else a finalizer runs."""
 
     def begin(self, context: Any) -> None:
         """Have the calls that this execution context makes come here. Never raises."""

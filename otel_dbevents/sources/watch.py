@@ -43,10 +43,17 @@ class Watch:
     """One engine under watch. Its dialect's wrapped methods and its connections share it."""
 
     def __init__(
-        self, engine: Engine, database: Database, publish: Publish, notice: Notice
+        self,
+        engine: Engine,
+        database: Database,
+        publish: Publish,
+        notice: Notice,
+        from_finalizer: Publish | None = None,
     ) -> None:
         self.database = database
         self.publish = publish
+        self.from_finalizer = from_finalizer or publish
+        """The same where the garbage collector runs, which may be in anybody's locked region."""
         self.messages = notice.messages
         self.slow_ns = notice.slow_ns or _NEVER
         self.repeated = notice.repeated
@@ -77,6 +84,18 @@ class Watch:
         """Look anew what is to be done around each call: at the beginning and when connecting."""
         self.around = self.surroundings and self.surroundings.if_needed()
 
+    def begin_anew(self) -> None:
+        """Forget what is the parent's, in a forked child: its connections and its open results.
+
+        A connection that the child uses all the same is known from then on.
+        """
+        for record in self.records.all():
+            state: ConnectionState | None = record.info.pop(INFO_KEY, None)
+            for reading in () if state is None else tuple(state.results):
+                reading.watch = None
+        self.records, self.proxies, self.pending = Living(), Living(), deque()
+        self.runs, self.pings, self.failures = {}, {}, 0
+
 
 class Living:
     """Objects that are not kept alive by being in here. Read by any thread, without a lock."""
@@ -106,6 +125,7 @@ class ConnectionState:
         "ending",
         "failed",
         "holder",
+        "proxied",
         "results",
         "since_ns",
         "spot",
@@ -126,6 +146,8 @@ class ConnectionState:
         self.since_ns = 0
         """Since when it is out, at the least."""
         self.holder: TraceParent | None = None
+        self.proxied: weakref.ref[Any] | None = None
+        """What the pool gave to the application, until it comes back."""
         self.spot: Spot | None = None
         """Where in the application it was taken."""
         self.results: set[Any] = set()
@@ -135,6 +157,20 @@ class ConnectionState:
     def taken(self, holder: TraceParent | None, since_ns: int, where: Spot | None) -> None:
         """Note who took the connection from the pool."""
         self.holder, self.since_ns, self.spot, self.wrote = holder, since_ns, where, False
+
+    @property
+    def is_collected(self) -> bool:
+        """Whether nobody gave the connection back: SQLAlchemy takes it from a finalizer."""
+        return self.proxied is not None and self.proxied() is None
+
+    @property
+    def publish(self) -> Publish:
+        """Take an event of this connection."""
+        return self.watch.from_finalizer if self.is_collected else self.watch.publish
+
+    def caught(self, error: Exception) -> None:
+        """Take note of an error of ours in telling of this connection."""
+        (guard.noted if self.is_collected else guard.caught)(error)
 
     def end_transaction(self) -> None:
         """Forget the transaction: the next statement begins another."""

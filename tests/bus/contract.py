@@ -604,6 +604,67 @@ class BusContract:
         thread.join(PATIENCE)
         assert calls == 20_000
 
+    # From a finalizer
+
+    def test_what_a_finalizer_publishes_is_brought_by_the_worker(self, bus: EventBus) -> None:
+        sink = Sink()
+        bus.subscribe(sink)
+        a, b, context = checked(1), checked(2), otel_context.set_value("k", "v")
+        bus.publish(a)
+        assert bus.flush(PATIENCE)
+        bus.publish_from_finalizer(b, context)
+        assert bus.flush(PATIENCE)
+        assert sink.deliveries[1:] == [(b, context)]
+
+    def test_a_finalizer_starts_no_thread_and_the_next_event_does(self, bus: EventBus) -> None:
+        got, both = list[Event](), threading.Event()
+
+        def handler(event: Event) -> None:
+            got.append(event)
+            if len(got) == 2:
+                both.set()
+
+        bus.handle(handler)
+        before = set(threading.enumerate())
+        a, b = checked(1), checked(2)
+        bus.publish_from_finalizer(a)
+        assert set(threading.enumerate()) == before
+        bus.publish(b)
+        assert both.wait(PATIENCE)
+        assert got == [a, b]
+
+    def test_an_inline_call_of_a_finalizers_waits_for_the_next_publish(self, bus: EventBus) -> None:
+        seen: list[tuple[Event, Any]] = []
+        bus.subscribe_inline(
+            lambda event, context: seen.append((event, context)), DatabaseHealthCheckCompleted
+        )
+        a, b, context = checked(1), checked(2), otel_context.set_value("k", "v")
+        bus.publish(failed(0))  # so that it is known already where its type goes
+        for first in (a, b):
+            bus.publish_from_finalizer(first, context)
+            assert seen == []
+            bus.publish(failed(1))  # whatever it is
+            assert seen == [(first, context)]
+            seen.clear()
+        bus.publish_from_finalizer(a, context)
+        bus.publish(b)
+        assert [event for event, _ in seen] == [a, b]
+
+    def test_an_inline_call_of_a_finalizers_waits_no_longer_than_flush(self, bus: EventBus) -> None:
+        seen: list[Event] = []
+        bus.subscribe_inline(lambda event, _: seen.append(event))
+        event = checked(1)
+        bus.publish_from_finalizer(event)
+        assert seen == []
+        assert bus.flush(PATIENCE)
+        assert seen == [event]
+
+    def test_what_a_finalizer_publishes_after_the_end_is_counted(self, bus: EventBus) -> None:
+        assert bus.close(PATIENCE)
+        bus.publish(checked(1))
+        bus.publish_from_finalizer(checked(2))
+        assert bus.lost == {"closed": 2}
+
     # Synchronous mode
 
     def test_in_synchronous_mode_all_is_handled_when_publish_returns(self, new: Make) -> None:
@@ -641,6 +702,15 @@ class BusContract:
         bus.handle(lambda event: order.append(("second", event)))
         bus.publish(a)
         assert order == [("first", a), ("second", a), ("first", b), ("second", b)]
+
+    def test_in_synchronous_mode_a_finalizers_event_waits_for_the_next(self, new: Make) -> None:
+        bus, sink = self.synchronous(new), Sink()
+        bus.subscribe(sink)
+        a, b = checked(1), checked(2)
+        bus.publish_from_finalizer(a)
+        assert sink.events == []
+        bus.publish(b)
+        assert sink.events == [a, b]
 
     @pytest.mark.swallows
     def test_in_synchronous_mode_errors_are_counted_and_cancel_works(self, new: Make) -> None:

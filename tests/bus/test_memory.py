@@ -15,7 +15,7 @@ import pytest
 from opentelemetry import context as otel_context
 
 from otel_dbevents import swallowing
-from otel_dbevents.bus import handlers, subscription
+from otel_dbevents.bus import handlers, losses, subscription
 from otel_dbevents.bus.buffer import Buffer
 from otel_dbevents.bus.losses import Losses
 from otel_dbevents.bus.memory import MemoryBus
@@ -583,3 +583,90 @@ def test_events_published_as_the_interpreter_ends_break_nothing() -> None:
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.split() == ["3", "published"]
+
+
+# From a finalizer
+
+
+def test_a_finalizer_waits_for_none_of_our_locks() -> None:
+    """Another thread may hold each of them, and wait for us."""
+    bus, sink = MemoryBus(), Sink()
+    subscription: Any = bus.subscribe(sink)
+    bus.subscribe_inline(lambda *_: None)
+    locks = (
+        bus._lock,
+        bus._losses._lock,
+        bus._left._lock,
+        subscription.buffer._lock,
+        subscription.losses._lock,
+        subscription._starting,
+        subscription._idle,
+    )
+    for lock in locks:
+        lock.acquire()
+    finalizer = threading.Thread(target=bus.publish_from_finalizer, args=(checked(1),))
+    finalizer.daemon = True
+    finalizer.start()
+    finalizer.join(PATIENCE / 3)
+    waits = finalizer.is_alive()
+    for lock in locks:
+        lock.release()
+    assert not waits
+    assert bus.close(PATIENCE)
+    assert len(sink.events) == 1
+
+
+def test_no_buffer_is_asked_under_the_buss_own_lock(bus: MemoryBus) -> None:
+    """A buffer's worker holds the buffer's lock when the collector runs, and may come to ours."""
+    subscription: Any = bus.subscribe(Sink())
+    asking = threading.Thread(target=lambda: bus.lost, daemon=True)
+    with subscription.buffer._lock:
+        asking.start()
+        taken = False
+        for _ in range(20):  # it has taken what it takes first within the first of these
+            asking.join(0.01)
+            taken = bus._lock.acquire(blocking=False)
+            if not taken:
+                break
+            bus._lock.release()
+    asking.join(PATIENCE)
+    assert taken
+
+
+def test_what_finalizers_leave_is_bounded_and_what_falls_out_is_counted() -> None:
+    bus, seen = MemoryBus(capacity=2), list[Event]()
+    bus.subscribe_inline(lambda event, _: seen.append(event))
+    sent = [checked(n) for n in range(5)]
+    for event in sent:
+        bus.publish_from_finalizer(event)
+    assert bus.lost == {"queue_full": 3}
+    assert bus.flush(PATIENCE)
+    assert seen == sent[3:]
+    assert bus.close(PATIENCE)
+
+
+def test_what_gives_way_in_full_buffers_is_said_once_a_minute_with_its_number(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(losses, "monotonic", lambda: now[0])
+    bus = MemoryBus(capacity=10)
+    gate = Gate()
+    first, second = bus.subscribe(gate, name="first"), bus.subscribe(gate, name="second")
+    with caplog.at_level(logging.WARNING, "otel_dbevents"):
+        for _ in range(3):
+            for number in range(1000):
+                bus.publish(checked(number))
+            gate.opened.set()
+            assert bus.flush(PATIENCE)
+    [said] = caplog.messages
+    assert "did not get " in said
+    assert "its buffer of 10 was full, and the oldest gave way; OTEL_DBEVENTS_BUFFER_SIZE" in said
+    caplog.clear()
+    now[0] += 61
+    with caplog.at_level(logging.WARNING, "otel_dbevents"):
+        for subscriber in (first, second):  # whoever asks for the number hears of it too
+            assert subscriber.lost["queue_full"] > 900
+    [said] = caplog.messages
+    assert said.startswith(f"first did not get {first.lost['queue_full']} events so far")
+    assert bus.close(PATIENCE)

@@ -224,7 +224,8 @@ def _failures(seen: Seen, engine: Engine) -> None:
     with seen.step("after a failed statement"), engine.connect() as connection:
         with seen.step("the statement"):
             connection.execute(text("SELECT nosuch"))
-        connection.execute(text("SELECT 1"))
+        with seen.step("another"):
+            connection.execute(text("SELECT 1"))
         connection.commit()
     with seen.step("wrong parameters"), engine.connect() as connection:
         connection.execute(text("SELECT :a"), {"b": 1})

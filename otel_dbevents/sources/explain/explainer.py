@@ -10,6 +10,7 @@ import os
 import threading
 import weakref
 from collections import deque
+from contextlib import suppress
 from time import monotonic, time_ns
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -73,6 +74,8 @@ class Explainer:
 
         ``context`` is the OpenTelemetry context that the event was published with. Never blocks.
         """
+        if self._left:
+            self._take_left()
         if question is None or not is_reading_select(event.statement):
             return
         database, now = event.database, monotonic()
@@ -88,11 +91,21 @@ class Explainer:
             if self._worker is None:
                 self._start()
 
+    def leave(self, watch: Watch, event: QueryExecuted, question: Question, context: Any) -> None:
+        """Take one in a finalizer, which waits for nobody: the next `offer` or `settle` does."""
+        self._left.append(_Task(watch, event, question, context))
+
+    def _take_left(self) -> None:
+        with suppress(IndexError):
+            while True:
+                self.offer(*self._left.popleft())
+
     def settle(self, timeout: float) -> bool:
         """Wait until all that was taken is told or lost; False after ``timeout`` seconds.
 
         A session that hangs is not waited for again and again: False at once when one is overdue.
         """
+        self._take_left()
         with self._changed:
             if self._worker is threading.current_thread():
                 return True
@@ -119,6 +132,7 @@ class Explainer:
         """Begin at nothing, also in a forked child, which has no worker."""
         self._changed = threading.Condition()
         self._tasks: deque[_Task] = deque()
+        self._left: deque[_Task] = deque(maxlen=_WAITING)
         self._under_way = 0
         self._overdue = 0.0
         self._worker: threading.Thread | None = None
