@@ -18,7 +18,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from benchmarks import receiver
 from benchmarks.output import Output, durations_of_sdk, from_sdk
 from benchmarks.scenes import SCENES, World
-from benchmarks.variants import INSTRUMENTS, Counting, Telemetry, Variant
+from benchmarks.variants import INSTRUMENTS, Counting, Telemetry, Variant, wait_longer
 
 
 class Child:
@@ -72,7 +72,8 @@ class Child:
 
 
 def main() -> None:
-    variant, endpoint, directory = sys.argv[1:]
+    variant, endpoint, directory, slowed = sys.argv[1:]
+    wait_longer(int(slowed))
     child = Child(Variant(**json.loads(variant)), endpoint, Path(directory))
     print(json.dumps({}), flush=True)
     for line in sys.stdin:

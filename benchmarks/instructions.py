@@ -25,6 +25,8 @@ OPERATIONS = 30
 FEW = {"orm": 10, "executemany": 10}
 TIMES = 5
 AT_A_TIME = 2
+SLOWED = 1000
+"""Ten to a hundred times by callgrind, and more where the machine has other work."""
 
 
 def available() -> bool:
@@ -58,7 +60,10 @@ def count(
             f"--callgrind-out-file={directory}/%p",
         ]
         progress("starting the variants under valgrind")
-        with starting(variants, *under) as turns, ThreadPoolExecutor(AT_A_TIME) as pool:
+        with (
+            starting(variants, *under, slowed=SLOWED) as turns,
+            ThreadPoolExecutor(AT_A_TIME) as pool,
+        ):
             work = [
                 pool.submit(_count, turn, plan[turn.variant.name], Path(directory), progress)
                 for turn in turns

@@ -70,8 +70,11 @@ def _memory() -> str | None:
 
 
 @contextmanager
-def starting(variants: Sequence[Variant], *under: str) -> Iterator[list[Turn]]:
-    """Run a process of each variant within the block, ``under`` a command such as valgrind's."""
+def starting(variants: Sequence[Variant], *under: str, slowed: int = 1) -> Iterator[list[Turn]]:
+    """Run a process of each variant within the block, ``under`` a command such as valgrind's.
+
+    ``slowed`` is how many times as long that makes everything last.
+    """
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=_memory())))
         receiver = stack.enter_context(receiving())
@@ -79,7 +82,7 @@ def starting(variants: Sequence[Variant], *under: str) -> Iterator[list[Turn]]:
         for number, variant in enumerate(variants):
             own = directory / str(number)
             own.mkdir()
-            said = [json.dumps(variant.to_dict()), f"{receiver}/{number}", str(own)]
+            said = [json.dumps(variant.to_dict()), f"{receiver}/{number}", str(own), str(slowed)]
             process = stack.enter_context(
                 subprocess.Popen(
                     [*under, sys.executable, "-m", "benchmarks.child", *said],

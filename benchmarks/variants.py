@@ -1,5 +1,6 @@
 """The variants: what an engine is instrumented with, and where the telemetry goes."""
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -15,7 +16,10 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 
 QUEUE = 1_000_000
 """Of the SDK's batch processors: with their own 2,048 they would lose spans and seem fast."""
+PATIENCE = 120.0
+"""Seconds; our own flush gives up after two, which under valgrind are few."""
 NEVER_MS = 3_600_000
+"""No processor exports because of the time: all of a round is done when the round is settled."""
 
 
 @dataclass(frozen=True)
@@ -101,12 +105,16 @@ class Telemetry:
         self.exporter = make_exporter(endpoint)
         self.reader = make_reader(endpoint)
         self.tracers = TracerProvider()
-        self.tracers.add_span_processor(BatchSpanProcessor(self.exporter, max_queue_size=QUEUE))
+        self.tracers.add_span_processor(
+            BatchSpanProcessor(self.exporter, max_queue_size=QUEUE, schedule_delay_millis=NEVER_MS)
+        )
         self.meters = MeterProvider([self.reader])
+        self.drain: Callable[[float], bool] = lambda _seconds: True
 
     def settle(self) -> None:
         """Have all spans exported: what is done for a statement is then done."""
-        self.tracers.force_flush()
+        if not (self.drain(PATIENCE) and self.tracers.force_flush(int(PATIENCE * 1000))):
+            raise TimeoutError(f"not settled within {PATIENCE:.0f} seconds")
 
 
 def _nothing(_variant: Variant, _telemetry: Telemetry) -> None:
@@ -136,6 +144,20 @@ def _ours(variant: Variant, telemetry: Telemetry) -> None:
         meter_provider=telemetry.meters,
         config=otel_dbevents.Config(**variant.settings),
     )
+    telemetry.drain = otel_dbevents.flush
+
+
+def wait_longer(times: int) -> None:
+    """Have what goes by the clock last longer, in a process that is made slower.
+
+    Else threads would take turns, and our workers gather their batches, after every few statements
+    there, and once in hundreds in life.
+    """
+    from otel_dbevents.bus import subscription
+
+    subscription._GATHER_SECONDS *= times
+    subscription._IDLE_SECONDS *= times
+    sys.setswitchinterval(sys.getswitchinterval() * times)
 
 
 INSTRUMENTS: dict[str, Callable[[Variant, Telemetry], None]] = {

@@ -11,14 +11,10 @@ import threading
 import weakref
 from collections.abc import Callable
 from inspect import ismethod
-from itertools import count
 from typing import Any, Final
 
-from otel_dbevents.swallowing import told
-
 _LONGEST_S: Final = 1.0
-_numbers: Final = count()
-_in_child: Final[dict[int, Callable[[], Callable[[], object] | None]]] = {}
+_in_child: Final[list[Callable[[], Callable[[], object] | None]]] = []
 _before: Final[list["_Held"]] = []
 _log = logging.getLogger("otel_dbevents")
 
@@ -29,11 +25,9 @@ def in_child(begin_anew: Callable[[], object]) -> None:
     A method is called for as long as its object lives; it is not kept alive by this. What it raises
     is logged, on the level of debugging.
     """
-    number = next(_numbers)
-    if ismethod(begin_anew):
-        _in_child[number] = weakref.WeakMethod(begin_anew, lambda _: _in_child.pop(number, None))
-    else:
-        _in_child[number] = lambda: begin_anew
+    # No callback of a reference takes the dead ones out: it would run in an interpreter that ends.
+    _in_child[:] = [reference for reference in _in_child if reference() is not None]
+    _in_child.append(weakref.WeakMethod(begin_anew) if ismethod(begin_anew) else lambda: begin_anew)
 
 
 def hold(lock: Any) -> None:
@@ -82,13 +76,12 @@ def _after_in_child() -> None:
     for held in _before:
         held._holder = 0
         free(held._lock)
-    for reference in list(_in_child.values()):
+    for reference in tuple(_in_child):
         try:
             begin_anew = reference()
             if begin_anew is not None:
                 begin_anew()
-        except Exception as error:  # noqa: BLE001 - the child is the application's
-            told("forked child", error)
+        except Exception:  # noqa: BLE001 - the child is the application's
             _log.debug("a part of us did not begin anew in a forked child", exc_info=True)
 
 

@@ -230,10 +230,7 @@ class Pipeline:
 
     def _drain(self, timeout: float) -> None:
         """Flush, within ``timeout`` seconds; when the process ends, in what is left of its time."""
-        try:
-            self.flush(min(timeout, ending.at_most(self.config.flush_timeout_ms / 1000)))
-        except Exception as error:  # noqa: BLE001 - the call is the application's
-            guard.caught(error)
+        self.flush(min(timeout, ending.at_most(self.config.flush_timeout_ms / 1000)))
 
     def _drain_before(self, provider: Any) -> None:
         """Have our worker drained first whenever this provider is flushed or shut down."""
@@ -264,20 +261,28 @@ def _after(drain: "weakref.WeakMethod[Callable[[float], None]]", original: Any) 
 
     @wraps(original)
     def drained(*arguments: Any, **options: Any) -> Any:
-        began, flush = monotonic(), drain()
-        if flush is None:
-            return original(*arguments, **options)
         given = arguments[0] if arguments else options.get("timeout_millis")
         if not isinstance(given, (int, float)) or isinstance(given, bool):
-            flush(_FLUSH_S)
+            _drain(drain, _FLUSH_S)
             return original(*arguments, **options)
-        flush(min(_FLUSH_S, given / 1000))
+        began = monotonic()
+        _drain(drain, min(_FLUSH_S, given / 1000))
         left = max(0, int(given - 1000 * (monotonic() - began)))
         if arguments:
             return original(left, *arguments[1:], **options)
         return original(**options | {"timeout_millis": left})
 
     return drained
+
+
+def _drain(drain: "weakref.WeakMethod[Callable[[float], None]]", timeout: float) -> None:
+    """Drain, where there is still something to drain. Never raises: the call is somebody's own."""
+    try:
+        flush = drain()
+        if flush is not None:
+            flush(timeout)
+    except Exception as error:  # noqa: BLE001
+        guard.caught(error)
 
 
 def _restorer(provider: Any, name: str, ours: Any) -> Callable[[], None]:

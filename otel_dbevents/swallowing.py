@@ -7,15 +7,15 @@ the errors behind it, may hold the driver's text, a statement or a value.
 """
 
 import logging
-import os
 import threading
-import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import PurePath
 from time import monotonic
 from traceback import walk_tb
 from typing import Final, TypeAlias
+
+from otel_dbevents.forks import in_child
 
 Listener: TypeAlias = Callable[[str, BaseException], None]
 """Takes the name of the place, and the error while it is being handled."""
@@ -49,7 +49,7 @@ def came_through(error: BaseException) -> str:
 class Swallowing:
     """One place where errors end: it counts them, and logs one a minute. Nothing passes it.
 
-    A forked child begins at none.
+    ``errors`` is their number; a forked child begins at none.
 
     Args:
         place: its name, for the listeners.
@@ -57,19 +57,24 @@ class Swallowing:
 
     """
 
-    errors: int
-    """How many errors ended here."""
-    last: str
-    """What `came_through` says of the last one. Not the exception itself, whose frames would keep
-    the application's objects alive."""
-    _lock: threading.RLock
-    _silent_until: float
-
     def __init__(self, place: str, log: logging.Logger) -> None:
         self._place = place
         self._log = log
-        self._renew()
-        _all.add(self)
+        self.last = ""
+        """What `came_through` says of the last one. Not the exception itself, whose frames would
+        keep the application's objects alive."""
+        self._begin_anew()
+        in_child(self._begin_anew)
+
+    def _begin_anew(self) -> None:
+        """Begin at nothing, also in a forked child: what ended here before is the parent's.
+
+        The lock is one that a thread may take twice: the garbage collector may run a result's end,
+        and so come here, while we are here.
+        """
+        self.errors = 0
+        self._silent_until = 0.0
+        self._lock = threading.RLock()
 
     def caught(self, error: BaseException, what: str, *words: object) -> None:
         """Take note of an error. Never raises.
@@ -87,29 +92,3 @@ class Swallowing:
                     return
                 self._silent_until = now + _AGAIN_S
             self._log.warning(what + ": %s", *words, self.last)
-
-    def noted(self, error: BaseException) -> None:
-        """Take note of an error in a finalizer: no lock is taken there, and nothing logged."""
-        self.errors += 1
-        self.last = type(error).__name__
-        told(self._place, error)
-
-    def _renew(self) -> None:
-        """Begin at nothing, also in a forked child, where another thread may have had the lock."""
-        self.errors = 0
-        self.last = ""
-        self._silent_until = 0.0
-        # The garbage collector may run a result's end, and so come here, while we are here.
-        self._lock = threading.RLock()
-
-
-_all: Final["weakref.WeakSet[Swallowing]"] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for each in tuple(_all):
-        each._renew()
-
-
-if hasattr(os, "register_at_fork"):  # pragma: no branch - only Windows has no fork
-    os.register_at_fork(after_in_child=_after_fork)

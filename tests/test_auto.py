@@ -245,6 +245,13 @@ def test_contrib_too_under_opentelemetry_instrument_is_one_warning(run):
     assert ended.stderr.count("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS=sqlalchemy") == 1
 
 
+SHOW_EXPORTER = """
+from opentelemetry import trace
+
+[processor] = trace.get_tracer_provider()._active_span_processor._span_processors
+trace.get_tracer("test").start_span("one").end()
+print(type(processor.span_exporter).__name__)
+"""
 DECLARED = """
 file_format: "1.0"
 tracer_provider:
@@ -280,6 +287,16 @@ def test_a_configuration_file_sets_up_the_providers_and_our_options(
         assert (ended.returncode, ended.stdout) == (0, "Rex\n")
         assert spans(receiver) == expected
         assert ("slow_query_ms takes a number" in ended.stderr) is ("fast" in option)
+
+
+@pytest.mark.newest
+def test_an_exporter_of_a_configuration_file_is_encoded_by_us_too(run, tmp_path):
+    with receiving() as receiver:
+        path = tmp_path / "otel.yaml"
+        path.write_text(DECLARED.format(endpoint=receiver.endpoint, option="history: 1"))
+        ended = run(IMPORT + SHOW_EXPORTER, OTEL_CONFIG_FILE=str(path))
+        assert (ended.returncode, ended.stdout) == (0, "HttpSpanExporter\n"), ended.stderr
+        assert [span.name for span in receiver.spans] == ["one"]
 
 
 @pytest.fixture

@@ -144,6 +144,25 @@ def test_otlp_is_the_exporter_when_none_is_named(monkeypatch, protocol, module):
     assert "OTEL_TRACES_EXPORTER" not in os.environ
 
 
+@pytest.mark.parametrize("some", [True, False])
+@pytest.mark.parametrize("name", ["otlp", "otlp_proto_grpc", "otlp_proto_http"])
+def test_otlp_by_any_name_is_encoded_by_us_unless_that_is_turned_off(monkeypatch, name, some):
+    monkeypatch.setenv("OTEL_TRACES_EXPORTER", f"{name},console")
+    monkeypatch.setenv("OTEL_METRICS_EXPORTER", "none")
+    monkeypatch.setenv("OTEL_LOGS_EXPORTER", "none")
+    if some:
+        metrics.set_meter_provider(MeterProvider(shutdown_on_exit=False))
+    ours, console = classes(ensure_providers())
+    assert ours.startswith("otel_dbevents.exporters.otlp_")
+    assert console == "opentelemetry.sdk.trace.export"
+
+
+def test_with_direct_otlp_off_the_exporter_is_the_sdks(monkeypatch):
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", DEAD)
+    [found] = classes(ensure_providers(direct_otlp=False))
+    assert found == "opentelemetry.exporter.otlp.proto.grpc.trace_exporter"
+
+
 def test_the_exporters_named_are_taken(monkeypatch):
     monkeypatch.setenv("OTEL_TRACES_EXPORTER", "console")
     monkeypatch.setenv("OTEL_METRICS_EXPORTER", "none")

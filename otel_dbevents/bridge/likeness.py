@@ -164,7 +164,8 @@ class _Writer(_Witness):
 def _parts(thing: Any) -> Any:
     """Return what a thing of the SDK's consists of, as values that can be compared."""
     if isinstance(thing, BoundedList):
-        return thing.dropped, vars(thing)["_dq"].maxlen, [_parts(each) for each in thing]
+        held: Any = thing
+        return held.dropped, held._dq.maxlen, [_parts(each) for each in held]
     if isinstance(thing, _MADE_OF_PARTS):
         parts = {name: _parts(part) for name, part in vars(thing).items() if name not in _APART}
         return type(thing), parts

@@ -85,7 +85,7 @@ def _agrees(sampler: Sampler, found: Verdicts) -> bool:
     """Try the SDK's sampler wherever it needs no asking. It only computes: nobody sees it tried."""
     attributes = {"a": 1}
     for verdict, context, state in _trials(found):
-        for number in {0, max(0, verdict - 1), verdict, LAST_BYTES}:
+        for number in {0, max(0, verdict - 1), verdict, LAST_BYTES, 1 << 63, 1 << 56}:
             trace_id = (1 << 64) + min(number, LAST_BYTES)
             kind = SpanKind.CLIENT
             said = sampler.should_sample(context, trace_id, "", kind, attributes, ())

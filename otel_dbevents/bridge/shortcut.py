@@ -8,6 +8,9 @@ is; where somebody does, there is a real open one, which may be written on.
 Whatever this cannot do as the SDK would is left to ``start_span``.
 """
 
+import threading
+from collections import deque
+from collections.abc import Iterator
 from typing import Any, Final
 
 from msgspec import Struct
@@ -51,12 +54,14 @@ class Traits(Struct, frozen=True, gc=False):
 
 _START_SPAN: Final = Tracer.start_span
 _SPAN: Final[Any] = getattr(sdk, "_Span", None)
+_HOLDERS: Final = frozenset({NonRecordingSpan, _SPAN})
+"""The spans whose identity is read without asking them, as most are."""
 _KEY: Final = next(iter(set_span_in_context(INVALID_SPAN, Context())))
 _FLAGS: Final = tuple(TraceFlags(number) for number in range(4))
 _PLAIN: Final = frozenset({int, float, bool})
 _UNSET: Final = Status(StatusCode.UNSET)
-_DROP: Final = Decision.DROP
-_SAMPLE: Final = Decision.RECORD_AND_SAMPLE
+_new_tuple: Final[Any] = tuple.__new__
+_put: Final = dict.__setitem__
 
 
 class Shortcut:
@@ -98,126 +103,127 @@ class Shortcut:
         None: it is one for ``start_span``, and nothing was done. ``describe`` is called only where
         the sampler samples the span, or wants to know what it would say.
         """
-        tracer, view = self._tracer, self._view
+        view, tracer = self._view, self._tracer
         if view is not None and (
             view.sampler is not tracer.sampler or view.processors is not processors_of(tracer)
         ):
             self.look()
             view = self._view
-        found = get_current_span(context).get_span_context()
-        if view is None or type(found) is not SpanContext:
+        above = _identity_in(context)
+        if view is None or type(above) is not SpanContext:
             return None
-        parent: SpanContext | None = found
-        state: TraceState | None
-        trace_id, _, is_remote, flags, state, is_valid = found
-        if is_valid:
-            verdict = view.verdicts[(3 if is_remote else 1) + (flags & 1)]
+        if above.is_valid:
+            verdict = view.verdicts[(3 if above[2] else 1) + (above[3] & 1)]
+            making = _Making(event, context, view, above, above[0], above[4])
         else:
-            parent, verdict, state = None, view.verdicts[0], DEFAULT_TRACE_STATE
-            trace_id = self._new_trace_id(event)
-        decision, said, bounded = _DROP, None, None
+            verdict = view.verdicts[0]
+            making = _Making(event, context, view, None, self._new_trace_id(event), None)
         if verdict is None:
+            return self._ask(making, describe(event))
+        if making.trace_id & LAST_BYTES < verdict:
             said = describe(event)
-            decision, state, bounded = self._ask(context, trace_id, said, view)
-        elif trace_id & LAST_BYTES < verdict:
-            decision, said = _SAMPLE, describe(event)
-        identity = self._identity(event, trace_id, parent, decision, state)
-        if said is None or decision is _DROP:
-            self._started.add(parent, decision)
-        else:
-            if bounded is None:
-                bounded = _bounded(said, view)
-            if view.is_quiet and not said.links:
-                self._started.add(parent, decision)
-                self._end(event, said, identity, parent, bounded, view)
-            else:
-                self._live(event, context, said, identity, parent, bounded, decision)
-        return Context({**context, _KEY: NonRecordingSpan(identity)})
+            return self._make(making, said, _bounded(said, view), Decision.RECORD_AND_SAMPLE)
+        return self._drop(making)
 
     def _new_trace_id(self, event: Any) -> int:
         generator = self._tracer.id_generator
         own = trace_id_of(event.id) if type(generator) is EventIds else 0
         return own or int(generator.generate_trace_id())
 
-    def _ask(
-        self, context: Context, trace_id: int, said: Description, view: View
-    ) -> tuple[Decision, TraceState | None, BoundedAttributes]:
+    def _ask(self, making: "_Making", said: Description) -> Context:
         """Ask a sampler that is not the SDK's own, as the SDK does."""
         result = self._tracer.sampler.should_sample(
-            context, trace_id, said.name, said.kind, said.attributes(), said.links
+            making.context, making.trace_id, said.name, said.kind, said.attributes(), said.links
         )
+        making.state = result.trace_state
+        if result.decision is Decision.DROP:
+            return self._drop(making)
+        view = making.view
         bounded = BoundedAttributes(view.most, result.attributes, False, view.longest)
-        return result.decision, result.trace_state, bounded
+        return self._make(making, said, bounded, result.decision)
 
-    def _identity(
+    def _drop(self, making: "_Making") -> Context:
+        if self._started.counts:
+            self._started.add(making.parent, Decision.DROP)
+        return _holding(self._identity(making, 0), making.context)
+
+    def _make(
         self,
-        event: Any,
-        trace_id: int,
-        parent: SpanContext | None,
+        making: "_Making",
+        said: Description,
+        bounded: BoundedAttributes,
         decision: Decision,
-        state: TraceState | None,
-    ) -> SpanContext:
-        generator = self._tracer.id_generator
-        flags = 1 if decision is _SAMPLE else 0
-        if type(generator) is EventIds:
-            span_id = span_id_of(event.id) or generator.generate_span_id()
+    ) -> Context:
+        identity = self._identity(making, 1 if decision is Decision.RECORD_AND_SAMPLE else 0)
+        if making.view.is_quiet and not said.links:
+            if self._started.counts:
+                self._started.add(making.parent, decision)
+            self._tell(making, said, bounded, identity)
         else:
-            span_id = generator.generate_span_id()
+            self._live(making, said, bounded, identity, decision)
+        return _holding(identity, making.context)
+
+    def _identity(self, making: "_Making", flags: int) -> SpanContext:
+        generator, parent, state = self._tracer.id_generator, making.parent, making.state
         if self._traits.has_random_flag:
             if parent is not None:
                 flags |= parent[3] & 2
             elif generator.is_trace_id_random():
                 flags |= 2
-        return SpanContext(trace_id, span_id, False, _FLAGS[flags], state)
+        span_id = span_id_of(making.event.id) if type(generator) is EventIds else 0
+        if not span_id:
+            span_id = generator.generate_span_id()
+            return SpanContext(making.trace_id, span_id, False, _FLAGS[flags], state)
+        if state is None:
+            state = DEFAULT_TRACE_STATE
+        identity: SpanContext = _new_tuple(
+            SpanContext, (making.trace_id, span_id, False, _FLAGS[flags], state, True)
+        )
+        return identity
 
-    def _end(
+    def _tell(
         self,
-        event: Any,
+        making: "_Making",
         said: Description,
-        identity: SpanContext,
-        parent: SpanContext | None,
         bounded: BoundedAttributes,
-        view: View,
+        identity: SpanContext,
     ) -> None:
-        """Make a span that has ended, and show it to the processors."""
-        tracer, end_ns, failure = self._tracer, event.end_time_ns, said.failure
+        """Make a span that has ended, and tell the processors of its end."""
+        tracer, view, event = self._tracer, making.view, making.event
         if self._traits.freezes:
             bounded._immutable = True
         span = ReadableSpan(
             said.name,
             identity,
-            parent,
+            making.parent,
             tracer.resource,
             bounded,
-            BoundedList(view.most_events),
-            BoundedList(view.most_links),
+            Unfilled(view.most_events),
+            Unfilled(view.most_links),
             said.kind,
             tracer.instrumentation_info,
-            _UNSET if failure is None else _status(failure),
-            end_ns - event.duration_ns,
-            end_ns,
+            _UNSET if said.failure is None else _status(said.failure),
+            event.end_time_ns - event.duration_ns,
+            event.end_time_ns,
             tracer._instrumentation_scope,
         )
         tracer.span_processor.on_end(span)
 
     def _live(
         self,
-        event: Any,
-        context: Context,
+        making: "_Making",
         said: Description,
-        identity: SpanContext,
-        parent: SpanContext | None,
         bounded: BoundedAttributes,
+        identity: SpanContext,
         decision: Decision,
     ) -> None:
-        """Make a span of the SDK's own kind, and let it live: start, then end."""
-        tracer, end_ns = self._tracer, event.end_time_ns
+        """Make a span of the SDK's own kind, start it and end it."""
+        tracer, event = self._tracer, making.event
         metrics = getattr(tracer, "_tracer_metrics", None)
-        ended = None if metrics is None else metrics.start_span(parent, decision)
         span = _SPAN(
             name=said.name,
             context=identity,
-            parent=parent,
+            parent=making.parent,
             sampler=tracer.sampler,
             resource=tracer.resource,
             span_processor=tracer.span_processor,
@@ -226,13 +232,63 @@ class Shortcut:
             instrumentation_info=tracer.instrumentation_info,
             limits=tracer._span_limits,
             instrumentation_scope=tracer._instrumentation_scope,
-            record_end_metrics=ended,
+            record_end_metrics=metrics and metrics.start_span(making.parent, decision),
         )
         span._attributes = bounded
-        span.start(end_ns - event.duration_ns, context)
+        span.start(event.end_time_ns - event.duration_ns, making.context)
         if said.failure is not None:
             span.set_status(_status(said.failure))
-        span.end(end_ns)
+        span.end(event.end_time_ns)
+
+
+class _Making(Struct, gc=False):
+    """What is known of a span before it is made."""
+
+    event: Any
+    context: Context
+    view: View
+    parent: SpanContext | None
+    trace_id: int
+    state: TraceState | None
+
+
+class Unfilled(BoundedList[Any]):
+    """A list of the SDK's own kind with nothing in it, as nearly all of a query's are.
+
+    Its parts are made when somebody wants to put something in.
+    """
+
+    dropped = 0
+
+    def __init__(self, maxlen: int | None) -> None:
+        self._most = maxlen
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "_dq":
+            return vars(self).setdefault(name, deque(maxlen=self._most))
+        if name == "_lock":
+            return vars(self).setdefault(name, threading.Lock())
+        raise AttributeError(name)
+
+    def __len__(self) -> int:
+        return len(vars(self).get("_dq", ()))
+
+    def __iter__(self) -> Iterator[Any]:
+        return super().__iter__() if "_dq" in vars(self) else iter(())
+
+
+def _identity_in(context: Context) -> SpanContext:
+    span: Any = context.get(_KEY)
+    if type(span) in _HOLDERS:
+        return span._context  # type: ignore[no-any-return]
+    return get_current_span(context).get_span_context()
+
+
+def _holding(identity: SpanContext, context: Context) -> Context:
+    """Return a copy of ``context`` that holds a span of this identity."""
+    made = Context(context)
+    _put(made, _KEY, NonRecordingSpan(identity))
+    return made
 
 
 def _status(failure: Failure) -> Status:
@@ -245,11 +301,10 @@ def _bounded(said: Description, view: View) -> BoundedAttributes:
     if (
         (longest is None or shared.longest <= longest)
         and (most is None or len(shared.attributes) + len(said.own) <= most)
-        and _are_clean(said.own, longest)
+        and (not said.own or _are_clean(said.own, longest))
     ):
         made = BoundedAttributes(most, None, False, longest)
-        made._dict.update(said.shared.attributes)
-        made._dict.update(said.own)
+        made._dict.update(said.attributes())
         return made
     return BoundedAttributes(most, said.attributes(), False, longest)
 
@@ -262,6 +317,6 @@ def _are_clean(attributes: dict[str, at.Value], longest: int | None) -> bool:
                 return False
         elif type(value) not in _PLAIN:
             return False
-        if not key or not isinstance(key, str):
+        if type(key) is not str or not key:
             return False
     return True

@@ -112,8 +112,8 @@ class Spans:
         record and exemplars.
         """
         describe = DESCRIBERS.get(type(event))
-        if describe is not None and self._has_span(event):
-            return self._make(event, context, describe)
+        if describe is not None:
+            return self._make(event, context, describe) if self._has_span(event) else context
         if isinstance(event, SlowQueryDetected | QueryExplained):
             return self._judged_query(event, context)
         return context
@@ -133,6 +133,8 @@ class Spans:
         return bool(event.duration_ns < self._least_ns)
 
     def _has_span(self, event: Any) -> bool:
+        if type(event) is QueryExecuted:
+            return self._least_ns <= 0 or event.spent_ns >= self._least_ns
         if isinstance(event, ConnectionCheckedOut):
             return event.duration_ns - event.create_ns >= self._wait_span_ns
         if event.duration_ns < 0:  # it was part of a batch, implied by a close, or is not known

@@ -3,12 +3,16 @@
 Where the SDK counts its spans, ours are counted by its own code; a whole batch at once.
 """
 
-from collections import Counter, deque
+from collections import deque
+from contextlib import suppress
 from copy import copy
-from typing import Any
+from typing import Any, TypeAlias
 
 from opentelemetry.sdk.trace.sampling import Decision
 from opentelemetry.trace import SpanContext
+
+_Kind: TypeAlias = tuple[bool | None, bool, bool]
+"""The parent is remote (None: there is none); dropped; recorded only."""
 
 
 class Started:
@@ -16,31 +20,27 @@ class Started:
 
     def __init__(self, tracer: Any) -> None:
         self._metrics: Any = getattr(tracer, "_tracer_metrics", None)
-        self._counts = bool(_instruments(self._metrics))
+        self.counts: bool = bool(_instruments(self._metrics))
+        """Whether the SDK counts its spans; where it does not, `add` need not be called."""
         self._spans: deque[tuple[SpanContext | None, Decision]] = deque()
 
     def add(self, parent: SpanContext | None, decision: Decision) -> None:
         """Count a span that was started and ended, or dropped."""
-        if self._counts:
-            self._spans.append((parent, decision))
+        self._spans.append((parent, decision))
 
     def settle(self) -> None:
         """Hand the counts to the SDK."""
-        spans = self._spans
-        if not spans:
-            return
-        numbers: Counter[tuple[bool, bool, Decision]] = Counter()
-        parents: dict[tuple[bool, bool, Decision], SpanContext | None] = {}
-        for _ in range(len(spans)):
-            try:
-                parent, decision = spans.popleft()
-            except IndexError:  # another thread settled the rest
-                break
-            key = parent is not None, parent is not None and parent.is_remote, decision
-            numbers[key] += 1
-            parents[key] = parent
-        for key, number in numbers.items():
-            _times(self._metrics, number).start_span(parents[key], key[2])()
+        numbers: dict[_Kind, int] = {}
+        examples: dict[_Kind, tuple[SpanContext | None, Decision]] = {}
+        with suppress(IndexError):  # another thread may settle some of them
+            while self._spans:
+                span = parent, decision = self._spans.popleft()
+                remote = None if parent is None else parent.is_remote
+                kind = remote, decision is Decision.DROP, decision is Decision.RECORD_ONLY
+                numbers[kind] = numbers.get(kind, 0) + 1
+                examples[kind] = span
+        for kind, (parent, decision) in examples.items():
+            _times(self._metrics, numbers[kind]).start_span(parent, decision)()
 
 
 class _Times:
@@ -56,7 +56,11 @@ class _Times:
 def _instruments(metrics: object) -> dict[str, Any]:
     """Return the instruments there; none where the SDK does not count."""
     found = getattr(metrics, "__dict__", {})
-    return {name: value for name, value in found.items() if hasattr(value, "add")}
+    return {
+        name: value
+        for name, value in found.items()
+        if hasattr(value, "add") and not type(value).__name__.startswith("NoOp")
+    }
 
 
 def _times(metrics: Any, number: int) -> Any:

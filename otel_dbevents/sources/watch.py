@@ -15,7 +15,7 @@ from sqlalchemy.pool.base import _AdhocProxiedConnection
 
 from otel_dbevents.events import Database, Event, Failure, TraceParent
 from otel_dbevents.sources.location import Spot
-from otel_dbevents.swallowing import Swallowing
+from otel_dbevents.swallowing import Swallowing, told
 
 Publish: TypeAlias = Callable[[Event, Any], None]
 """Takes an event and the OpenTelemetry context of the call that it tells of."""
@@ -239,6 +239,12 @@ class Guard(Swallowing):
         """Take note of an error that the application must not see. Never raises."""
         said = "A database event was not told (%d so far; the application is not affected)"
         super().caught(error, said, self.errors + 1)
+
+    def noted(self, error: Exception) -> None:
+        """Take note of an error in a finalizer: no lock is taken there, and nothing logged."""
+        told("source", error)
+        self.errors += 1
+        self.last = type(error).__name__
 
 
 guard = Guard()

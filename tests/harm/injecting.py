@@ -134,9 +134,8 @@ IN_THE_WAY: dict[str, dict[str, str]] = {
     },
     "_after.drained": {
         "monotonic": "it reads a clock",
-        "drain": "a weak reference",
         "options.get": "a dict",
-        "flush": _GUARDED,
+        "_drain": _GUARDED,
         "int": "of a number",
         "original": "the provider's own",
     },
