@@ -141,6 +141,7 @@ def test_full_the_oldest_give_way_and_each_is_counted(exporter, processing):
 
 
 @pytest.mark.parametrize("answer", [SpanExportResult.FAILURE, ValueError("x"), SystemExit(1)])
+@pytest.mark.swallows(sometimes=True)
 def test_a_batch_that_the_exporter_did_not_deliver_is_counted_and_the_next_is_sent(
     exporter, processing, answer
 ):
@@ -221,6 +222,7 @@ def test_many_threads_lose_nothing_uncounted(exporter, processing):
     assert len(exporter.delivered) + sum(processor.lost.values()) == 16_000
 
 
+@pytest.mark.swallows
 def test_losses_are_said_in_one_line_a_minute_with_their_number_and_reason(
     exporter, processing, caplog, monkeypatch
 ):
