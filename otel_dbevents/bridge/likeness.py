@@ -41,6 +41,7 @@ from otel_dbevents.bridge.descriptions import Description
 from otel_dbevents.bridge.ids import EventIds
 from otel_dbevents.bridge.shortcut import Shortcut, Traits
 from otel_dbevents.events import Failure
+from otel_dbevents.swallowing import told
 
 _KNOWN: Final = frozenset(
     {
@@ -85,7 +86,8 @@ def _traits() -> Traits | None:
     try:
         found = _find_traits()
         return found if all(_is_alike(*each, found) for each in _trials()) else None
-    except Exception:  # noqa: BLE001 - an SDK that is made otherwise may raise anything here
+    except Exception as error:  # noqa: BLE001 - an SDK that is made otherwise may raise anything here
+        told("likeness", error)
         return None
 
 

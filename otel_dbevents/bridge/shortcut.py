@@ -36,6 +36,7 @@ from otel_dbevents.bridge.sampling import LAST_BYTES
 from otel_dbevents.bridge.started import Started
 from otel_dbevents.bridge.view import View, processors_of, view_of
 from otel_dbevents.events import Failure, span_id_of, trace_id_of
+from otel_dbevents.swallowing import told
 
 
 class Traits(Struct, frozen=True, gc=False):
@@ -83,7 +84,8 @@ class Shortcut:
         try:
             is_sdks = Tracer.start_span is _START_SPAN and "start_span" not in vars(tracer)
             self._view = view_of(tracer, before) if is_sdks and tracer._is_enabled() else None
-        except Exception:  # noqa: BLE001 - a configurator or sampler of anybody's may raise anything
+        except Exception as error:  # noqa: BLE001 - a configurator or sampler of anybody's may raise anything
+            told("shortcut", error)
             self._view = None
 
     def settle(self) -> None:

@@ -15,6 +15,8 @@ from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.trace import ReadableSpan
 
+from otel_dbevents.swallowing import told
+
 if TYPE_CHECKING:
     from otel_dbevents.exporters.otlp import SpanEncoder
 
@@ -60,7 +62,8 @@ def encode_directly(exporter: Any) -> bool:
         exporter.__class__ = getattr(import_module(place), name)
         if exporter.encode_directly():
             return True
-    except Exception:  # noqa: BLE001 - an exporter that we do not know goes on as it was
+    except Exception as error:  # noqa: BLE001 - an exporter that we do not know goes on as it was
+        told("direct exporter", error)
         refuse("the exporter's cannot be exchanged", exc_info=True)
     exporter.__class__ = before
     return False

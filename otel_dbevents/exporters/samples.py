@@ -26,6 +26,7 @@ from opentelemetry.trace import (
 )
 
 from otel_dbevents.exporters.otlp import SpanEncoder
+from otel_dbevents.swallowing import told
 
 _log = logging.getLogger("otel_dbevents.exporters")
 
@@ -37,7 +38,8 @@ def is_faithful() -> bool:
         spans, encoder = samples(), SpanEncoder()
         ours = ExportTraceServiceRequest.FromString(encoder.encode(spans))
         agreed = not encoder.fallbacks and bool(ours == encode_spans(spans))
-    except Exception:  # noqa: BLE001 - an SDK that we do not know: its own encoder is used
+    except Exception as error:  # noqa: BLE001 - an SDK that we do not know: its own encoder is used
+        told("encoder's samples", error)
         _log.debug("the samples could not be encoded", exc_info=True)
         return False
     return agreed

@@ -68,8 +68,11 @@ class Standing:
 
     def heard(self) -> None:
         """Listen no longer."""
-        if self.protocol is not None:
-            self.protocol.__dict__.pop("query", None)
+        try:
+            if self.protocol is not None:
+                self.protocol.__dict__.pop("query", None)
+        except Exception as error:  # noqa: BLE001 - the application must not see it
+            guard.caught(error)
 
     def _stand_before(self, query: Any) -> None:
         """Stand before the method of this one connection that returns the server's answer."""

@@ -185,6 +185,7 @@ class Loose:
     trace_id, span_id, is_remote, trace_state = 1, 2, False, TraceState()
 
 
+@pytest.mark.swallows
 def test_a_surprise_in_one_span_takes_the_batch_through_the_sdks_encoder(caplog):
     encoder = SpanEncoder()
     spans = [span("a"), span("b", context=Loose()), span("c")]
@@ -195,6 +196,7 @@ def test_a_surprise_in_one_span_takes_the_batch_through_the_sdks_encoder(caplog)
     assert said.getMessage().startswith("a batch of spans goes through the SDK's own")
 
 
+@pytest.mark.swallows
 def test_a_span_that_nobody_can_encode_is_lost_alone_and_counted(caplog):
     encoder = SpanEncoder()
     resources = [Resource({"n": 1}), Resource({"n": 2})]
@@ -208,6 +210,7 @@ def test_a_span_that_nobody_can_encode_is_lost_alone_and_counted(caplog):
     ]
 
 
+@pytest.mark.swallows
 def test_where_no_span_is_left_the_error_is_the_sdks():
     spans = [span("broken", context=None)]
     with pytest.raises(AttributeError) as ours:

