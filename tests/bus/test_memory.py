@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from opentelemetry import context as otel_context
 
-from otel_dbevents.bus import handlers, losses, subscription
+from otel_dbevents.bus import handlers, losses, signals, subscription
 from otel_dbevents.bus.buffer import Buffer
 from otel_dbevents.bus.losses import Losses
 from otel_dbevents.bus.memory import MemoryBus
@@ -91,7 +91,7 @@ def test_an_idle_worker_sleeps_without_a_time_out(
                 slept.put(len(sink.events))
             return super().get(block, timeout)
 
-    monkeypatch.setattr(subscription, "SimpleQueue", Signals)
+    monkeypatch.setattr(signals, "SimpleQueue", Signals)
     monkeypatch.setattr(subscription, "_IDLE_SECONDS", 0.01)
     bus.subscribe(sink, idle=idle)
     for number in range(1, 4):
