@@ -11,7 +11,6 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable
 from inspect import ismethod
-from itertools import count
 from time import monotonic
 from typing import Any, Final, TypeAlias
 
@@ -22,9 +21,8 @@ Locks: TypeAlias = Callable[[], Iterable[Any]]
 """Gives the locks that are to be held while the process forks."""
 _Reference: TypeAlias = Callable[[], Callable[[], Any] | None]
 
-_numbers: Final = count()
-_in_child: Final[dict[int, _Reference]] = {}
-_to_hold: Final[dict[int, _Reference]] = {}
+_in_child: Final[list[_Reference]] = []
+_to_hold: Final[list[_Reference]] = []
 _held: Final[dict[int, list[Any]]] = {}
 """What each forking thread holds."""
 
@@ -54,17 +52,15 @@ def free(lock: object) -> None:
         renew()
 
 
-def _keep(those: dict[int, _Reference], function: Callable[[], Any]) -> None:
-    number = next(_numbers)
-    if ismethod(function):
-        those[number] = weakref.WeakMethod(function, lambda _: those.pop(number, None))
-    else:
-        those[number] = lambda: function
+def _keep(those: list[_Reference], function: Callable[[], Any]) -> None:
+    # No callback of a reference takes the dead ones out: it would run in an interpreter that ends.
+    those[:] = [reference for reference in those if reference() is not None]
+    those.append(weakref.WeakMethod(function) if ismethod(function) else lambda: function)
 
 
-def _call_all(those: dict[int, _Reference], use: Callable[[Any], object]) -> None:
+def _call_all(those: list[_Reference], use: Callable[[Any], object]) -> None:
     """Call what is kept and is still there. Never raises: the application forks."""
-    for reference in list(those.values()):
+    for reference in tuple(those):
         try:
             function = reference()
             if function is not None:

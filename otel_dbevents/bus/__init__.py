@@ -7,6 +7,11 @@ Promised by every backend (``tests/bus/contract.py`` checks it):
 
 - ``publish`` never raises, never waits and never calls a consumer or a handler, but for those of
   ``subscribe_inline`` and in synchronous mode.
+- ``publish_from_finalizer`` may be called where the garbage collector runs, which is anywhere: also
+  within somebody's locked region. It calls nobody, starts no thread and takes no lock. What is to
+  be called within ``publish`` is called by the next ordinary ``publish`` or ``flush``, whoever's
+  that is; where no worker runs yet, one is started by the next ordinary event of that subscriber,
+  or by ``flush``.
 - A subscriber sees the events of one publishing thread in their order, each at most once.
 - Each subscriber has a bounded buffer of its own. Full: the oldest event is dropped and counted as
   ``queue_full``. A subscriber that raises loses that event or batch, counted as
@@ -64,6 +69,13 @@ class EventBus(Protocol):
 
     def publish(self, event: Event, context: Any = None) -> None:
         """Hand an event to all subscribers. Never raises, never waits."""
+        ...
+
+    def publish_from_finalizer(self, event: Event, context: Any = None) -> None:
+        """Hand an event over from a finalizer, as in ``__del__`` or a weak reference's callback.
+
+        Never raises, never waits, takes no lock and calls nobody.
+        """
         ...
 
     def subscribe(

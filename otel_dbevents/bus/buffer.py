@@ -9,6 +9,29 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
+class Tally:
+    """A count. ``tick`` adds one by a single call into C, which needs no lock under the GIL."""
+
+    __slots__ = ("_counter", "_lock", "_looks", "tick")
+
+    def __init__(self) -> None:
+        self._counter = count()
+        self._looks = 0
+        self._lock = RLock()
+        self.tick: Callable[[], int] = self._counter.__next__
+
+    def total(self) -> int:
+        """How many ticks there were."""
+        with self._lock:
+            number = next(self._counter) - self._looks
+            self._looks += 1
+        return number
+
+    def renew(self) -> None:
+        """Have a lock of its own in a forked child, where another thread may have had it."""
+        self._lock = RLock()
+
+
 class Buffer(Generic[T]):
     """Filled by any thread without a lock, drained by one.
 
@@ -17,26 +40,20 @@ class Buffer(Generic[T]):
     what was put in, less what was taken out and what is still there.
     """
 
-    __slots__ = ("_counter", "_drained", "_items", "_lock", "_peeks", "append", "tick")
+    __slots__ = ("_drained", "_items", "_lock", "_put", "append", "put_in", "tick")
 
     def __init__(self, capacity: int) -> None:
         self._items: deque[T] = deque(maxlen=capacity)
-        self._counter = count()
-        self._peeks = 0
+        self._put = Tally()
         self._drained = 0
         self._lock = RLock()
         self.append: Callable[[T], None] = self._items.append
-        self.tick: Callable[[], int] = self._counter.__next__
+        self.tick: Callable[[], int] = self._put.tick
+        self.put_in: Callable[[], int] = self._put.total
+        """How many items were put in since the beginning."""
 
     def __len__(self) -> int:
         return len(self._items)
-
-    def put_in(self) -> int:
-        """How many items were put in since the beginning."""
-        with self._lock:
-            number = next(self._counter) - self._peeks
-            self._peeks += 1
-        return number
 
     def drain(self, most: int) -> tuple[list[T], int]:
         """Take out up to ``most`` items, the oldest first.
@@ -61,5 +78,6 @@ class Buffer(Generic[T]):
     def forget(self) -> None:
         """Empty the buffer, in a forked child: what was in it is the parent's to deliver."""
         self._lock = RLock()
+        self._put.renew()
         self._items.clear()
         self._drained = self.put_in()

@@ -9,6 +9,7 @@ from time import monotonic
 from typing import Any, Final, TypeAlias
 
 from otel_dbevents.bus import Consumer, Delivery, E, Handler, Idle, InlineHandler
+from otel_dbevents.bus.buffer import Buffer, Tally
 from otel_dbevents.bus.handlers import (
     Deliver,
     Direct,
@@ -61,6 +62,10 @@ class MemoryBus:
         self._direct: tuple[Direct, ...] = ()
         self._inline: tuple[Direct, ...] = ()
         self._routes: dict[type[Event], _Route] = {}
+        self._left: Buffer[tuple[tuple[Direct, ...], Delivery]] = Buffer(capacity)
+        """What finalizers left for handlers that are called within `publish`."""
+        self._late = Tally()
+        """What finalizers published after the end."""
         self._dropped = 0
         self._losses = Losses("the bus")
         self._closed = False
@@ -75,6 +80,7 @@ class MemoryBus:
         route = self._routes.get(type(event))
         if route is None:
             route = self._route(type(event))
+            self._deliver_left()
         if self._history is not None:
             self._history.append(event)
         item = (event, context)
@@ -86,6 +92,28 @@ class MemoryBus:
                 subscription.wake()
         if at_once:
             self._deliver_at_once(at_once, item)
+
+    def publish_from_finalizer(self, event: Event, context: Any = None) -> None:
+        """Hand an event over from a finalizer, which may run within anybody's locked region.
+
+        Never raises, never waits; only calls into C, no lock, no handler, no new thread.
+        """
+        if self._closed:
+            self._late.tick()
+            return
+        queued, at_once = self._routes.get(type(event)) or self._find_route(type(event))
+        if self._history is not None:
+            self._history.append(event)
+        item = (event, context)
+        for append, tick, subscription in queued:
+            append(item)
+            tick()
+            if subscription.asleep:
+                subscription.nudge()
+        if at_once:
+            self._left.append((at_once, item))
+            self._left.tick()
+            self._routes = {}  # so that the next publish comes by `_deliver_left`
 
     def subscribe(
         self,
@@ -152,9 +180,12 @@ class MemoryBus:
     def lost(self) -> Mapping[str, int]:
         """How many deliveries failed, by reason, over all subscribers that there were."""
         with self._lock:
-            those = (*self._subscriptions, *self._leaving)
-            dropped = self._dropped + sum(each.buffer.dropped() for each in those)
+            those, dropped = (*self._subscriptions, *self._leaving), self._dropped
+        # A buffer's lock is not asked for under ours.
+        dropped += sum(each.buffer.dropped() for each in those) + self._left.dropped()
         counts = self._losses.counts()
+        if late := self._late.total():
+            counts["closed"] = counts.get("closed", 0) + late
         return counts | {"queue_full": dropped} if dropped else counts
 
     def flush(self, timeout: float = 2.0) -> bool:
@@ -165,6 +196,7 @@ class MemoryBus:
         event loop that handlers are awaited on, it can only run out of time.
         """
         deadline = monotonic() + timeout
+        self._deliver_left()
         before: list[tuple[MemorySubscription, int]] = []
         for _ in range(_ROUNDS):
             everybody = (*self._subscriptions, *self._leaving)
@@ -237,6 +269,7 @@ class MemoryBus:
 
     def _leave(self, gone: MemorySubscription, ended: bool) -> None:
         """Send no more events to a subscriber; forget it when its worker has ended."""
+        dropped = gone.buffer.dropped() if ended else 0
         with self._lock:
             if not ended and gone in self._subscriptions:
                 self._subscriptions = tuple(s for s in self._subscriptions if s is not gone)
@@ -244,7 +277,7 @@ class MemoryBus:
                 self._routes = {}
             elif ended and gone in self._leaving:
                 self._leaving = tuple(s for s in self._leaving if s is not gone)
-                self._dropped += gone.buffer.dropped()
+                self._dropped += dropped
 
     def _leave_direct(self, gone: Direct) -> None:
         with self._lock:
@@ -254,19 +287,26 @@ class MemoryBus:
 
     def _route(self, kind: type[Event]) -> _Route:
         """Find out where events of a type go, once; forgotten when a subscriber comes or goes."""
+        with self._lock:
+            route = self._routes[kind] = self._find_route(kind)
+        return route
 
+    def _find_route(self, kind: type[Event]) -> _Route:
         def wanted(types: tuple[type[Event], ...]) -> bool:
             return not types or issubclass(kind, types)
 
-        with self._lock:
-            queued = tuple(
-                (each.buffer.append, each.buffer.tick, each)
-                for each in self._subscriptions
-                if wanted(each.types)
-            )
-            at_once = tuple(each for each in (*self._inline, *self._direct) if wanted(each.types))
-            route = self._routes[kind] = (queued, at_once)
-        return route
+        queued = tuple(
+            (each.buffer.append, each.buffer.tick, each)
+            for each in self._subscriptions
+            if wanted(each.types)
+        )
+        return queued, tuple(each for each in (*self._inline, *self._direct) if wanted(each.types))
+
+    def _deliver_left(self) -> None:
+        """Call the handlers for what finalizers left, on this thread."""
+        while len(self._left):
+            for handlers, item in self._left.drain(_ROUNDS)[0]:
+                self._deliver_at_once(handlers, item)
 
     def _deliver_at_once(self, handlers: tuple[Direct, ...], item: Delivery) -> None:
         """Call inline and synchronous handlers; what they publish waits for its turn."""
@@ -288,6 +328,8 @@ class MemoryBus:
         self._lock = threading.RLock()
         self._turn = threading.local()
         self._leaving, self._workers, self._dropped = (), (), 0
+        self._left.forget()
+        self._late = Tally()
         if self._history is not None:
             self._history.clear()
         self._losses.renew()

@@ -70,6 +70,8 @@ class EngineSource:
         wants: an engine for which it returns False is not observed, named or not. Where it raises,
             the engine is observed. It may use the engine, unobserved.
         explainer: asks for the plans of slow queries; None: nobody does.
+        from_finalizer: takes what is found out where the garbage collector runs, which may be in
+            anybody's locked region; None: ``publish`` takes it.
 
     """
 
@@ -77,6 +79,7 @@ class EngineSource:
         self,
         publish: Publish,
         *,
+        from_finalizer: Publish | None = None,
         environment: Environment = Environment.LOCAL,
         notice: Notice = Notice(),  # noqa: B008 - it is immutable
         wishes: Wishes = Wishes(),  # noqa: B008
@@ -84,6 +87,7 @@ class EngineSource:
         explainer: Explainer | None = None,
     ) -> None:
         self._publish = publish
+        self._from_finalizer = from_finalizer
         self._environment = environment
         self._notice = notice
         self._wishes = wishes
@@ -165,7 +169,7 @@ class EngineSource:
             if known is not None:
                 _unwrap(dialect, known)
             database = database_of(engine, self._environment)
-            watch = Watch(engine, database, self._publish, self._notice)
+            watch = Watch(engine, database, self._publish, self._notice, self._from_finalizer)
             watch.surroundings = Around(self._wishes, dialect.paramstyle, dialect.driver)
             watch.explainer = self._explainer
             watch.look_around()
@@ -352,12 +356,13 @@ def _listener(tell: _Tell) -> Callable[..., None]:
     """Make a pool listener that tells of the connections that we know, and never raises."""
 
     def listener(connection: Any, record: Any, error: BaseException | None = None) -> None:
+        state: ConnectionState | None = None
         try:
-            state: ConnectionState | None = record.info.get(INFO_KEY) if record else None
+            state = record.info.get(INFO_KEY) if record else None
             if state is not None and state.watch.active:
                 tell(state.watch, state, connection, error)
         except Exception as own:  # noqa: BLE001 - the application must not see it
-            guard.caught(own)
+            (guard if state is None else state).caught(own)
 
     return listener
 
@@ -365,7 +370,7 @@ def _listener(tell: _Tell) -> Callable[..., None]:
 _POOL_LISTENERS: dict[str, Callable[..., None]] = {
     "checkin": _listener(lambda watch, state, *_: pool.checked_in(watch, state)),
     "detach": _listener(lambda watch, state, *_: pool.detached(watch, state)),
-    "invalidate": _listener(lambda watch, _, *lost: pool.invalidated(watch, *lost, soft=False)),
-    "soft_invalidate": _listener(lambda watch, _, *lost: pool.invalidated(watch, *lost, soft=True)),
+    "invalidate": _listener(lambda *told: pool.invalidated(*told, soft=False)),
+    "soft_invalidate": _listener(lambda *told: pool.invalidated(*told, soft=True)),
     "close": _listener(lambda watch, state, *_: pool.closed(watch, state)),
 }

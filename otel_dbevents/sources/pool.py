@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import time_ns
 from typing import Any
+from weakref import ref
 
 from opentelemetry import context as otel_context
 from sqlalchemy import exc
@@ -77,6 +78,7 @@ def checked_out(watch: Watch, pool: Pool, proxied: Any, start: int) -> None:
         state = state_of(watch, record, created)
         parent = parent_of(caller)
         state.taken(parent, end, spot(_OURS_AND_ENGINES))
+        state.proxied = ref(proxied)
         if not is_known:
             watch.records.add(record)
         if isinstance(pool, StaticPool):
@@ -164,15 +166,18 @@ def _timed_out(watch: Watch, pool: Pool, parent: Any, start: int, end: int) -> C
 
 def checked_in(watch: Watch, state: ConnectionState) -> None:
     """Tell that a connection came back, after what was still to be told of its results."""
+    publish, collected = state.publish, state.is_collected
     for reading in list(state.results):
-        reading.done()
+        reading.done(in_call=not collected)
     end = time_ns()
     was_told, state.told_out = state.told_out, False
+    if not collected:
+        state.proxied = None
     state.end_transaction()
     caller = otel_context.get_current()
     if not was_told or suppressed(caller):
         return
-    watch.publish(
+    publish(
         ConnectionCheckedIn(watch.database, parent_of(caller), end, max(0, end - state.since_ns)),
         caller,
     )
@@ -228,13 +233,20 @@ def _ping_failed(watch: Watch, dialect: Any, connection: Any, error: Exception) 
         guard.caught(own)
 
 
-def invalidated(watch: Watch, connection: Any, error: BaseException | None, *, soft: bool) -> None:
+def invalidated(
+    watch: Watch,
+    state: ConnectionState,
+    connection: Any,
+    error: BaseException | None,
+    *,
+    soft: bool,
+) -> None:
     """Tell that a connection was found unusable: by a query or a ping, or by the application."""
     caller = otel_context.get_current()
     failure = watch.pings.pop(id(connection), None)
     if failure is None and error is not None:
         failure = describe(error, messages=watch.messages, disconnect=True)
-    watch.publish(
+    state.publish(
         ConnectionInvalidated(watch.database, parent_of(caller), time_ns(), soft, failure), caller
     )
 
@@ -243,7 +255,7 @@ def closed(watch: Watch, state: ConnectionState) -> None:
     """Tell that a connection of the pool was closed."""
     caller = otel_context.get_current()
     end = time_ns()
-    watch.publish(
+    state.publish(
         ConnectionClosed(watch.database, parent_of(caller), end, max(0, end - state.created_ns)),
         caller,
     )

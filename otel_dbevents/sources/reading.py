@@ -45,12 +45,16 @@ class Remarks(NamedTuple):
             said["propagated"] = True
         return replace(event, id=self.id, **said)
 
-    def tell(self, watch: Watch, event: QueryExecuted, context: Any) -> None:
+    def tell(
+        self, watch: Watch, event: QueryExecuted, context: Any, *, in_call: bool = True
+    ) -> None:
         """Publish the event with what is to be said of it, and have it explained after that."""
         told = self.on(event)
-        watch.publish(told, context)
-        if self.question is not None:
-            watch.explainer.offer(watch, told, self.question, context)
+        (watch.publish if in_call else watch.from_finalizer)(told, context)
+        if self.question is None:
+            return
+        offer = watch.explainer.offer if in_call else watch.explainer.leave
+        offer(watch, told, self.question, context)
 
 
 NOTHING = Remarks()
@@ -117,7 +121,7 @@ class Reading:
         ``lost``: the connection was lost, and so the query failed. ``result`` is SQLAlchemy's,
         where it was read to its end or closed, and ``question`` what was kept of it. ``in_call``:
         the application is in a call that has to do with this result, and so its place is worth
-        telling.
+        telling; else a finalizer runs, which must not wait for anybody.
         """
         watch, self.watch = self.watch, None
         if watch is None:
@@ -128,11 +132,12 @@ class Reading:
             read_ns = now - self.end_time_ns
             if read_ns < 0:  # the clock was set back
                 read_ns = self.reading_ns = 0
+            publish = watch.publish if in_call else watch.from_finalizer
             if failed is not None:
                 self.state.failed = True
                 spent_ns = self.duration_ns + read_ns
                 self._look(watch, spent_ns, in_call)
-                watch.publish(self._failed(watch, now, spent_ns, failed, lost), self.context)
+                publish(self._failed(watch, now, spent_ns, failed, lost), self.context)
                 return
             if self.reading_ns >= watch.slow_ns - self.duration_ns:
                 self._look(watch, self.duration_ns + self.reading_ns, in_call)
@@ -151,11 +156,11 @@ class Reading:
                 self.first_row_ns,
             )
             if self.remarks is NOTHING:
-                watch.publish(event, self.context)
+                publish(event, self.context)
             else:
-                self.remarks.tell(watch, event, self.context)
+                self.remarks.tell(watch, event, self.context, in_call=in_call)
         except Exception as error:  # noqa: BLE001 - the application must not see it
-            guard.caught(error)
+            (guard.caught if in_call else guard.noted)(error)
 
     def fail(self, error: BaseException, connection: Any, cursor: Any) -> None:
         """Tell that reading failed, and whether because the connection was lost."""

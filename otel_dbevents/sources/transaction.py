@@ -117,9 +117,9 @@ class TransactionSource:
                 count,
                 id=call.id if call else new_id(),
             )
-            self._watch.publish(event, caller)
+            state.publish(event, caller)
         except Exception as error:  # noqa: BLE001 - the application must not see it
-            guard.caught(error)
+            state.caught(error)
 
     def _told_failed(
         self,
@@ -149,9 +149,9 @@ class TransactionSource:
                 describe(error, messages=self._watch.messages, disconnect=lost),
                 id=call.id if call else new_id(),
             )
-            self._watch.publish(event, caller)
+            state.publish(event, caller)
         except Exception as own:  # noqa: BLE001 - the application must not see it
-            guard.caught(own)
+            state.caught(own)
 
 
 def _open_transaction(connection: Any) -> ConnectionState | None:

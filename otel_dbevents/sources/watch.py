@@ -1,14 +1,11 @@
 """What is known of one engine while it is listened to, and of each of its connections."""
 
 import logging
-import threading
-import traceback
 import weakref
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
-from time import monotonic, time_ns
+from time import time_ns
 from typing import Any, NamedTuple, TypeAlias
 
 from opentelemetry import context as otel_context
@@ -17,8 +14,8 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.pool.base import _AdhocProxiedConnection
 
 from otel_dbevents.events import Database, Event, Failure, TraceParent
-from otel_dbevents.forks import in_child
 from otel_dbevents.sources.location import Spot
+from otel_dbevents.swallowing import Swallowing, told
 
 Publish: TypeAlias = Callable[[Event, Any], None]
 """Takes an event and the OpenTelemetry context of the call that it tells of."""
@@ -46,10 +43,17 @@ class Watch:
     """One engine under watch. Its dialect's wrapped methods and its connections share it."""
 
     def __init__(
-        self, engine: Engine, database: Database, publish: Publish, notice: Notice
+        self,
+        engine: Engine,
+        database: Database,
+        publish: Publish,
+        notice: Notice,
+        from_finalizer: Publish | None = None,
     ) -> None:
         self.database = database
         self.publish = publish
+        self.from_finalizer = from_finalizer or publish
+        """The same where the garbage collector runs, which may be in anybody's locked region."""
         self.messages = notice.messages
         self.slow_ns = notice.slow_ns or _NEVER
         self.repeated = notice.repeated
@@ -121,6 +125,7 @@ class ConnectionState:
         "ending",
         "failed",
         "holder",
+        "proxied",
         "results",
         "since_ns",
         "spot",
@@ -141,6 +146,8 @@ class ConnectionState:
         self.since_ns = 0
         """Since when it is out, at the least."""
         self.holder: TraceParent | None = None
+        self.proxied: weakref.ref[Any] | None = None
+        """What the pool gave to the application, until it comes back."""
         self.spot: Spot | None = None
         """Where in the application it was taken."""
         self.results: set[Any] = set()
@@ -150,6 +157,20 @@ class ConnectionState:
     def taken(self, holder: TraceParent | None, since_ns: int, where: Spot | None) -> None:
         """Note who took the connection from the pool."""
         self.holder, self.since_ns, self.spot, self.wrote = holder, since_ns, where, False
+
+    @property
+    def is_collected(self) -> bool:
+        """Whether nobody gave the connection back: SQLAlchemy takes it from a finalizer."""
+        return self.proxied is not None and self.proxied() is None
+
+    @property
+    def publish(self) -> Publish:
+        """Take an event of this connection."""
+        return self.watch.from_finalizer if self.is_collected else self.watch.publish
+
+    def caught(self, error: Exception) -> None:
+        """Take note of an error of ours in telling of this connection."""
+        (guard.noted if self.is_collected else guard.caught)(error)
 
     def end_transaction(self) -> None:
         """Forget the transaction: the next statement begins another."""
@@ -208,45 +229,22 @@ def state_of(watch: Watch, connection: Any, created_ns: int = 0) -> ConnectionSt
     return state
 
 
-class Guard:
-    """Counts what went wrong in our own code, and says so once a minute. Nothing passes it."""
-
-    errors: int
-    """How many there were; a forked child begins at none."""
+class Guard(Swallowing):
+    """Takes what went wrong in our own code while the application was in a call of its own."""
 
     def __init__(self) -> None:
-        self.last = ""
-        """The last error's type and the places it came through. Not its message, which may hold a
-        value; not the exception, whose frames would keep the application's objects alive."""
-        self._begin_anew()
-        in_child(self._begin_anew)
+        super().__init__("source", _log)
 
-    def _begin_anew(self) -> None:
-        self.errors = 0
-        # The garbage collector may run a result's end, and so come here, while we are here.
-        self._lock = threading.RLock()
-        self._silent_until = 0.0
+    def caught(self, error: BaseException, *_: object) -> None:
+        """Take note of an error that the application must not see. Never raises."""
+        said = "A database event was not told (%d so far; the application is not affected)"
+        super().caught(error, said, self.errors + 1)
 
-    def caught(self, error: Exception) -> None:
-        """Take note of an error that the application must not see."""
-        with self._lock:
-            self.errors += 1
-            self.last = _came_through(error)
-            now = monotonic()
-            if now < self._silent_until:
-                return
-            self._silent_until = now + 60
-        _log.warning(
-            "A database event was not told: %s (%d so far; the application is not affected)",
-            self.last,
-            self.errors,
-        )
-
-
-def _came_through(error: Exception) -> str:
-    frames = traceback.extract_tb(error.__traceback__, limit=-8)
-    places = (f"{Path(frame.filename).name}:{frame.lineno}" for frame in reversed(frames))
-    return " < ".join((type(error).__name__, *places))
+    def noted(self, error: Exception) -> None:
+        """Take note of an error in a finalizer: no lock is taken there, and nothing logged."""
+        told("source", error)
+        self.errors += 1
+        self.last = type(error).__name__
 
 
 guard = Guard()

@@ -298,6 +298,7 @@ class BusContract:
         assert len(gate.got) == len(sink.events) == 1
 
     @pytest.mark.parametrize("error", [ValueError, SystemExit, asyncio.CancelledError])
+    @pytest.mark.swallows
     def test_errors_are_counted_by_the_event_and_hurt_nobody_else(
         self, bus: EventBus, error: type[BaseException]
     ) -> None:
@@ -321,6 +322,7 @@ class BusContract:
         assert other.lost == {}
 
     @pytest.mark.parametrize("error", [ValueError, SystemExit, KeyboardInterrupt])
+    @pytest.mark.swallows
     def test_a_batch_that_raises_is_counted_and_the_next_still_comes(
         self, bus: EventBus, error: type[BaseException]
     ) -> None:
@@ -338,6 +340,7 @@ class BusContract:
         assert len(sink.events) == 2
         assert subscription.lost == {"handler_error": 1}
 
+    @pytest.mark.swallows
     def test_a_subscribers_error_is_logged_once_with_its_name(
         self, bus: EventBus, caplog: pytest.LogCaptureFixture
     ) -> None:
@@ -352,8 +355,9 @@ class BusContract:
         assert subscription.lost == {"handler_error": 5}
         (record,) = caplog.records
         assert "the grumbler" in record.getMessage()
-        assert record.exc_info is not None
-        assert str(record.exc_info[1]) == "refused"
+        assert "ValueError < contract.py" in record.getMessage()
+        assert record.exc_info is None  # the message may hold a value
+        assert "refused" not in record.getMessage()
 
     def test_handlers_are_not_instrumented(self, bus: EventBus) -> None:
         enabled: list[bool] = []
@@ -407,6 +411,7 @@ class BusContract:
         assert loops == [asyncio.get_running_loop()] * 5
         assert at_once == [1] * 5
 
+    @pytest.mark.swallows
     async def test_a_coroutine_handlers_errors_are_counted(self, bus: EventBus) -> None:
         async def handler(_: Event) -> None:
             raise ValueError
@@ -421,6 +426,7 @@ class BusContract:
         assert await asyncio.to_thread(bus.flush, PATIENCE)
         assert one.lost == two.lost == {"handler_error": 3}
 
+    @pytest.mark.swallows
     def test_an_awaitable_that_nobody_awaits_is_an_error(self, bus: EventBus) -> None:
         async def work() -> None:
             raise AssertionError("nobody awaits it")
@@ -507,6 +513,7 @@ class BusContract:
             assert order[0] == "batch"
             assert order[-1] == "idle"
 
+    @pytest.mark.swallows
     def test_an_error_in_being_idle_is_counted_and_the_next_batch_still_comes(
         self, bus: EventBus
     ) -> None:
@@ -542,6 +549,7 @@ class BusContract:
         assert len(seen) == 1
         assert subscription.lost == {}
 
+    @pytest.mark.swallows
     def test_an_inline_handlers_error_does_not_reach_the_publisher(self, bus: EventBus) -> None:
         seen: list[Event] = []
 
@@ -596,6 +604,67 @@ class BusContract:
         thread.join(PATIENCE)
         assert calls == 20_000
 
+    # From a finalizer
+
+    def test_what_a_finalizer_publishes_is_brought_by_the_worker(self, bus: EventBus) -> None:
+        sink = Sink()
+        bus.subscribe(sink)
+        a, b, context = checked(1), checked(2), otel_context.set_value("k", "v")
+        bus.publish(a)
+        assert bus.flush(PATIENCE)
+        bus.publish_from_finalizer(b, context)
+        assert bus.flush(PATIENCE)
+        assert sink.deliveries[1:] == [(b, context)]
+
+    def test_a_finalizer_starts_no_thread_and_the_next_event_does(self, bus: EventBus) -> None:
+        got, both = list[Event](), threading.Event()
+
+        def handler(event: Event) -> None:
+            got.append(event)
+            if len(got) == 2:
+                both.set()
+
+        bus.handle(handler)
+        before = set(threading.enumerate())
+        a, b = checked(1), checked(2)
+        bus.publish_from_finalizer(a)
+        assert set(threading.enumerate()) == before
+        bus.publish(b)
+        assert both.wait(PATIENCE)
+        assert got == [a, b]
+
+    def test_an_inline_call_of_a_finalizers_waits_for_the_next_publish(self, bus: EventBus) -> None:
+        seen: list[tuple[Event, Any]] = []
+        bus.subscribe_inline(
+            lambda event, context: seen.append((event, context)), DatabaseHealthCheckCompleted
+        )
+        a, b, context = checked(1), checked(2), otel_context.set_value("k", "v")
+        bus.publish(failed(0))  # so that it is known already where its type goes
+        for first in (a, b):
+            bus.publish_from_finalizer(first, context)
+            assert seen == []
+            bus.publish(failed(1))  # whatever it is
+            assert seen == [(first, context)]
+            seen.clear()
+        bus.publish_from_finalizer(a, context)
+        bus.publish(b)
+        assert [event for event, _ in seen] == [a, b]
+
+    def test_an_inline_call_of_a_finalizers_waits_no_longer_than_flush(self, bus: EventBus) -> None:
+        seen: list[Event] = []
+        bus.subscribe_inline(lambda event, _: seen.append(event))
+        event = checked(1)
+        bus.publish_from_finalizer(event)
+        assert seen == []
+        assert bus.flush(PATIENCE)
+        assert seen == [event]
+
+    def test_what_a_finalizer_publishes_after_the_end_is_counted(self, bus: EventBus) -> None:
+        assert bus.close(PATIENCE)
+        bus.publish(checked(1))
+        bus.publish_from_finalizer(checked(2))
+        assert bus.lost == {"closed": 2}
+
     # Synchronous mode
 
     def test_in_synchronous_mode_all_is_handled_when_publish_returns(self, new: Make) -> None:
@@ -634,6 +703,16 @@ class BusContract:
         bus.publish(a)
         assert order == [("first", a), ("second", a), ("first", b), ("second", b)]
 
+    def test_in_synchronous_mode_a_finalizers_event_waits_for_the_next(self, new: Make) -> None:
+        bus, sink = self.synchronous(new), Sink()
+        bus.subscribe(sink)
+        a, b = checked(1), checked(2)
+        bus.publish_from_finalizer(a)
+        assert sink.events == []
+        bus.publish(b)
+        assert sink.events == [a, b]
+
+    @pytest.mark.swallows
     def test_in_synchronous_mode_errors_are_counted_and_cancel_works(self, new: Make) -> None:
         bus = self.synchronous(new)
 
@@ -702,6 +781,7 @@ class BusContract:
         assert bus.flush(PATIENCE)
         assert gate.got == sent
 
+    @pytest.mark.swallows
     def test_losses_outlive_their_subscription(self, new: Make) -> None:
         bus, gate = new(capacity=2), Gate()
 

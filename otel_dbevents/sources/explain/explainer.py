@@ -10,6 +10,7 @@ import os
 import threading
 import weakref
 from collections import deque
+from contextlib import suppress
 from time import monotonic, time_ns
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -22,6 +23,7 @@ from otel_dbevents.sources.explain.asking import CONNECTING_S, ask
 from otel_dbevents.sources.explain.question import Question, is_reading_select, refusal
 from otel_dbevents.sources.failure import describe
 from otel_dbevents.sources.watch import Watch, guard
+from otel_dbevents.swallowing import told
 
 _AGAIN_S: Final = 600.0
 """After this time a statement may be explained again."""
@@ -72,6 +74,8 @@ class Explainer:
 
         ``context`` is the OpenTelemetry context that the event was published with. Never blocks.
         """
+        if self._left:
+            self._take_left()
         if question is None or not is_reading_select(event.statement):
             return
         database, now = event.database, monotonic()
@@ -87,11 +91,21 @@ class Explainer:
             if self._worker is None:
                 self._start()
 
+    def leave(self, watch: Watch, event: QueryExecuted, question: Question, context: Any) -> None:
+        """Take one in a finalizer, which waits for nobody: the next `offer` or `settle` does."""
+        self._left.append(_Task(watch, event, question, context))
+
+    def _take_left(self) -> None:
+        with suppress(IndexError):
+            while True:
+                self.offer(*self._left.popleft())
+
     def settle(self, timeout: float) -> bool:
         """Wait until all that was taken is told or lost; False after ``timeout`` seconds.
 
         A session that hangs is not waited for again and again: False at once when one is overdue.
         """
+        self._take_left()
         with self._changed:
             if self._worker is threading.current_thread():
                 return True
@@ -118,6 +132,7 @@ class Explainer:
         """Begin at nothing, also in a forked child, which has no worker."""
         self._changed = threading.Condition()
         self._tasks: deque[_Task] = deque()
+        self._left: deque[_Task] = deque(maxlen=_WAITING)
         self._under_way = 0
         self._overdue = 0.0
         self._worker: threading.Thread | None = None
@@ -144,20 +159,21 @@ class Explainer:
         try:
             self._worker = worker
             worker.start()
-        except RuntimeError:  # the interpreter ends, or there are no more threads
+        except Exception as error:  # noqa: BLE001 - the process ends, no memory, too many threads
             self._worker = None
             self._tasks.clear()
+            told("explainer", error)
             self._lose("explain_failed", "no thread could be started")
 
     def _work(self) -> None:
-        otel_context.attach(silenced(otel_context.Context()))
         try:
+            otel_context.attach(silenced(otel_context.Context()))
             while (task := self._next()) is not None:
                 self._answer(task)
         finally:
             with self._changed:
                 if self._worker is threading.current_thread():
-                    self._worker = None
+                    self._worker, self._under_way = None, 0
                 self._changed.notify_all()
 
     def _next(self) -> _Task | None:
@@ -181,6 +197,7 @@ class Explainer:
             else:
                 explained = self._explained(engine, task)
         except Exception as error:  # noqa: BLE001 - counted; its message may hold values
+            told("explainer", error)
             lost, why = "explain_failed", describe(error).description
         with self._changed:
             self._under_way = 0

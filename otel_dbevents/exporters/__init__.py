@@ -12,8 +12,10 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 from opentelemetry import _logs, metrics, trace
@@ -21,16 +23,20 @@ from opentelemetry.sdk import _configuration as sdk
 from opentelemetry.sdk import environment_variables
 from opentelemetry.sdk.resources import Resource
 
+from otel_dbevents.ending import ending
 from otel_dbevents.events import redact
 from otel_dbevents.forks import hold, in_child
+from otel_dbevents.processors import CountingLogRecordProcessor, CountingSpanProcessor
 from otel_dbevents.reconnecting import reconnect
+from otel_dbevents.swallowing import told
 from otel_dbevents.unreachable import say_once, tell_of_loss
 
 SIGNALS: Final = {"tracer": "traces", "meter": "metrics", "logger": "logs"}
 """The kinds of providers, and the signal of each."""
 
 _CONFIG_FILE: Final = "OTEL_CONFIG_FILE"
-_GRACE: Final = 0.1
+_GRACE: Final = 0.2
+_KINDS: Final = {CountingSpanProcessor: "span", CountingLogRecordProcessor: "log"}
 _AT_LAST: Final = -1_000
 """The order of finalizers in `multiprocessing`: ours come after the application's."""
 _log = logging.getLogger("otel_dbevents.exporters")
@@ -49,23 +55,27 @@ class Providers:
     logger: _logs.LoggerProvider
     ours: frozenset[str] = frozenset()
     _closers: "list[_Closer]" = field(default_factory=list, repr=False)
+    _aborter: "_Aside | None" = field(default=None, repr=False)
 
     def shutdown(self, timeout: float = 2.0) -> bool:
         """Export what is left and shut down the providers that are ours, all at a time.
 
-        False when ``timeout`` seconds ran out; what was not sent by then is given up. The others
-        are left alone. Calling it twice is harmless.
+        The metrics are last, so that they count what the others lose, but begin at half of the time
+        at the latest. False when ``timeout`` seconds ran out; what was not sent by then is given
+        up. The others' providers are left alone. Calling it twice is harmless.
         """
         deadline = time.monotonic() + timeout
-        for closer in self._closers:
-            closer.begin()
-        if all(closer.wait(deadline - time.monotonic()) for closer in self._closers):
+        first = [closer for closer in self._closers if closer.kind != "meter"]
+        _wait([closer.begin() for closer in first], deadline - timeout / 2)
+        all_of_them = [closer.begin() for closer in self._closers]
+        if _wait(all_of_them, deadline - min(_GRACE, timeout / 4)):
             return True
         for closer in self._closers:
-            closer.abort()
-        for closer in self._closers:
-            closer.wait(_GRACE)
-        tell_of_loss(timeout)
+            closer.give_up()
+        if self._aborter is not None:
+            self._aborter.begin()
+            _wait([self._aborter, *self._closers], deadline)
+        tell_of_loss(timeout, lost(self.tracer, self.logger))
         return False
 
 
@@ -74,11 +84,12 @@ _lock = threading.Lock()
 hold(lambda: (_lock,))
 
 
-def ensure_providers(timeout: float = 2.0) -> Providers:
+def ensure_providers(timeout: float = 2.0, *, direct_otlp: bool = True) -> Providers:
     """Return the global providers, having set up those that the application has not.
 
-    Ours are shut down when the process ends, which takes ``timeout`` seconds at most. Called
-    again it returns the same. Raises `SetupError` when an ``OTEL_*`` variable is wrong.
+    Ours are shut down when the process ends, which takes ``timeout`` seconds at most. With
+    ``direct_otlp`` ours encode spans for OTLP without the SDK's encoder. Called again it returns
+    the same. Raises `SetupError` when an ``OTEL_*`` variable is wrong.
     """
     global _made
     with _lock:
@@ -86,13 +97,14 @@ def ensure_providers(timeout: float = 2.0) -> Providers:
             return _made
         missing = _missing()
         if missing:
-            _set_up(missing)
+            _set_up(missing, timeout)
         ours = missing - _missing()
-        providers = Providers(**_global(), ours=ours)
-        if ours:
-            _made = providers
-            _take_over(providers, timeout)
-        return providers
+        if not ours:
+            return Providers(**_global())
+        _made = _take_over(_global(), ours, timeout)
+        if direct_otlp and "tracer" in ours:
+            _encode_directly(_made.tracer)
+        return _made
 
 
 def sdk_disabled() -> bool:
@@ -133,23 +145,27 @@ class _Configurator(sdk._OTelSDKConfigurator):
     """The standard configurator, as distributions of OpenTelemetry make theirs."""
 
 
-def _configure(**names: list[str]) -> None:
+def _configure(**options: Any) -> None:
     make: Any = _Configurator
-    make().configure(**names)
+    make().configure(**options)
 
 
-def _set_up(missing: frozenset[str]) -> None:
+def _set_up(missing: frozenset[str], timeout: float) -> None:
     from_file = bool(os.environ.get(_CONFIG_FILE))
+    processors = {
+        "export_span_processor": partial(CountingSpanProcessor, shutdown_s=timeout),
+        "export_log_record_processor": partial(CountingLogRecordProcessor, shutdown_s=timeout),
+    }
     if from_file and not hasattr(environment_variables, _CONFIG_FILE):
         _log.warning("%s needs a newer opentelemetry-sdk and is ignored", _CONFIG_FILE)
         from_file = False
     try:
         if missing != SIGNALS.keys():
-            _set_up_some(missing, from_file)
+            _set_up_some(missing, from_file, **processors)
         elif from_file:
             _configure()
         else:
-            _configure(**_unnamed_exporters())
+            _configure(**_unnamed_exporters(), **processors)
     except Exception as error:
         said = redact(f"{type(error).__name__}: {error}")
         raise SetupError(f"OpenTelemetry could not be set up from OTEL_*: {said}") from error
@@ -164,7 +180,12 @@ def _unnamed_exporters() -> dict[str, list[str]]:
     }
 
 
-def _set_up_some(missing: frozenset[str], from_file: bool) -> None:
+def _set_up_some(
+    missing: frozenset[str],
+    from_file: bool,
+    export_span_processor: Any,
+    export_log_record_processor: Any,
+) -> None:
     """Set up the missing providers beside the application's own."""
     if from_file:
         _log.warning(
@@ -179,23 +200,46 @@ def _set_up_some(missing: frozenset[str], from_file: bool) -> None:
     if "tracer" in missing:
         sampler = sdk._import_sampler(sdk._get_sampler())
         ids = sdk._import_id_generator(sdk._get_id_generator())
-        sdk._init_tracing(spans, id_generator=ids, sampler=sampler, resource=resource)
+        sdk._init_tracing(
+            spans,
+            id_generator=ids,
+            sampler=sampler,
+            resource=resource,
+            export_span_processor=export_span_processor,
+        )
     if "meter" in missing:
         sdk._init_metrics(readers, resource)
     if "logger" in missing:
-        sdk._init_logging(records, resource, setup_logging_handler=False)
+        sdk._init_logging(
+            records,
+            resource,
+            setup_logging_handler=False,
+            export_log_record_processor=export_log_record_processor,
+        )
 
 
-def _take_over(providers: Providers, timeout: float) -> None:
+def _encode_directly(provider: Any) -> None:
+    """Have the OTLP exporters of a provider of ours use our encoder, where there are any."""
+    try:
+        from otel_dbevents.exporters.direct import encode_directly
+
+        for exporter in _exporters_of(provider):
+            encode_directly(exporter)
+    except Exception:  # noqa: BLE001 - the exporters are set up and work without it
+        _log.debug("spans are encoded by the SDK", exc_info=True)
+
+
+def _take_over(providers: Mapping[str, Any], ours: frozenset[str], timeout: float) -> Providers:
     """Put our shutdown in the place of the SDK's, and our one line in that of its many."""
-    for kind in sorted(providers.ours):
-        provider = getattr(providers, kind)
-        atexit.unregister(provider.shutdown)
-        providers._closers.append(_Closer(provider))
+    closers = [_Closer(kind, providers[kind]) for kind in sorted(ours)]
+    made = Providers(**providers, ours=ours, _closers=closers, _aborter=_Aborter(closers))
+    for kind in ours:
+        atexit.unregister(providers[kind].shutdown)
     say_once()
-    atexit.register(providers.shutdown, timeout)
-    _end_with_child(providers, timeout)
-    in_child(lambda: _end_with_child(providers, timeout))
+    atexit.register(lambda: made.shutdown(ending.time_left(timeout)))
+    _end_with_child(made, timeout)
+    in_child(lambda: _end_with_child(made, timeout))
+    return made
 
 
 def _end_with_child(providers: Providers, timeout: float) -> None:
@@ -216,25 +260,83 @@ def _end_with_child(providers: Providers, timeout: float) -> None:
     util.register_after_fork(providers, begin)
 
 
-class _Closer:
-    """Shuts one provider down on a thread of its own.
+def lost(*providers: Any) -> Mapping[str, int]:
+    """Return how much was lost on the way out of these providers, by reason.
+
+    The reasons begin with ``span_`` or ``log_``. Only processors that `ensure_providers` made, and
+    those of `otel_dbevents.processors` that the application added itself, count what they lose.
+    """
+    counts: Counter[str] = Counter()
+    for provider in providers:
+        for stage in _stages_of(provider):
+            signal = _KINDS.get(type(stage))
+            if signal is not None:
+                counts.update({f"{signal}_{why}": n for why, n in stage.lost.items()})
+    return dict(counts)
+
+
+class _Aside:
+    """Work that the end of the process waits for, but not for ever: on a thread of its own.
 
     The thread is there from the start, as Python 3.12 starts none when the process ends.
     """
 
-    def __init__(self, provider: Any) -> None:
-        self._provider = provider
+    def __init__(self, name: str) -> None:
+        self._name = f"otel-dbevents-{name}"
         self._start()
-        hold(self._export_locks)
         in_child(self._begin_anew)
 
-    def begin(self) -> None:
-        """Have the provider shut down; does not wait."""
+    def begin(self) -> "_Aside":
+        """Have the work done; does not wait."""
         self._wanted.set()
+        return self
 
     def wait(self, timeout: float) -> bool:
         """Wait for the end of it. False when the time is up."""
         return self._done.wait(max(timeout, 0.0))
+
+    def work(self) -> None:
+        """Do it."""
+        raise NotImplementedError
+
+    def _begin_anew(self) -> None:
+        """Have a thread in a forked child, too."""
+        self._start()
+
+    def _start(self) -> None:
+        self._wanted, self._done = threading.Event(), threading.Event()
+        threading.Thread(target=self._run, name=self._name, daemon=True).start()
+
+    def _run(self) -> None:
+        wanted, done = self._wanted, self._done
+        wanted.wait()
+        try:
+            self.work()
+        except Exception as error:  # noqa: BLE001 - the process ends; nobody is left to handle it
+            told("provider", error)
+            _log.debug("a provider failed to shut down", exc_info=True)
+        finally:
+            done.set()
+
+
+class _Closer(_Aside):
+    """Shuts one provider down."""
+
+    def __init__(self, kind: str, provider: Any) -> None:
+        self.kind = kind
+        self._provider = provider
+        super().__init__(f"close-{kind}")
+        hold(self._export_locks)
+
+    def work(self) -> None:
+        """Shut it down."""
+        self._provider.shutdown()
+
+    def give_up(self) -> None:
+        """Have what was not sent counted as lost. Does not wait."""
+        for stage in _stages_of(self._provider):
+            if type(stage) in _KINDS:
+                stage.give_up()
 
     def abort(self) -> None:
         """Have the exporters give up what they are trying."""
@@ -243,38 +345,45 @@ class _Closer:
         for exporter in _exporters_of(self._provider):
             try:
                 exporter.shutdown()
-            except Exception:  # noqa: BLE001 - a stranger's exporter, and the process ends
+            except Exception as error:  # noqa: BLE001 - a stranger's exporter, and the process ends
+                told("exporter", error)
                 _log.debug("an exporter failed to shut down", exc_info=True)
 
     def _export_locks(self) -> list[Any]:
         """Return what is held while there is an export, which gRPC does not let a child survive."""
-        stages = [_at(stage, "_batch_processor") or stage for stage in _stages_of(self._provider)]
-        locks = [_at(stage, "_export_lock") for stage in stages]
+        locks = [
+            _at(stage, *path, "_export_lock")
+            for stage in _stages_of(self._provider)
+            for path in (("_batch_processor",), ("_outbox",), ())
+        ]
         return [lock for lock in locks if lock is not None]
 
     def _begin_anew(self) -> None:
         for exporter in _exporters_of(self._provider):
             reconnect(exporter)
-        self._start()
+        super()._begin_anew()
 
-    def _start(self) -> None:
-        self._wanted, self._done = threading.Event(), threading.Event()
-        name = f"otel-dbevents-close-{type(self._provider).__name__}"
-        threading.Thread(target=self._run, name=name, daemon=True).start()
 
-    def _run(self) -> None:
-        wanted, done = self._wanted, self._done
-        wanted.wait()
-        try:
-            self._provider.shutdown()
-        except Exception:  # noqa: BLE001 - the process ends; nobody is left to handle it
-            _log.debug("a provider failed to shut down", exc_info=True)
-        finally:
-            done.set()
+class _Aborter(_Aside):
+    """Aborts the exporters: aside, because a stranger's may block in its shutdown too."""
+
+    def __init__(self, closers: Iterable[_Closer]) -> None:
+        self._closers = closers
+        super().__init__("abort")
+
+    def work(self) -> None:
+        """Abort those that are not done."""
+        for closer in self._closers:
+            closer.abort()
+
+
+def _wait(those: Iterable[_Aside], until: float) -> bool:
+    """Wait for all of them. False when it is later than ``until``."""
+    return not [each for each in those if not each.wait(until - time.monotonic())]
 
 
 def _exporters_of(provider: Any) -> Iterator[Any]:
-    """Find a provider's exporters. The SDK has no public way; what is not found is left alone."""
+    """Find a provider's exporters; what is not found is left alone."""
     for stage in _stages_of(provider):
         exporter = _at(stage, "_batch_processor", "_exporter") or _at(stage, "_exporter")
         if exporter is not None:
@@ -282,7 +391,7 @@ def _exporters_of(provider: Any) -> Iterator[Any]:
 
 
 def _stages_of(provider: Any) -> tuple[Any, ...]:
-    """Return a provider's processors or readers."""
+    """Find a provider's processors and readers. The SDK has no public way."""
     spans = _at(provider, "_active_span_processor", "_span_processors")
     records = _at(provider, "_multi_log_record_processor", "_log_record_processors")
     readers = _at(provider, "_metric_readers") or _at(provider, "_sdk_config", "metric_readers")
