@@ -15,8 +15,8 @@ from otel_dbevents.bus import Delivery, Idle
 from otel_dbevents.bus.buffer import Buffer
 from otel_dbevents.bus.handlers import Deliver, Loop, suppressed
 from otel_dbevents.bus.losses import Losses
-from otel_dbevents.bus.signals import Signals, new_signals, suits
 from otel_dbevents.events import Event
+from otel_dbevents.signals import Signals, new_signals, suits
 
 _BATCH = 512
 _GATHER_SECONDS = 0.05

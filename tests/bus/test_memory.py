@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from opentelemetry import context as otel_context
 
-from otel_dbevents import swallowing
-from otel_dbevents.bus import handlers, losses, signals, subscription
+from otel_dbevents import signals, swallowing
+from otel_dbevents.bus import handlers, losses, subscription
 from otel_dbevents.bus.buffer import Buffer
 from otel_dbevents.bus.losses import Losses
 from otel_dbevents.bus.memory import MemoryBus
