@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
-from queue import Empty, SimpleQueue
+from queue import Empty
 from time import monotonic
 from typing import Any, Final, Generic, TypeVar
 
@@ -22,6 +22,7 @@ from opentelemetry import context as otel_context
 from opentelemetry.context import Context
 
 from otel_dbevents.forks import in_child
+from otel_dbevents.signals import Signals, new_signals
 from otel_dbevents.swallowing import Swallowing, came_through, told
 from otel_dbevents.unreachable import tell_lost
 
@@ -91,10 +92,10 @@ class Outbox(Generic[T]):
         """Held while there is an export; whoever forks may wait for it (`forks.hold`)."""
         self._lock = threading.RLock()
         self._sent: threading.Condition = threading.Condition(self._lock)
-        self._signals: SimpleQueue[bool] = SimpleQueue()
+        self._signals: Signals = new_signals()
         self._start(self._signals)
 
-    def _start(self, signals: SimpleQueue[bool]) -> None:
+    def _start(self, signals: Signals) -> None:
         # The worker is woken to its end when we are collected.
         reference = weakref.ref(self, lambda _: signals.put(True))
         worker = threading.Thread(
@@ -253,9 +254,7 @@ class Outbox(Generic[T]):
             self._told = sum(lost.values())
 
 
-def _work(
-    reference: "weakref.ref[Outbox[Any]]", signals: SimpleQueue[bool], delay_s: float
-) -> None:
+def _work(reference: "weakref.ref[Outbox[Any]]", signals: Signals, delay_s: float) -> None:
     context = Context()
     for key in _SUPPRESS:
         context = otel_context.set_value(key, True, context)

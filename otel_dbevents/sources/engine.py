@@ -10,7 +10,6 @@ Two seams, both taken away again by `EngineSource.detach`:
 What the pool does beside that (check-in, invalidation, close) comes from SQLAlchemy's pool events.
 """
 
-import gc
 import sys
 import threading
 import weakref
@@ -31,6 +30,7 @@ from otel_dbevents.sources import pool
 from otel_dbevents.sources.around import Around, Wishes
 from otel_dbevents.sources.database import database_of
 from otel_dbevents.sources.explain.explainer import Explainer
+from otel_dbevents.sources.heap import objects_of
 from otel_dbevents.sources.query import QuerySource
 from otel_dbevents.sources.transaction import TransactionSource
 from otel_dbevents.sources.watch import (
@@ -248,13 +248,18 @@ def _was_used(engine: Engine) -> bool:
 def _found() -> tuple[list[Engine], list[Any]]:
     """Find the engines and open connections that there are: SQLAlchemy keeps no list of them."""
     engines, records = [], []
-    for found in gc.get_objects():
-        kind = type(found)
-        if issubclass(kind, Engine):
+    for found in objects_of({_ConnectionRecord, *_subclasses(Engine)}):
+        if isinstance(found, Engine):
             engines.append(found)
-        elif kind is _ConnectionRecord and getattr(found, "dbapi_connection", None) is not None:
+        elif getattr(found, "dbapi_connection", None) is not None:
             records.append(found)
     return engines, records
+
+
+def _subclasses(kind: type[Any]) -> Iterator[type[Any]]:
+    yield kind
+    for below in kind.__subclasses__():
+        yield from _subclasses(below)
 
 
 def _wrap(dialect: Any, watch: Watch) -> None:
