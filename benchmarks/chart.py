@@ -96,4 +96,5 @@ def _text(
     x: float, y: float, said: str, fill: str = TEXT, size: int = 14, anchor: str = "start"
 ) -> str:
     at = f'x="{x:.1f}" y="{y:.1f}" fill="{fill}" font-size="{size}" text-anchor="{anchor}"'
-    return f"<text {at}>{escape(said)}</text>"
+    halo = f'paint-order="stroke" stroke="{GROUND}" stroke-width="4"'
+    return f"<text {at} {halo}>{escape(said)}</text>"
