@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 OLDEST := .venv-oldest
 FUZZ_SECONDS ?= 600
+BENCH ?=
 
 .PHONY: demo test lint suite oldest bench fuzz setup clean
 
@@ -31,7 +32,7 @@ oldest: $(OLDEST)/.dev
 
 # Contrib's instrumentor runs on SQLAlchemy 2.0 only, so both are measured there.
 bench: $(OLDEST)/.dev
-	$(OLDEST)/bin/python benchmarks/run.py
+	$(OLDEST)/bin/python -m benchmarks $(BENCH)
 
 # Looks for SQL that is read wrongly: the properties with many more examples, then texts at random.
 fuzz: $(VENV)/.dev

@@ -6,6 +6,8 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from otel_dbevents.version import VERSION
+
 if TYPE_CHECKING:
     from otel_dbevents.bus import EventBus
     from otel_dbevents.config import Config, ConfigError
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     )
     from otel_dbevents.pipeline import Pipeline, flush, instrument, uninstrument
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 __all__ = [
     "Config",

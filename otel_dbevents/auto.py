@@ -37,7 +37,7 @@ def _start() -> bool:
         return False
     from otel_dbevents.pipeline import instrument
 
-    ensure_providers(config.flush_timeout_ms / 1000)
+    ensure_providers(config.flush_timeout_ms / 1000, direct_otlp=config.direct_otlp)
     instrument(config=config)
     return True
 

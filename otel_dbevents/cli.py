@@ -21,15 +21,17 @@ In your own application one line is enough:
   import otel_dbevents.auto
 """
 _CHECK: Final = """\
-Show the settings in force and where each came from, the versions, and whether the collector
-takes traces, metrics and logs (an empty export is sent to it). What is not well comes with its
-mend. Exit status: 0 all well, 1 something is wrong, 2 wrong usage.
+Show the settings in force and where each came from, the versions, whether the collector takes
+traces, metrics and logs (an empty export is sent to it), whether what stands behind it takes them
+from there, whether databases answer, and, measured for a second, what being observed costs on this
+machine. What is not well comes with its mend. Exit status: 0 all well, 1 something is wrong, 2
+wrong usage.
 """
 _EXAMPLES: Final = """\
 examples:
   otel-dbevents check
   otel-dbevents check --database postgresql+psycopg://user:password@localhost/shop
-  OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4317 otel-dbevents check --json
+  OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4317 otel-dbevents check --send --json
 """
 _DEMO_EXTRA: Final = ("aiosqlite", "greenlet", "rich")
 _COLOURS: Final = {"ok": "32", "warning": "33", "wrong": "31"}
@@ -44,7 +46,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.command is None:
         _parser().print_help()
         return 0
-    return _check(options.database, options.json)
+    report = examine(
+        options.database,
+        collector_metrics=options.collector_metrics,
+        send=options.send,
+        measure=not options.no_cost,
+    )
+    return _tell(report, options.json)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -59,8 +67,27 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EXAMPLES,
         formatter_class=raw,
     )
-    check.add_argument("--database", metavar="URL", help="connect to this database, too")
-    check.add_argument("--json", action="store_true", help="print one JSON document")
+    add = check.add_argument
+    add(
+        "--database",
+        metavar="URL",
+        action="append",
+        default=[],
+        help="connect to this database, too; may be given several times",
+    )
+    add(
+        "--send",
+        action="store_true",
+        help="send one span, one measurement and one log record through the collector, and see "
+        "whether what stands behind it takes them",
+    )
+    add(
+        "--collector-metrics",
+        metavar="HOST:PORT",
+        help="where the collector tells of itself; else port 8888 of its host",
+    )
+    add("--no-cost", action="store_true", help="leave out the measurement of what it costs here")
+    add("--json", action="store_true", help="print one JSON document")
     return parser
 
 
@@ -77,8 +104,7 @@ def _demo(arguments: Sequence[str]) -> int:
     return demo(arguments)
 
 
-def _check(database: str | None, as_json: bool) -> int:
-    report = examine(database)
+def _tell(report: Report, as_json: bool) -> int:
     if as_json:
         print(json.dumps(report.to_dict(), indent=2))
     else:

@@ -149,6 +149,12 @@ class Config(BaseSettings):
     spans: bool = Field(True, description="Emit spans.", examples=["false"])
     metrics: bool = Field(True, description="Emit metrics.", examples=["false"])
     logs: bool = Field(True, description="Emit domain events as log records.", examples=["false"])
+    direct_otlp: bool = Field(
+        True,
+        description="Encode spans for OTLP ourselves where `import otel_dbevents.auto` sets up the "
+        "exporter; false: the SDK's slower encoder.",
+        examples=["false"],
+    )
 
     _given: frozenset[str] = PrivateAttr(default=frozenset())
     _told: ClassVar[set[str]] = set()

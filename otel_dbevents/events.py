@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from time import time_ns
-from typing import Annotated, Any, ClassVar, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeAlias, TypeVar
 from uuid import UUID
 
 from msgspec import Meta, Struct, field, to_builtins
@@ -527,6 +527,22 @@ class DatabaseConnectionEstablished(Event, frozen=True, gc=False):
     end_time_ns: TimeNs = 0
     duration_ns: int = -1
 
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            environment: Environment | str,
+            database_type: DatabaseType | str,
+            connection_pool_size: int,
+            timestamp: datetime | None = None,
+            end_time_ns: int = 0,
+            duration_ns: int = -1,
+            *,
+            id: bytes = ...,  # noqa: A002 - the field's name
+            database: Database | None = None,
+            parent: TraceParent | None = None,
+        ) -> None: ...
+
     def __post_init__(self) -> None:
         _settle(self, "environment", Environment, self.environment)
         _settle(self, "database_type", DatabaseType, self.database_type)
@@ -559,6 +575,23 @@ class DatabaseConnectionFailed(Event, frozen=True, gc=False):
     duration_ns: int = -1
     failure: Failure | None = None
 
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            environment: Environment | str,
+            error_message: str,
+            retry_count: int = 0,
+            timestamp: datetime | None = None,
+            end_time_ns: int = 0,
+            duration_ns: int = -1,
+            failure: Failure | None = None,
+            *,
+            id: bytes = ...,  # noqa: A002 - the field's name
+            database: Database | None = None,
+            parent: TraceParent | None = None,
+        ) -> None: ...
+
     def __post_init__(self) -> None:
         _settle(self, "environment", Environment, self.environment)
         if not isinstance(self.error_message, str):
@@ -590,6 +623,22 @@ class DatabaseHealthCheckCompleted(Event, frozen=True, gc=False):
     timestamp: datetime | None = None
     end_time_ns: TimeNs = 0
     environment: Environment = Environment.LOCAL
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            status: HealthStatus | str,
+            latency_ms: float,
+            details: Mapping[str, Any] | None = None,
+            timestamp: datetime | None = None,
+            end_time_ns: int = 0,
+            environment: Environment | str = Environment.LOCAL,
+            *,
+            id: bytes = ...,  # noqa: A002 - the field's name
+            database: Database | None = None,
+            parent: TraceParent | None = None,
+        ) -> None: ...
 
     def __post_init__(self) -> None:
         _settle(self, "status", HealthStatus, self.status)

@@ -6,6 +6,7 @@ is lost on the way out.
 
 import atexit
 import logging
+import os
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial, wraps
@@ -23,7 +24,9 @@ from otel_dbevents.bus import Delivery, EventBus
 from otel_dbevents.bus.memory import MemoryBus
 from otel_dbevents.compat import check_versions, warn_if_contrib_active
 from otel_dbevents.config import Config
+from otel_dbevents.ending import ending
 from otel_dbevents.events import Environment
+from otel_dbevents.exporters import lost as lost_in_export
 from otel_dbevents.exporters import sdk_disabled
 from otel_dbevents.judges import Judges
 from otel_dbevents.sources.around import RequestHook, ResponseHook, Wishes
@@ -33,6 +36,7 @@ from otel_dbevents.sources.libsql.client import ClientSource, is_client
 from otel_dbevents.sources.watch import Notice, guard
 
 _MS = 1_000_000
+_FLUSH_S = 2.0
 _log = logging.getLogger("otel_dbevents")
 
 
@@ -126,8 +130,9 @@ class Pipeline:
             slow_query_ns=int(config.slow_query_ms * _MS),
             repeated_queries=config.repeated_queries,
         )
+        self._telling = self.bus.subscribe(self._consume, name="bridge", idle=self.bridge.settle)
         self._subscriptions = [
-            self.bus.subscribe(self._consume, name="bridge", idle=self.bridge.settle),
+            self._telling,
             self.bus.subscribe(
                 self.judges.consume,
                 *self.judges.types,
@@ -136,6 +141,7 @@ class Pipeline:
             ),
             self.bus.subscribe_inline(self.bridge.on_open_span, *OPEN_SPAN_TYPES),
         ]
+        self._missed_by_others: dict[int, int] = {}
         self._looked_again = False
         self._restore: list[Callable[[], None]] = []
         for provider in (self.tracer_provider, self.meter_provider, self.logger_provider):
@@ -162,13 +168,26 @@ class Pipeline:
             self.clients.detach(engine)
 
     def lost(self) -> Mapping[str, int]:
-        """Return how many events did not reach a subscriber, by reason; errors of ours included."""
+        """Return how many events were lost, by reason, but for those that the bridge counts itself.
+
+        ``queue_full``: dropped before they became telemetry; ``handler_queue_full``: a judge or
+        handler missed them; ``span_…`` and ``log_…``: lost on the way out of our own processors;
+        ``source_error``: errors of ours.
+        """
         lost = dict(self.bus.lost)
-        if guard.errors:
-            lost["source_error"] = guard.errors
+        dropped = lost.pop("queue_full", 0)
+        # Read after the sum, which may have grown meanwhile; a count must not shrink.
+        here = self._telling.lost.get("queue_full", 0)
+        process = os.getpid()
+        elsewhere = max(dropped - here, self._missed_by_others.get(process, 0))
+        self._missed_by_others = {process: elsewhere}
+        lost |= {"queue_full": here} if here else {}
+        lost |= {"handler_queue_full": elsewhere} if elsewhere else {}
+        lost |= {"source_error": guard.errors} if guard.errors else {}
+        lost |= lost_in_export(self.tracer_provider, self.logger_provider)
         return lost if self.explainer is None else lost | self.explainer.lost
 
-    def flush(self, timeout: float = 2.0) -> bool:
+    def flush(self, timeout: float = _FLUSH_S) -> bool:
         """Make telemetry of all that was published. False when ``timeout`` seconds ran out.
 
         Plans that were asked for are waited for, for half of the time that is left at the most.
@@ -183,9 +202,10 @@ class Pipeline:
         return self.bridge.settle(max(0.0, deadline - monotonic())) and settled
 
     def close(self, timeout: float = 2.0) -> bool:
-        """Let go of all engines, flush, and stop. Closing twice is harmless."""
+        """Let go of all engines, flush, and stop, in ``timeout`` seconds. Twice is harmless."""
         if self._closed:
             return True
+        deadline = monotonic() + timeout
         self._closed = True
         atexit.unregister(self._at_exit)
         self.detach()
@@ -197,8 +217,8 @@ class Pipeline:
         for subscription in self._subscriptions:
             subscription.cancel()
         if self._owns_bus:
-            done = self.bus.close(timeout) and done
-        self.bridge.close()
+            done = self.bus.close(max(0.0, deadline - monotonic())) and done
+        self.bridge.close(max(0.0, deadline - monotonic()))
         return done
 
     def _consume(self, batch: Sequence[Delivery]) -> None:
@@ -208,13 +228,17 @@ class Pipeline:
             warn_if_contrib_active()
         self.bridge.consume(batch)
 
+    def _drain(self, timeout: float) -> None:
+        """Flush, within ``timeout`` seconds; when the process ends, in what is left of its time."""
+        self.flush(min(timeout, ending.at_most(self.config.flush_timeout_ms / 1000)))
+
     def _drain_before(self, provider: Any) -> None:
         """Have our worker drained first whenever this provider is flushed or shut down."""
         for name in ("force_flush", "shutdown"):
             original = getattr(provider, name, None)
             if original is None or not hasattr(provider, "__dict__"):
                 continue
-            ours = _after(weakref.WeakMethod(self.flush), original)
+            ours = _after(weakref.WeakMethod(self._drain), original)
             setattr(provider, name, ours)
             self._restore.append(_restorer(provider, name, ours))
 
@@ -229,18 +253,36 @@ def _drain_at_exit(reference: "weakref.ref[Pipeline]") -> None:
     """Drain, and close nothing: the last export reads the pools and the counts of losses."""
     pipeline = reference()
     if pipeline is not None:
-        pipeline.flush(pipeline.config.flush_timeout_ms / 1000)
+        pipeline.flush(ending.time_left(pipeline.config.flush_timeout_ms / 1000))
 
 
-def _after(drain: "weakref.WeakMethod[Callable[..., bool]]", original: Callable[..., Any]) -> Any:
+def _after(drain: "weakref.WeakMethod[Callable[[float], None]]", original: Any) -> Any:
+    """Drain, then do what was wanted, both in the ``timeout_millis`` of the caller, if any."""
+
     @wraps(original)
     def drained(*arguments: Any, **options: Any) -> Any:
-        flush = drain()
-        if flush is not None:
-            flush()
-        return original(*arguments, **options)
+        given = arguments[0] if arguments else options.get("timeout_millis")
+        if not isinstance(given, (int, float)) or isinstance(given, bool):
+            _drain(drain, _FLUSH_S)
+            return original(*arguments, **options)
+        began = monotonic()
+        _drain(drain, min(_FLUSH_S, given / 1000))
+        left = max(0, int(given - 1000 * (monotonic() - began)))
+        if arguments:
+            return original(left, *arguments[1:], **options)
+        return original(**options | {"timeout_millis": left})
 
     return drained
+
+
+def _drain(drain: "weakref.WeakMethod[Callable[[float], None]]", timeout: float) -> None:
+    """Drain, where there is still something to drain. Never raises: the call is somebody's own."""
+    try:
+        flush = drain()
+        if flush is not None:
+            flush(timeout)
+    except Exception as error:  # noqa: BLE001
+        guard.caught(error)
 
 
 def _restorer(provider: Any, name: str, ours: Any) -> Callable[[], None]:

@@ -4,9 +4,13 @@ import logging
 import re
 import threading
 import time
+from collections.abc import Mapping
 from typing import Final
 
+from otel_dbevents.forks import in_child
+
 _SAY_AGAIN_AFTER: Final = 300.0
+_COUNT_AGAIN_AFTER: Final = 60.0
 _log = logging.getLogger("otel_dbevents.exporters")
 
 EXPORTER_LOGGERS: Final = (
@@ -30,7 +34,12 @@ class _OneLine(logging.Filter):
     def __init__(self) -> None:
         super().__init__()
         self._said: dict[tuple[str, str], float] = {}
-        self._lock = threading.Lock()
+        self._counted_at = -_COUNT_AGAIN_AFTER
+        self._begin_anew()
+        in_child(self._begin_anew)
+
+    def _begin_anew(self) -> None:
+        self._lock = threading.RLock()
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Hold a failed export's line back; what is none passes."""
@@ -61,7 +70,17 @@ class _OneLine(logging.Filter):
             due = (where, why) not in recent if (where or why) else not recent
             if due:
                 recent[where, why] = now
+                self._counted_at = now
             self._said = recent
+        return due
+
+    def is_count_due(self) -> bool:
+        """Whether nothing was said in the last minute."""
+        now = time.monotonic()
+        with self._lock:
+            due = now - self._counted_at >= _COUNT_AGAIN_AFTER
+            if due:
+                self._counted_at = now
         return due
 
 
@@ -85,11 +104,30 @@ def say_all() -> None:
         logging.getLogger(name).removeFilter(_one_line)
 
 
-def tell_of_loss(timeout: float) -> None:
+def tell_lost(what: str, lost: Mapping[str, int], error: str = "") -> bool:
+    """Say how many of ``what`` were lost so far, and why. False: a line was said a moment ago."""
+    if not _one_line.is_count_due():
+        return False
+    _log.warning(
+        "%d %s so far were lost: %s%s (said once a minute at most)",
+        sum(lost.values()),
+        what,
+        _listed(lost),
+        f"; the exporter raised {error}" if error else "",
+    )
+    return True
+
+
+def tell_of_loss(timeout: float, lost: Mapping[str, int]) -> None:
     """Say that the end of the process did not wait longer, unless the reason was said already."""
     if _one_line.is_due("", ""):
         _log.warning(
             "telemetry that could not be sent within %.1f s was given up: the collector did not "
-            "answer; OTEL_DBEVENTS_FLUSH_TIMEOUT_MS gives it more time",
+            "answer; OTEL_DBEVENTS_FLUSH_TIMEOUT_MS gives it more time%s",
             timeout,
+            f" (lost in all: {_listed(lost)})" if lost else "",
         )
+
+
+def _listed(lost: Mapping[str, int]) -> str:
+    return ", ".join(f"{number} {reason}" for reason, number in sorted(lost.items()))

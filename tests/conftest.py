@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
-from otel_dbevents.sources.watch import guard
+from tests.swallowed import collecting
 
 pytest_plugins = ["tests.services.plugin", "tests.sources.engines"]
 
@@ -21,9 +21,16 @@ asyncio.set_event_loop(None)
 
 
 @pytest.fixture(autouse=True)
-def nothing_swallowed() -> Iterator[None]:
-    """Fail a test in which our own code raised, though the application did not see it."""
-    before = guard.errors
-    yield
-    if guard.errors != before:
-        raise AssertionError(f"an error of ours was swallowed: {guard.last}")
+def nothing_swallowed(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail a test in which an error was swallowed, though the application did not see it.
+
+    One that wants that says so (``@pytest.mark.swallows``), and fails when none was.
+    """
+    with collecting() as collector:
+        yield
+    wanted = request.node.get_closest_marker("swallows") is not None
+    if wanted and not collector.found:
+        raise AssertionError("no error was swallowed: take the mark `swallows` away")
+    if collector.found and not wanted:
+        said = "\n".join(map(str, collector.found[:3]))
+        raise AssertionError(f"{len(collector.found)} errors were swallowed:\n{said}")

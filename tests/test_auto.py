@@ -245,6 +245,13 @@ def test_contrib_too_under_opentelemetry_instrument_is_one_warning(run):
     assert ended.stderr.count("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS=sqlalchemy") == 1
 
 
+SHOW_EXPORTER = """
+from opentelemetry import trace
+
+[processor] = trace.get_tracer_provider()._active_span_processor._span_processors
+trace.get_tracer("test").start_span("one").end()
+print(type(processor.span_exporter).__name__)
+"""
 DECLARED = """
 file_format: "1.0"
 tracer_provider:
@@ -282,21 +289,35 @@ def test_a_configuration_file_sets_up_the_providers_and_our_options(
         assert ("slow_query_ms takes a number" in ended.stderr) is ("fast" in option)
 
 
+@pytest.mark.newest
+def test_an_exporter_of_a_configuration_file_is_encoded_by_us_too(run, tmp_path):
+    with receiving() as receiver:
+        path = tmp_path / "otel.yaml"
+        path.write_text(DECLARED.format(endpoint=receiver.endpoint, option="history: 1"))
+        ended = run(IMPORT + SHOW_EXPORTER, OTEL_CONFIG_FILE=str(path))
+        assert (ended.returncode, ended.stdout) == (0, "HttpSpanExporter\n"), ended.stderr
+        assert [span.name for span in receiver.spans] == ["one"]
+
+
 @pytest.fixture
 def calls(monkeypatch):
     """Note what would be turned on in this process."""
     found = []
     monkeypatch.setattr(pipeline, "instrument", lambda *args, **kw: found.append((*args, kw)))
     monkeypatch.setattr(pipeline, "uninstrument", lambda: found.append("off"))
-    monkeypatch.setattr(exporters, "ensure_providers", lambda timeout: found.append(timeout))
+    monkeypatch.setattr(
+        exporters, "ensure_providers", lambda *args, **kw: found.append((*args, kw))
+    )
     return found
 
 
 def test_start_sets_up_the_providers_and_then_listens(calls, monkeypatch):
     monkeypatch.setenv("OTEL_DBEVENTS_FLUSH_TIMEOUT_MS", "250")
+    monkeypatch.setenv("OTEL_DBEVENTS_DIRECT_OTLP", "false")
     assert auto.start()
-    timeout, (options,) = calls
-    assert (timeout, options["config"]) == (0.25, config.Config())
+    providers, (options,) = calls
+    assert providers == (0.25, {"direct_otlp": False})
+    assert options["config"] == config.Config()
 
 
 def test_start_stays_off_when_told(calls, monkeypatch):
@@ -326,7 +347,7 @@ def test_options_of_a_configuration_file_are_taken(calls, monkeypatch):
     reader = SimpleNamespace(load_config_file=lambda _: model)
     monkeypatch.setitem(sys.modules, "opentelemetry.configuration", reader)
     assert auto.start()
-    assert calls[0] == 0.1
+    assert calls[0] == (0.1, {"direct_otlp": True})
 
 
 @pytest.fixture

@@ -18,7 +18,9 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import (
 
 import otel_dbevents.demo
 from otel_dbevents import check, cli
-from otel_dbevents.check import Finding, address, examine
+from otel_dbevents.check import Finding, examine, report
+from otel_dbevents.check.report import short, within
+from otel_dbevents.check.telemetry import SIGNALS, address, mend_port
 from otel_dbevents.cli import main
 from tests.demo.receiver import receiving
 
@@ -42,7 +44,8 @@ def otlp(monkeypatch, endpoint, protocol="http/protobuf", *signals):
 
 
 def found(topic, database=None):
-    return [finding for finding in examine(database).findings if finding.topic == topic]
+    report = examine([database] if database else [], measure=False)
+    return [finding for finding in report.findings if finding.topic == topic]
 
 
 def test_without_a_command_it_teaches(capsys):
@@ -68,7 +71,7 @@ def test_a_wrong_command_is_status_2(capsys):
 
 
 def test_python_m_is_the_same_command(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["otel_dbevents", "check", "--json"])
+    monkeypatch.setattr(sys, "argv", ["otel_dbevents", "check", "--no-cost", "--json"])
     with pytest.raises(SystemExit) as raised:
         runpy.run_module("otel_dbevents", run_name="__main__")
     assert raised.value.code == 0
@@ -89,7 +92,7 @@ def test_demo_without_its_extra_says_what_to_install(monkeypatch, capsys):
 def test_check_shows_each_setting_and_where_it_came_from(monkeypatch, capsys):
     monkeypatch.setenv("OTEL_DBEVENTS_SLOW_QUERY_MS", "200")
     monkeypatch.setenv("OTEL_DBEVENTS_ENVIRONMENT", "staging")
-    assert main(["check"]) == 0
+    assert main(["check", "--no-cost"]) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ["OTEL_DBEVENTS_SLOW_QUERY_MS", "200", "environment"] in lines
     assert ["OTEL_DBEVENTS_ENVIRONMENT", "staging", "environment"] in lines
@@ -99,7 +102,7 @@ def test_check_shows_each_setting_and_where_it_came_from(monkeypatch, capsys):
 
 def test_check_as_json_is_one_document(monkeypatch, capsys):
     monkeypatch.setenv("OTEL_DBEVENTS_ENABLED", "false")
-    assert main(["check", "--json"]) == 0
+    assert main(["check", "--no-cost", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["ok"] is True
     assert document["settings"]["enabled"] == {
@@ -114,7 +117,7 @@ def test_check_as_json_is_one_document(monkeypatch, capsys):
 
 def test_a_wrong_setting_is_status_1_and_named(monkeypatch, capsys):
     monkeypatch.setenv("OTEL_DBEVENTS_LOGS", "perhaps")
-    assert main(["check"]) == 1
+    assert main(["check", "--no-cost"]) == 1
     shown = capsys.readouterr().out
     assert "wrong    settings: OTEL_DBEVENTS_LOGS takes true or false, but got 'perhaps'" in shown
     assert "-> correct the variable, or unset it" in shown
@@ -127,7 +130,7 @@ def test_a_wrong_setting_is_status_1_and_named(monkeypatch, capsys):
 def test_colours_only_on_a_terminal(monkeypatch, capsys, terminal, no_colour, coloured):
     monkeypatch.setenv("NO_COLOR", no_colour)
     monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
-    main(["check"])
+    main(["check", "--no-cost"])
     assert ("\x1b[32mok" in capsys.readouterr().out) is coloured
 
 
@@ -176,7 +179,7 @@ def test_an_exporter_that_does_not_exist_is_wrong(monkeypatch):
 def test_a_collector_over_http_is_given_one_empty_export_for_each_signal(monkeypatch):
     with receiving() as receiver:
         otlp(monkeypatch, receiver.endpoint)
-        statuses = [finding.status for topic in check._SIGNALS for finding in found(topic)]
+        statuses = [finding.status for topic in SIGNALS for finding in found(topic)]
         assert set(statuses) == {"ok"}
         assert len(receiver.requests) == 9
         assert not receiver.spans
@@ -186,7 +189,7 @@ def test_a_collector_that_refuses_is_wrong_and_its_reason_is_told(monkeypatch, c
     with receiving(status=401) as receiver:
         otlp(monkeypatch, receiver.endpoint, "http/protobuf", "TRACES")
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer topsecret")
-        assert main(["check"]) == 1
+        assert main(["check", "--no-cost"]) == 1
     shown = capsys.readouterr().out
     assert "refuses them: Failed to export span" in shown
     assert "401" in shown
@@ -215,14 +218,14 @@ def test_a_collector_over_grpc_takes_an_empty_export(monkeypatch):
 
 def test_nobody_at_the_endpoint_is_wrong_for_each_signal(monkeypatch, capsys):
     otlp(monkeypatch, "http://me:topsecret@127.0.0.1:1")
-    assert main(["check"]) == 1
+    assert main(["check", "--no-cost"]) == 1
     shown = capsys.readouterr().out
     assert shown.count("nothing answers at 127.0.0.1:1 (http/protobuf)") == 3
     assert "topsecret" not in shown
 
 
 def test_who_accepts_and_does_not_answer_is_wrong(monkeypatch):
-    monkeypatch.setattr(check, "_PATIENCE", 0.2)
+    monkeypatch.setattr(report, "PATIENCE", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as mute:
         otlp(monkeypatch, f"http://127.0.0.1:{mute.getsockname()[1]}", "http/protobuf", "TRACES")
         [finding] = found("traces")
@@ -232,7 +235,7 @@ def test_who_accepts_and_does_not_answer_is_wrong(monkeypatch):
 def test_a_look_that_takes_too_long_is_not_waited_for():
     enough = Event()
     late, otherwise = Finding("x", "ok", ""), Finding("x", "wrong", "too long")
-    assert check._within(0.05, lambda: late if enough.wait() else otherwise, otherwise) is otherwise
+    assert within(0.05, lambda: late if enough.wait() else otherwise, otherwise) is otherwise
     enough.set()
 
 
@@ -251,9 +254,9 @@ def test_the_address_of_an_endpoint(endpoint, protocol, expected):
 
 
 def test_the_port_of_the_other_protocol_is_pointed_out():
-    assert "OTEL_EXPORTER_OTLP_PROTOCOL=grpc" in check._port(4317)
-    assert "OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf" in check._port(4318)
-    assert "_HEADERS" in check._port(443)
+    assert "OTEL_EXPORTER_OTLP_PROTOCOL=grpc" in mend_port(4317)
+    assert "OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf" in mend_port(4318)
+    assert "_HEADERS" in mend_port(443)
 
 
 @pytest.mark.parametrize("driver", ["sqlite", "sqlite+aiosqlite"])
@@ -294,10 +297,10 @@ def test_an_unreachable_database_is_wrong_and_its_secrets_are_kept():
 
 
 def test_what_a_driver_says_is_told_without_secrets_and_in_one_line():
-    said = check._short("no entry for me with hunter2\nDETAIL: x", "hunter2", "", None)
+    said = short("no entry for me with hunter2\nDETAIL: x", "hunter2", "", None)
     assert said == "no entry for me with ***"
-    assert check._short("x" * 300).endswith("...")
-    assert check._short(ValueError()) == "ValueError"
+    assert short("x" * 300).endswith("...")
+    assert short(ValueError()) == "ValueError"
 
 
 def test_a_configuration_file_is_validated_where_it_can_be_read(monkeypatch, tmp_path):
@@ -330,4 +333,4 @@ def test_an_invalid_configuration_file_is_told(monkeypatch):
 def test_without_an_sdk_only_the_versions_are_told(monkeypatch):
     monkeypatch.setitem(sys.modules, "otel_dbevents.exporters", None)
     assert not found("telemetry")
-    assert cli.main(["check"]) == 0
+    assert cli.main(["check", "--no-cost"]) == 0

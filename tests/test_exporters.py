@@ -5,6 +5,8 @@ import os
 import socket
 import subprocess
 import sys
+import threading
+from time import monotonic
 from types import SimpleNamespace
 
 import opentelemetry._logs._internal as logs_api
@@ -18,7 +20,9 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.util._once import Once
 
 from otel_dbevents import exporters, unreachable
+from otel_dbevents.ending import Ending
 from otel_dbevents.exporters import SetupError, ensure_providers, exporter_names, sdk_disabled
+from otel_dbevents.processors import CountingLogRecordProcessor, CountingSpanProcessor
 from tests.demo.receiver import receiving
 
 DEAD = "http://127.0.0.1:1"
@@ -72,6 +76,26 @@ def test_where_there_is_none_all_three_are_set_up_and_are_ours(no_exporters):
     assert isinstance(providers.logger, LoggerProvider)
 
 
+@pytest.mark.parametrize("some", [True, False])
+def test_the_processors_that_are_set_up_count_what_they_lose(monkeypatch, some):
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", DEAD)
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "600")
+    if some:
+        metrics.set_meter_provider(MeterProvider(shutdown_on_exit=False))
+    providers = ensure_providers()
+    [spans] = providers.tracer._active_span_processor._span_processors
+    [records] = providers.logger._multi_log_record_processor._log_record_processors
+    assert isinstance(spans, CountingSpanProcessor)
+    assert isinstance(records, CountingLogRecordProcessor)
+    for _ in range(700):
+        providers.tracer.get_tracer("test").start_span("a").end()
+    spans.give_up()
+    assert sum(spans.lost.values()) == 700
+    assert exporters.lost(providers.tracer, providers.meter, providers.logger) == {
+        f"span_{reason}": number for reason, number in spans.lost.items()
+    }
+
+
 def test_asked_again_it_gives_the_same(no_exporters):
     assert ensure_providers() is ensure_providers()
 
@@ -110,14 +134,40 @@ def test_a_missing_tracer_provider_takes_the_sampler_named(monkeypatch, no_expor
 
 @pytest.mark.parametrize(
     ("protocol", "module"),
-    [("", "grpc"), ("grpc", "grpc"), ("http/protobuf", "http")],
+    [("", "otlp_grpc"), ("grpc", "otlp_grpc"), ("http/protobuf", "otlp_http")],
 )
 def test_otlp_is_the_exporter_when_none_is_named(monkeypatch, protocol, module):
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", DEAD)
     [found] = classes(ensure_providers())
-    assert found == f"opentelemetry.exporter.otlp.proto.{module}.trace_exporter"
+    assert found == f"otel_dbevents.exporters.{module}"
     assert "OTEL_TRACES_EXPORTER" not in os.environ
+
+
+@pytest.mark.parametrize("some", [True, False])
+@pytest.mark.parametrize("name", ["otlp", "otlp_proto_grpc", "otlp_proto_http"])
+def test_otlp_by_any_name_is_encoded_by_us_unless_that_is_turned_off(monkeypatch, name, some):
+    monkeypatch.setenv("OTEL_TRACES_EXPORTER", f"{name},console")
+    monkeypatch.setenv("OTEL_METRICS_EXPORTER", "none")
+    monkeypatch.setenv("OTEL_LOGS_EXPORTER", "none")
+    if some:
+        metrics.set_meter_provider(MeterProvider(shutdown_on_exit=False))
+    ours, console = classes(ensure_providers())
+    assert ours.startswith("otel_dbevents.exporters.otlp_")
+    assert console == "opentelemetry.sdk.trace.export"
+
+
+def test_with_direct_otlp_off_the_exporter_is_the_sdks(monkeypatch):
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", DEAD)
+    [found] = classes(ensure_providers(direct_otlp=False))
+    assert found == "opentelemetry.exporter.otlp.proto.grpc.trace_exporter"
+
+
+def test_where_our_encoder_cannot_even_be_imported_the_exporter_is_the_sdks(monkeypatch):
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", DEAD)
+    monkeypatch.setitem(sys.modules, "otel_dbevents.exporters.direct", None)
+    [found] = classes(ensure_providers())
+    assert found == "opentelemetry.exporter.otlp.proto.grpc.trace_exporter"
 
 
 def test_the_exporters_named_are_taken(monkeypatch):
@@ -178,6 +228,7 @@ def test_a_collector_that_accepts_and_never_answers_is_given_up_with_one_line(mo
     assert record.getMessage().startswith("telemetry that could not be sent within 0.2 s")
 
 
+@pytest.mark.swallows
 def test_a_provider_or_exporter_that_raises_does_not_keep_the_others_from_closing(monkeypatch):
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", DEAD)
 
@@ -193,6 +244,86 @@ def test_a_provider_or_exporter_that_raises_does_not_keep_the_others_from_closin
     assert not providers.shutdown(0.2)
     assert all(c._done.is_set() for c in providers._closers if c._provider is providers.logger)
     abort()
+
+
+class Stuck:
+    """An exporter of any signal that comes back from nothing until it is released."""
+
+    _preferred_temporality = None
+    _preferred_aggregation = None
+
+    def __init__(self):
+        self.released = threading.Event()
+
+    def export(self, *_, **__):
+        self.released.wait(120)
+
+    shutdown = force_flush = export
+
+
+@pytest.fixture
+def stuck(monkeypatch, no_exporters):
+    """Providers of ours whose exporters all hang."""
+    made = Stuck()
+    monkeypatch.setattr(
+        exporters.sdk,
+        "_import_exporters",
+        lambda *_: ({"x": lambda: made}, {}, {"x": lambda: made}),
+    )
+    yield made
+    made.released.set()
+
+
+def test_all_that_hangs_has_one_deadline_and_what_was_not_sent_is_counted(stuck):
+    providers = ensure_providers(timeout=60)
+    providers.tracer.get_tracer("test").start_span("a").end()
+    providers.logger.get_logger("test").emit(_logs.LogRecord(body="b"))
+    providers.meter.shutdown = stuck.export
+    began = monotonic()
+    assert not providers.shutdown(1.0)
+    assert monotonic() - began < 2.8  # each with a second of its own would take four
+    lost = exporters.lost(providers.tracer, providers.logger)
+    assert lost == {"span_shutdown": 1, "log_shutdown": 1}
+
+
+def test_the_metrics_are_last_unless_the_others_take_half_of_the_time(stuck):
+    providers = ensure_providers(timeout=60)
+    order = []
+    tracer_ends, logger_ends = threading.Event(), threading.Event()
+
+    def shut(name, ends):
+        def shutdown():
+            ends.wait(60)
+            order.append(name)
+
+        return shutdown
+
+    providers.tracer.shutdown = shut("tracer", tracer_ends)
+    providers.logger.shutdown = shut("logger", logger_ends)
+
+    def shut_the_meter():
+        order.append("meter")
+        logger_ends.set()
+
+    providers.meter.shutdown = shut_the_meter
+    tracer_ends.set()
+    assert providers.shutdown(2)
+    assert order == ["tracer", "meter", "logger"]
+
+
+def test_the_clock_of_the_end_is_started_once_and_all_share_it(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr("otel_dbevents.ending.monotonic", lambda: now[0])
+    ending = Ending()
+    assert ending.at_most(2.0) == 2.0, "the end has not begun"
+    assert ending.time_left(2.0) == 2.0
+    now[0] += 1.5
+    assert ending.time_left(2.0) == ending.at_most(2.0) == 0.5
+    assert ending.at_most(5.0) == 3.5
+    now[0] += 60
+    assert ending.time_left(2.0) == ending.at_most(2.0) == 0.0
+    ending.renew()
+    assert ending.at_most(2.0) == 2.0
 
 
 def test_the_exporters_of_all_three_providers_are_found(monkeypatch):

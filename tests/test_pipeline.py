@@ -4,9 +4,11 @@ import gc
 import logging
 import subprocess
 import sys
+import threading
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import libsql_client
@@ -28,6 +30,7 @@ import otel_dbevents
 from otel_dbevents import Config, Environment, Pipeline
 from otel_dbevents.bus import subscription
 from otel_dbevents.bus.memory import MemoryBus
+from otel_dbevents.ending import Ending
 from otel_dbevents.events import (
     CheckoutTimedOut,
     CommitFailed,
@@ -35,6 +38,8 @@ from otel_dbevents.events import (
     QueryFailed,
     RepeatedQueryDetected,
 )
+from otel_dbevents.outbox import Limits
+from otel_dbevents.processors import CountingSpanProcessor
 from otel_dbevents.sources.watch import guard
 from tests.services.process import wait_until
 
@@ -599,3 +604,114 @@ def test_a_failed_commit_is_told_everywhere_and_nowhere_as_a_commit(
     assert counted["commit_failed"] == 1
     assert "committed" not in counted  # SQLite opens no transaction for the tables
     assert "rolled_back" not in counted
+
+
+def test_what_is_lost_is_told_by_reason_and_a_judges_loss_is_no_spans(
+    telemetry: Telemetry, engine: Engine
+) -> None:
+    processor = CountingSpanProcessor(InMemorySpanExporter(), Limits(50, 50, 3600))
+    telemetry.tracers.add_span_processor(processor)
+    pipeline = Pipeline(**telemetry.providers, config=Config(buffer_size=5))
+    pipeline.attach(engine)
+    held, free = threading.Event(), threading.Event()
+
+    def slow(_: QueryExecuted) -> None:
+        held.set()
+        free.wait(60)
+
+    pipeline.bus.handle(slow, QueryExecuted)
+    query(engine)
+    held.wait(60)
+    for _ in range(9):
+        query(engine)
+        pipeline.bridge.settle()
+        wait_until(lambda: not len(pipeline._telling.buffer))  # type: ignore[attr-defined]
+    assert pipeline.lost() == {"handler_queue_full": 4}
+    processor.give_up()
+    query(engine)
+    free.set()
+    assert pipeline.flush()
+    lost = pipeline.lost()
+    made = len(telemetry.spans())
+    assert lost["span_shutdown"] == made
+    points = telemetry.metrics()["dbevents.events.lost"].data_points
+    assert {each.attributes["dbevents.lost.reason"]: each.value for each in points} == lost
+    pipeline.close()
+    telemetry.shutdown()
+
+
+def hang_the_bridge(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Have the bridge take a batch and not come back until it is released."""
+    released = threading.Event()
+    monkeypatch.setattr(pipeline.bridge, "consume", lambda _: released.wait(120))
+    return released
+
+
+def test_closing_takes_no_longer_than_it_may_however_much_hangs(
+    telemetry: Telemetry, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline = Pipeline(**telemetry.providers)
+    released = hang_the_bridge(pipeline, monkeypatch)
+    asked: list[float] = []
+    for stage in ("flush", "close"):
+        original = getattr(pipeline.bus, stage)
+        monkeypatch.setattr(
+            pipeline.bus, stage, lambda timeout, o=original: asked.append(timeout) or o(timeout)
+        )
+    settled: list[float] = []
+    monkeypatch.setattr(pipeline.bridge, "settle", lambda timeout: settled.append(timeout))
+    pipeline.attach(engine)
+    query(engine)
+    began = monotonic()
+    assert not pipeline.close(0.5)
+    assert monotonic() - began < 1.9  # a half for each of four would be two seconds
+    assert asked[0] == 0.5
+    assert max(*asked[1:], *settled) < 0.1, "the first used the time up, and nothing is left"
+    released.set()
+
+
+@pytest.mark.parametrize("how", ["positional", "keyword"])
+def test_a_forced_flush_has_one_time_for_us_and_the_processors(
+    telemetry: Telemetry, engine: Engine, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    left: list[float] = []
+    monkeypatch.setattr(
+        telemetry.tracers, "force_flush", lambda timeout_millis=30_000: left.append(timeout_millis)
+    )
+    pipeline = Pipeline(**telemetry.providers)
+    released = hang_the_bridge(pipeline, monkeypatch)
+    pipeline.attach(engine)
+    query(engine)
+    if how == "positional":
+        telemetry.tracers.force_flush(300)
+    else:
+        telemetry.tracers.force_flush(timeout_millis=300)
+    assert left == [0]
+    released.set()
+    assert pipeline.flush()
+    telemetry.tracers.force_flush(60_000)
+    assert 0 < left[1] <= 60_000
+    pipeline.close()
+
+
+def test_at_the_end_of_the_process_a_shutdown_has_what_is_left_of_the_time(
+    telemetry: Telemetry, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("otel_dbevents.pipeline.ending", Ending())
+    pipeline = Pipeline(**telemetry.providers, config=Config(flush_timeout_ms=300))
+    given: list[float] = []
+    original = pipeline.flush
+    monkeypatch.setattr(
+        pipeline, "flush", lambda timeout: given.append(timeout) or original(timeout)
+    )
+    released = hang_the_bridge(pipeline, monkeypatch)
+    pipeline.attach(engine)
+    query(engine)
+    pipeline._at_exit()
+    telemetry.tracers.shutdown()
+    telemetry.loggers.shutdown()
+    assert given[0] <= 0.3
+    assert given[1:] == [0, 0]
+    released.set()
+    monkeypatch.undo()
+    pipeline.close()

@@ -11,8 +11,8 @@ the event's own span where it has one, else to the span that was current.
 """
 
 import logging
+import sys
 import threading
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, TypeAlias, TypeVar
@@ -23,17 +23,19 @@ from opentelemetry.context import Context
 from opentelemetry.metrics import MeterProvider, get_meter_provider
 from opentelemetry.trace import TracerProvider
 
+from otel_dbevents.bridge import inherited
 from otel_dbevents.bridge.filtering import Filtering, Record, SpanFilter
 from otel_dbevents.bridge.folding import Folding
 from otel_dbevents.bridge.logs import EVENT_NAMES, OPEN_SPAN_TYPES, Logs, add_to_open_span
 from otel_dbevents.bridge.metrics import Metrics
 from otel_dbevents.bridge.spans import NOWHERE, Spans, parent_context
 from otel_dbevents.events import Event, PoolReading
+from otel_dbevents.forks import in_child
+from otel_dbevents.swallowing import Swallowing
 
 __all__ = ["EVENT_NAMES", "OPEN_SPAN_TYPES", "Bridge", "SpanFilter"]
 
 _log = logging.getLogger(__name__)
-_LOG_EVERY_S: Final = 60.0
 _CLOSE_S: Final = 2.0
 _SLOW_NS: Final = 500_000_000
 
@@ -71,6 +73,8 @@ class Bridge:
     nothing and hold nothing of this bridge.
     """
 
+    filter_errors: int
+    """How often ``span_filter`` raised, or did not say yes or no."""
     open_span_types: tuple[type[Event], ...] = OPEN_SPAN_TYPES
     """The types that `on_open_span` is for."""
 
@@ -104,14 +108,12 @@ class Bridge:
         self._record_span: Record | None = None
         self._metrics: Metrics | None = None
         self._logs: Logs | None = None
-        self._lost: dict[str, int] = {}
-        self.filter_errors = 0
-        """How often ``span_filter`` raised, or did not say yes or no."""
-        self._lock = threading.Lock()
-        self._logged_at = -_LOG_EVERY_S
+        self._swallowing = Swallowing("bridge", _log)
         self._is_closed = False
         self._is_complete = False
+        self._begin()
         self._take_providers()
+        in_child(self._begin_anew)
 
     @property
     def lost(self) -> Mapping[str, int]:
@@ -134,17 +136,25 @@ class Bridge:
             return
         if not self._is_complete:
             self._take_providers()
+        spans = self._spans
+        if spans is not None:
+            spans.look()
         for event, context in batch:
             self._tell(event, context)
         if self._folding is not None:
             self._folding.settle_ended()
+        if spans is not None:
+            spans.settle()
 
     def settle(self, timeout: float = -1) -> bool:
         """Tell what is held back: the queries that fold. Call it when nothing more comes for now.
 
         False when another thread was telling for longer than ``timeout`` seconds (-1: for ever).
         """
-        return self._folding is None or self._folding.settle(timeout)
+        settled = self._folding is None or self._folding.settle(timeout)
+        if self._spans is not None:
+            self._spans.settle()
+        return settled
 
     def on_open_span(self, event: Event, context: Context | None) -> None:
         """Add an event of `open_span_types` to the span in ``context``, if it is recording.
@@ -154,15 +164,32 @@ class Bridge:
         if not self._is_closed:
             add_to_open_span(event, context)
 
-    def close(self) -> None:
-        """Tell what is held back, and report nothing more. May be called twice."""
-        self.settle(_CLOSE_S)
+    def close(self, timeout: float = _CLOSE_S) -> None:
+        """Tell what is held back, within ``timeout`` seconds, and report nothing more.
+
+        May be called twice.
+        """
+        self.settle(timeout)
         self._is_closed = True
         if self._metrics is not None:
             self._metrics.close()
         self._spans, self._metrics, self._logs = None, None, None
         self._folding, self._record_span = None, None
         self._read_pools, self._read_lost = _no_pools, _no_losses
+
+    def _begin(self) -> None:
+        """Begin to count at nothing."""
+        self._lock = threading.Lock()
+        self._lost: dict[str, int] = {}
+        self.filter_errors = 0
+
+    def _begin_anew(self) -> None:
+        """Begin at nothing in a forked child: what was told and lost before is the parent's."""
+        self._begin()
+        meters = _settled(self._meter_provider, get_meter_provider)
+        if self._metrics is not None and meters is not None:
+            self._metrics.begin_anew()
+            inherited.forget(meters)
 
     def _tell(self, event: Event, captured: Context | None) -> None:
         """Make the span first: the other two point to it."""
@@ -194,10 +221,9 @@ class Bridge:
         self._log("span_filter failed on a %s, which has a span therefore", event.event_type)
 
     def _log(self, message: str, *words: str) -> None:
-        now = time.monotonic()
-        if now - self._logged_at >= _LOG_EVERY_S:
-            self._logged_at = now
-            _log.warning(message, *words, exc_info=True)
+        error = sys.exception()
+        if error is not None:
+            self._swallowing.caught(error, message, *words)
 
     def _count(self, reason: str, number: int) -> None:
         with self._lock:

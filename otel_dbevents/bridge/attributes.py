@@ -9,8 +9,9 @@ one `Statement`. What they return is shared: copy it before adding to it.
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from importlib.metadata import PackageNotFoundError, version
 from typing import Final, TypeAlias
+
+from msgspec import Struct
 
 from otel_dbevents.events import (
     CodeLocation,
@@ -21,6 +22,7 @@ from otel_dbevents.events import (
     Failure,
     Statement,
 )
+from otel_dbevents.version import VERSION as _VERSION
 
 Value: TypeAlias = str | bool | int | float | Sequence[str] | Sequence[float]
 """What an attribute may hold."""
@@ -29,11 +31,8 @@ Attributes: TypeAlias = Mapping[str, Value]
 """Keys and values, shared: not to be changed."""
 
 SCOPE: Final = "otel_dbevents"
+VERSION: Final = _VERSION
 SCHEMA_URL: Final = "https://opentelemetry.io/schemas/1.44.0"
-try:
-    VERSION: Final = version("otel-dbevents")
-except PackageNotFoundError:  # pragma: no cover - run from a folder that was never installed
-    VERSION = "0"  # type: ignore[misc]
 
 # Database client calls: docs/db/database-spans.md, sql.md
 DB_SYSTEM_NAME: Final = "db.system.name"
@@ -196,6 +195,26 @@ def query_name(database: Database, statement: Statement, is_batch: bool) -> str:
     operation = str(labels.get(DB_OPERATION_NAME, ""))
     target = statement.collection_name or statement.stored_procedure_name
     return operation_name(operation, database, target)
+
+
+class Shared(Struct, frozen=True, gc=False):
+    """Attributes that are the same on many spans, none of which the SDK would change."""
+
+    attributes: Attributes
+    longest: int
+    """The length of the longest text among them."""
+
+
+NOTHING_SHARED: Final = Shared({}, 0)
+
+
+@lru_cache(maxsize=2048)
+def query_shared(database: Database, statement: Statement, is_batch: bool) -> tuple[str, Shared]:
+    """Return a query's span name, and the attributes that all its executions share."""
+    about = database, statement, is_batch
+    found = query_attributes(*about)
+    texts = (len(value) for value in found.values() if isinstance(value, str))
+    return query_name(*about), Shared(found, max(texts))
 
 
 def operation_name(operation: str, database: Database | None, target: str = "") -> str:

@@ -18,6 +18,7 @@ from otel_dbevents.events import (
     QueryFailed,
     SlowQueryDetected,
 )
+from otel_dbevents.forks import in_child
 
 SpanFilter: TypeAlias = Callable[[QueryExecuted | QueryFailed], bool]
 """Whether a query has a span. Called on the bridge's worker, once for each query."""
@@ -52,6 +53,10 @@ class Filtering:
         self._slow_ns = slow_ns
         self._failed = failed
         self._dropped: deque[bytes] = deque(maxlen=_MOST_DROPPED)
+        self._begin_anew()
+        in_child(self._begin_anew)
+
+    def _begin_anew(self) -> None:
         self._lock = threading.Lock()
 
     def record(self, event: Event, context: Context) -> Context:

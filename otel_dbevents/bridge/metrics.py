@@ -7,19 +7,22 @@ record, of the same time. No attribute holds a query's text or anything else wit
 
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 from operator import attrgetter
 from typing import Any, Final
 
 from opentelemetry.context import Context
-from opentelemetry.metrics import Histogram, Meter, MeterProvider, Observation
+from opentelemetry.metrics import Counter, Histogram, Meter, MeterProvider, Observation
 
 from otel_dbevents.bridge import attributes as at
 from otel_dbevents.bridge.observables import Observables
+from otel_dbevents.bridge.series import Series, SeriesMaker
 from otel_dbevents.events import (
     CheckoutTimedOut,
     CommitFailed,
     ConnectionCheckedIn,
     ConnectionCheckedOut,
+    Database,
     DatabaseConnectionEstablished,
     DatabaseConnectionFailed,
     DatabaseHealthCheckCompleted,
@@ -30,6 +33,7 @@ from otel_dbevents.events import (
     QueryExecuted,
     QueryFailed,
     RollbackFailed,
+    Statement,
     TransactionCommitted,
     TransactionReleased,
     TransactionRolledBack,
@@ -60,9 +64,13 @@ class Metrics:
         read_lost: Callable[[], Mapping[str, int]],
     ) -> None:
         meter = meter_provider.get_meter(at.SCOPE, at.VERSION, at.SCHEMA_URL)
-        self._status: dict[str, tuple[at.Attributes, int]] = {}
-        self._lock = threading.Lock()
+        self.begin_anew()
         self._make_instruments(meter)
+        self._make = SeriesMaker().make
+        self._queries = lru_cache(2048)(self._query_series)
+        self._pools = lru_cache(256)(self._pool_series)
+        self._outcomes = lru_cache(256)(self._outcome_series)
+        self._others = lru_cache(512)(self._other_series)
         self._observed = Observables(meter)
         self._observe(read_pools, read_lost)
         self._recorders: dict[type[Event], Callable[[Any, Context], None]] = {
@@ -82,6 +90,14 @@ class Metrics:
             DatabaseHealthCheckCompleted: self._health_checked,
         }
 
+    def begin_anew(self) -> None:
+        """Know of no database yet, also in a forked child, which has asked none for a connection.
+
+        What was measured before is forgotten elsewhere (`bridge.inherited`).
+        """
+        self._status: dict[str, tuple[at.Attributes, int]] = {}
+        self._lock = threading.Lock()
+
     def record(self, event: Event, context: Context) -> None:
         """Record what the event measures; exemplars point to the span that ``context`` holds."""
         recorder = self._recorders.get(type(event))
@@ -91,6 +107,8 @@ class Metrics:
     def close(self) -> None:
         """Report nothing more at collection, and let go of what was read there."""
         self._observed.close()
+        for made in (self._queries, self._pools, self._outcomes, self._others):
+            made.cache_clear()
         with self._lock:
             self._status.clear()
 
@@ -176,15 +194,15 @@ class Metrics:
             return [Observation(up, labels) for labels, up in self._status.values()]
 
     def _query_executed(self, event: QueryExecuted, context: Context) -> None:
-        labels = dict(at.query_labels(event.database, event.statement, event.batch_size != 1))
-        self._duration.record(event.duration_ns / 1e9, labels, context)
+        duration, rows = self._queries(event.database, event.statement, event.batch_size != 1)
+        duration.record(event.duration_ns / 1e9, context)
         if event.returned_rows >= 0:
-            self._rows.record(event.returned_rows, labels, context)
+            rows.record(event.returned_rows, context)
 
     def _query_failed(self, event: QueryFailed, context: Context) -> None:
         labels = at.query_labels(event.database, event.statement, event.batch_size != 1)
-        failed = {**labels, **at.failure_attributes(event.failure)}
-        self._duration.record(event.duration_ns / 1e9, failed, context)
+        failed = self._other(self._duration, labels, at.failure_attributes(event.failure))
+        failed.record(event.duration_ns / 1e9, context)
 
     def _committed(self, event: TransactionCommitted, context: Context) -> None:
         self._transaction(event, context, "COMMIT", "committed")
@@ -199,8 +217,7 @@ class Metrics:
         self._transaction(event, context, "ROLLBACK", "rollback_failed", event.failure)
 
     def _released(self, event: TransactionReleased, context: Context) -> None:
-        labels = {**at.database_attributes(event.database), at.TRANSACTION_OUTCOME: "released"}
-        self._transactions.add(1, labels, context)
+        self._outcomes(event.database, "", "released")[0].record(1, context)
 
     def _transaction(
         self,
@@ -210,49 +227,75 @@ class Metrics:
         outcome: str,
         failure: Failure | None = None,
     ) -> None:
-        known = at.database_attributes(event.database)
-        self._transactions.add(1, {**known, at.TRANSACTION_OUTCOME: outcome}, context)
+        count, duration = self._outcomes(event.database, operation, outcome)
+        count.record(1, context)
         if event.duration_ns < 0:  # it was part of a batch, or implied by a close
             return
-        labels = {**known, at.DB_OPERATION_NAME: operation}
         if failure is not None:
-            labels.update(at.failure_attributes(failure))
-        self._duration.record(event.duration_ns / 1e9, labels, context)
+            labels = at.database_attributes(event.database)
+            said = {at.DB_OPERATION_NAME: operation, **at.failure_attributes(failure)}
+            duration = self._other(self._duration, labels, said)
+        duration.record(event.duration_ns / 1e9, context)
 
     def _checked_out(self, event: ConnectionCheckedOut, context: Context) -> None:
-        labels = {at.POOL_NAME: at.pool_name(event.database)}
-        self._wait.record(event.duration_ns / 1e9, labels, context)
+        self._pools(self._wait, event.database).record(event.duration_ns / 1e9, context)
 
     def _checked_in(self, event: ConnectionCheckedIn, context: Context) -> None:
-        labels = {at.POOL_NAME: at.pool_name(event.database)}
-        self._use.record(event.duration_ns / 1e9, labels, context)
+        self._pools(self._use, event.database).record(event.duration_ns / 1e9, context)
 
     def _timed_out(self, event: CheckoutTimedOut, context: Context) -> None:
-        self._timeouts.add(1, {at.POOL_NAME: at.pool_name(event.database)}, context)
+        self._pools(self._timeouts, event.database).record(1, context)
 
     def _established(self, event: DatabaseConnectionEstablished, context: Context) -> None:
         labels = _whereabouts(event)
-        self._attempts.add(1, labels, context)
-        self._failures.add(0, labels, context)  # so that a rate can be computed from the start
+        self._other(self._attempts, labels).record(1, context)
+        # Zero, so that a rate can be computed from the start.
+        self._other(self._failures, labels).record(0, context)
         self._set_status(event, 1)
         if event.duration_ns >= 0 and event.database is not None:
-            pool = {at.POOL_NAME: at.pool_name(event.database)}
-            self._create.record(event.duration_ns / 1e9, pool, context)
+            self._pools(self._create, event.database).record(event.duration_ns / 1e9, context)
 
     def _connect_failed(self, event: DatabaseConnectionFailed, context: Context) -> None:
         labels = _whereabouts(event)
-        self._attempts.add(1, labels, context)
-        self._failures.add(1, {**labels, **at.failure_attributes(event.failure)}, context)
+        self._other(self._attempts, labels).record(1, context)
+        failed = self._other(self._failures, labels, at.failure_attributes(event.failure))
+        failed.record(1, context)
         self._set_status(event, 0)
 
     def _recovered(self, event: DatabaseRecovered, _context: Context) -> None:
         self._set_status(event, 1)
 
     def _health_checked(self, event: DatabaseHealthCheckCompleted, context: Context) -> None:
-        labels = {**_whereabouts(event), at.HEALTH_STATUS: event.status.value}
-        self._health.record(event.latency_ms / 1e3, labels, context)
+        status = {at.HEALTH_STATUS: event.status.value}
+        checked = self._other(self._health, _whereabouts(event), status)
+        checked.record(event.latency_ms / 1e3, context)
         if event.is_healthy:
             self._set_status(event, 1)
+
+    def _query_series(
+        self, database: Database, statement: Statement, is_batch: bool
+    ) -> tuple[Series, Series]:
+        labels = at.query_labels(database, statement, is_batch)
+        return self._make(self._duration, labels), self._make(self._rows, labels)
+
+    def _pool_series(self, instrument: Histogram | Counter, database: Database) -> Series:
+        return self._make(instrument, {at.POOL_NAME: at.pool_name(database)})
+
+    def _outcome_series(
+        self, database: Database, operation: str, outcome: str
+    ) -> tuple[Series, Series]:
+        known = at.database_attributes(database)
+        count = self._make(self._transactions, {**known, at.TRANSACTION_OUTCOME: outcome})
+        return count, self._make(self._duration, {**known, at.DB_OPERATION_NAME: operation})
+
+    def _other_series(
+        self, instrument: Histogram | Counter, *labels: tuple[str, at.Value]
+    ) -> Series:
+        return self._make(instrument, dict(labels))
+
+    def _other(self, instrument: Histogram | Counter, *labels: at.Attributes) -> Series:
+        """Return the series of an instrument whose labels are put together at each event."""
+        return self._others(instrument, *(item for part in labels for item in part.items()))
 
     def _set_status(self, event: Event, up: int) -> None:
         """Keep the last outcome. A failure that named no database ends with any success there."""

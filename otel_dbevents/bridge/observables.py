@@ -12,6 +12,8 @@ from weakref import WeakKeyDictionary
 
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
+from otel_dbevents.forks import hold
+
 Source: TypeAlias = Callable[[], Iterable[Observation]]
 """What is read at collection."""
 
@@ -28,6 +30,7 @@ class _Sources:
 
 
 _lock = threading.Lock()
+hold(lambda: (_lock,))
 _sources_of: WeakKeyDictionary[Any, _Sources] = WeakKeyDictionary()
 """By instrument: the callback that the SDK has of it."""
 

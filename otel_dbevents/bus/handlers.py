@@ -13,6 +13,7 @@ from opentelemetry.context import Context
 from otel_dbevents.bus import Consumer, Delivery, Idle, InlineHandler
 from otel_dbevents.bus.losses import Losses
 from otel_dbevents.events import Event
+from otel_dbevents.swallowing import told
 
 _SUPPRESS: Final = (
     getattr(otel_context, "_SUPPRESS_INSTRUMENTATION_KEY", "suppress_instrumentation"),
@@ -102,8 +103,10 @@ class Loop:
         """Close the loop of its own; another is made when one is needed again."""
         runner, self._runner = self._runner, None
         if runner is not None:
-            with suppress(Exception):  # a task that a handler left behind does not let itself end
+            try:
                 runner.close()
+            except Exception as error:  # noqa: BLE001 - a handler's task does not let itself end
+                told("a handler's event loop", error)
 
     def renew(self) -> None:
         """Begin anew in a forked child, where no loop of the parent runs."""

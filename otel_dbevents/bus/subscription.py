@@ -51,6 +51,7 @@ class MemorySubscription:
         self.types = types
         self.losses = losses
         self.buffer: Buffer[Delivery] = Buffer(capacity)
+        self._capacity = capacity
         self._started = started
         self._leave = leave
         self._deliver = deliver
@@ -65,6 +66,7 @@ class MemorySubscription:
         """How many events this subscriber did not get, by reason."""
         counts = self.losses.counts()
         dropped = self.buffer.dropped()
+        self.losses.tell_dropped(dropped, self._capacity)
         return counts | {"queue_full": dropped} if dropped else counts
 
     def cancel(self) -> None:
@@ -75,14 +77,18 @@ class MemorySubscription:
     def wake(self, hurry: bool = False) -> bool:
         """Have the worker look at the buffer; started if there is none. False: none can be."""
         self.asleep = False
-        while self._worker is None and self._starting.acquire(blocking=False):
-            try:
-                if self._worker is None and not self._start():
-                    self.asleep = True  # the next event tries again
-                    return False
-            finally:
-                self._starting.release()
-        self._signals.put(hurry)
+        try:
+            while self._worker is None and self._starting.acquire(blocking=False):
+                try:
+                    if self._worker is None and not self._start():
+                        self.asleep = True  # the next event tries again
+                        return False
+                finally:
+                    self._starting.release()
+            self._signals.put(hurry)
+        except BaseException:  # no memory: nobody was woken
+            self.asleep = True
+            raise
         return True
 
     def nudge(self) -> None:
@@ -147,7 +153,7 @@ class MemorySubscription:
         self._worker = worker
         try:
             worker.start()
-        except RuntimeError:  # the interpreter is ending, or there are too many threads
+        except Exception:  # noqa: BLE001 - the process ends, no memory, too many threads
             self._worker = None
             return False
         self._started(worker)
@@ -187,6 +193,15 @@ class MemorySubscription:
             return False
         return True
 
+    def died(self, error: BaseException) -> None:
+        """Let the next event, or who waits, start another worker, as this one ends here."""
+        self._busy = False
+        self._worker = None
+        self.asleep = True
+        with suppress(Exception), self._idle:
+            self._idle.notify_all()
+        self.losses.add("handler_error", 0, error)
+
     def _gather(self) -> None:
         """Let a batch come together, unless somebody waits for it."""
         until = monotonic() + _GATHER_SECONDS
@@ -200,6 +215,8 @@ class MemorySubscription:
         try:
             batch, position = self.buffer.drain(_BATCH)
             number = len(batch)
+            if position - self._settled > number:  # more is gone than was taken
+                self.losses.tell_dropped(self.buffer.dropped(), self._capacity)
             self._deliver(batch)
         except BaseException as error:  # noqa: BLE001 - nothing may end the worker
             self.losses.add("handler_error", number, error)
@@ -233,7 +250,18 @@ def _work(
     reference: "weakref.ref[MemorySubscription]", signals: _Signals, loop: Loop | None
 ) -> None:
     # A context of its own, whoever started the thread: what it does belongs to no span.
-    otel_context.attach(suppressed(Context()))
+    try:
+        otel_context.attach(suppressed(Context()))
+        _serve(reference, signals, loop)
+    except BaseException as error:  # noqa: BLE001 - no memory, or what else there may be
+        subscription = reference()
+        if subscription is not None:
+            subscription.died(error)
+
+
+def _serve(
+    reference: "weakref.ref[MemorySubscription]", signals: _Signals, loop: Loop | None
+) -> None:
     patience = None
     while True:
         hurry = _next(signals, patience)

@@ -154,8 +154,11 @@ class Around:
     @staticmethod
     def ended(call: Call | None) -> None:
         """End what `ending` prepared."""
-        if call is not None and call.token is not None:
-            otel_context.detach(call.token)
+        try:
+            if call is not None and call.token is not None:
+                otel_context.detach(call.token)
+        except Exception as error:  # noqa: BLE001 - the application must not see it
+            guard.caught(error)
 
     def _span(self, event_id: bytes, caller: Any) -> trace.Span:
         """Return what stands for the span that will be made of the event."""

@@ -26,6 +26,7 @@ from sqlalchemy.pool import Pool
 from sqlalchemy.pool.base import _ConnectionRecord
 
 from otel_dbevents.events import Environment, PoolReading
+from otel_dbevents.forks import hold, in_child
 from otel_dbevents.sources import pool
 from otel_dbevents.sources.around import Around, Wishes
 from otel_dbevents.sources.database import database_of
@@ -51,6 +52,7 @@ _WATCH = "_otel_dbevents"
 """Where an engine's watch lives: in its dialect, which all its option engines share."""
 
 _lock = threading.RLock()
+hold(lambda: (_lock,))
 _DISPATCH = event.attr.__file__
 """The file whose code calls SQLAlchemy's listeners."""
 _sources: tuple["EngineSource", ...] = ()
@@ -97,6 +99,7 @@ class EngineSource:
         """What the filter said, by the dialect, which an engine and its option engines share."""
         self._left: weakref.WeakSet[Dialect] = weakref.WeakSet()
         """The dialects of engines that were let go of one by one."""
+        in_child(self._begin_anew)
 
     def attach(self, engine: AnyEngine | None = None) -> None:
         """Listen to ``engine``, or to every engine there is and will be. Twice is harmless.
@@ -195,6 +198,11 @@ class EngineSource:
             guard.caught(error)
             return True
         return wanted
+
+    def _begin_anew(self) -> None:
+        """Forget the parent's connections, in a forked child."""
+        for watch in list(self._watches):
+            watch.begin_anew()
 
     def _release(self, watch: Watch) -> None:
         watch.active = False

@@ -8,6 +8,7 @@ from sqlalchemy.exc import DBAPIError
 
 from otel_dbevents.events import Failure, redact
 from otel_dbevents.sources.libsql import codes as libsql_codes
+from otel_dbevents.swallowing import told
 
 _PHRASES = {
     "connection refused": "connection refused",
@@ -71,7 +72,8 @@ def is_lost(dialect: Any, error: BaseException, connection: Any, cursor: Any = N
         if isinstance(connection, Connection):
             connection = connection.connection
         return bool(dialect.is_disconnect(error, connection, cursor))
-    except Exception:  # noqa: BLE001 - a dialect that fails at it knows of no loss
+    except Exception as own:  # noqa: BLE001 - a dialect that fails at it knows of no loss
+        told("is_disconnect", own)
         return False
 
 

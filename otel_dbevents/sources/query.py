@@ -213,12 +213,11 @@ class QuerySource:
         """Tell of an INSERT that is sent in batches once, when the last of them was sent."""
 
         def batches(*arguments: Any) -> Iterator[Any]:
-            context = arguments[-1]
-            sent = _Batches(len(context.compiled_parameters))
-            context.__dict__[_BATCHES] = sent
+            context, sent = arguments[-1], _Batches()
+            sent.begin(context)
             try:
                 for batch in deliver(*arguments):
-                    sent.next_rows = len(batch.batch)
+                    sent.follow(batch)
                     yield batch
             except GeneratorExit:  # left by SQLAlchemy, and closed when it is collected
                 sent.in_call = False
@@ -229,7 +228,7 @@ class QuerySource:
                     self._failed(error, sent.start, time_ns(), sent.sql, context, None, sent.call)
                 raise
             finally:
-                context.__dict__.pop(_BATCHES, None)
+                sent.end_in(context)
                 if sent.sql and not sent.told and self._watch.active:
                     self._sent(sent, context)
 
@@ -266,8 +265,8 @@ class _Batches:
 
     __slots__ = ("asked", "call", "end", "in_call", "next_rows", "rows", "sql", "start", "told")
 
-    def __init__(self, asked: int) -> None:
-        self.asked = asked
+    def __init__(self) -> None:
+        self.asked = 0
         """How many rows the application gave."""
         self.rows = self.next_rows = 0
         """How many were sent, and how many go with the next call."""
@@ -277,6 +276,29 @@ class _Batches:
         self.told = False
         self.in_call = True
         """Whether the application is in a call that has to do with it; else a finalizer runs."""
+
+    def begin(self, context: Any) -> None:
+        """Have the calls that this execution context makes come here. Never raises."""
+        try:
+            self.asked = len(context.compiled_parameters)
+            context.__dict__[_BATCHES] = self
+        except Exception as error:  # noqa: BLE001 - the application must not see it
+            guard.caught(error)
+
+    def follow(self, batch: Any) -> None:
+        """Take note of the batch that is sent next. Never raises."""
+        try:
+            self.next_rows = len(batch.batch)
+        except Exception as error:  # noqa: BLE001 - the application must not see it
+            guard.caught(error)
+
+    @staticmethod
+    def end_in(context: Any) -> None:
+        """Have no more calls come here. Never raises."""
+        try:
+            context.__dict__.pop(_BATCHES, None)
+        except Exception as error:  # noqa: BLE001 - the application must not see it
+            guard.caught(error)
 
     def add(self, start: int, end: int, sql: str, call: Call | None) -> None:
         """Take note of a call that went well."""

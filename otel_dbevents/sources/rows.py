@@ -17,6 +17,7 @@ from sqlalchemy.engine.cursor import (
 
 from otel_dbevents.sources.explain.question import Question, question_of
 from otel_dbevents.sources.reading import Reading
+from otel_dbevents.sources.watch import guard
 
 
 class CountingFetch(Reading, CursorFetchStrategy, eq=False, weakref=True):
@@ -160,8 +161,11 @@ class CountingStream(BufferedRowCursorFetchStrategy):
         self._closed = True
         watch = self._reading.watch
         if watch is not None and watch.explainer is not None:
-            # Not the execution context itself: it leads to this strategy.
-            self._question = question_of(result.context)
+            try:
+                # Not the execution context itself: it leads to this strategy.
+                self._question = question_of(result.context)
+            except Exception as error:  # noqa: BLE001 - the application must not see it
+                guard.caught(error)
 
     def hard_close(self, result: Any, dbapi_cursor: Any) -> None:
         """End the reading: the result was closed."""

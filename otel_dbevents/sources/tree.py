@@ -26,6 +26,7 @@ from sqlalchemy.sql.elements import ClauseElement, TextClause
 from sqlalchemy.sql.functions import FunctionElement
 
 from otel_dbevents.sources.summary import join_parts
+from otel_dbevents.swallowing import told
 
 
 class TreeFacts(NamedTuple):
@@ -48,7 +49,9 @@ def read(statement: Any) -> TreeFacts | None:
     """
     try:
         return _read(statement)
-    except Exception:  # noqa: BLE001 - a construct we cannot walk is read from its text
+    except Exception as error:  # noqa: BLE001 - a construct we cannot walk is read from its text
+        if not isinstance(error, _NotUnderstoodError):
+            told("statement tree", error)
         return None
 
 

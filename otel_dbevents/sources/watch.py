@@ -1,14 +1,11 @@
 """What is known of one engine while it is listened to, and of each of its connections."""
 
 import logging
-import threading
-import traceback
 import weakref
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
-from time import monotonic, time_ns
+from time import time_ns
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from opentelemetry import context as otel_context
@@ -19,6 +16,7 @@ from sqlalchemy.pool.base import _AdhocProxiedConnection
 
 from otel_dbevents.events import Database, Event, Failure, Statement, TraceParent
 from otel_dbevents.sources.location import Spot
+from otel_dbevents.swallowing import Swallowing, told
 
 Runs: TypeAlias = dict[str, int]
 """How often each statement ran, by its text."""
@@ -117,6 +115,18 @@ class Watch:
     def look_around(self) -> None:
         """Look anew what is to be done around each call: at the beginning and when connecting."""
         self.around = self.surroundings and self.surroundings.if_needed()
+
+    def begin_anew(self) -> None:
+        """Forget what is the parent's, in a forked child: its connections and its open results.
+
+        A connection that the child uses all the same is known from then on.
+        """
+        for record in self.records.all():
+            state: ConnectionState | None = record.info.pop(INFO_KEY, None)
+            for reading in () if state is None else state.unread():
+                reading.watch = None
+        self.records, self.proxies, self.pending = Living(), Living(), deque()
+        self.runs, self.known_runs, self.pings, self.failures = {}, 0, {}, 0
 
 
 class Living:
@@ -303,43 +313,22 @@ def state_of(watch: Watch, connection: Any, created_ns: int = 0) -> ConnectionSt
     return state
 
 
-class Guard:
-    """Counts what went wrong in our own code, and says so once a minute. Nothing passes it."""
+class Guard(Swallowing):
+    """Takes what went wrong in our own code while the application was in a call of its own."""
 
     def __init__(self) -> None:
-        self.errors = 0
-        self.last = ""
-        """The last error's type and the places it came through. Not its message, which may hold a
-        value; not the exception, whose frames would keep the application's objects alive."""
-        # The garbage collector may run a result's end, and so come here, while we are here.
-        self._lock = threading.RLock()
-        self._silent_until = 0.0
+        super().__init__("source", _log)
 
-    def caught(self, error: Exception) -> None:
-        """Take note of an error that the application must not see."""
-        with self._lock:
-            self.errors += 1
-            self.last = _came_through(error)
-            now = monotonic()
-            if now < self._silent_until:
-                return
-            self._silent_until = now + 60
-        _log.warning(
-            "A database event was not told: %s (%d so far; the application is not affected)",
-            self.last,
-            self.errors,
-        )
+    def caught(self, error: BaseException, *_: object) -> None:
+        """Take note of an error that the application must not see. Never raises."""
+        said = "A database event was not told (%d so far; the application is not affected)"
+        super().caught(error, said, self.errors + 1)
 
     def noted(self, error: Exception) -> None:
         """Take note of an error in a finalizer: no lock is taken there, and nothing logged."""
+        told("source", error)
         self.errors += 1
         self.last = type(error).__name__
-
-
-def _came_through(error: Exception) -> str:
-    frames = traceback.extract_tb(error.__traceback__, limit=-8)
-    places = (f"{Path(frame.filename).name}:{frame.lineno}" for frame in reversed(frames))
-    return " < ".join((type(error).__name__, *places))
 
 
 guard = Guard()

@@ -37,6 +37,7 @@ def bad():
 
 
 @pytest.mark.parametrize("seed", range(20))
+@pytest.mark.swallows
 def test_a_bad_event_costs_no_other_event_anything(seed, caplog):
     good = [executed(), failed(), commit_failed(), established(), timed_out(), health()]
     ids = {event.id[8:] for event in good}
@@ -64,6 +65,7 @@ def names(told):
     return [record.event_name for record in told.records]
 
 
+@pytest.mark.swallows
 def test_a_processor_that_raises_costs_only_the_spans(caplog):
     class Raising(SpanProcessor):
         def on_start(self, span, parent_context=None):
@@ -79,9 +81,10 @@ def test_a_processor_that_raises_costs_only_the_spans(caplog):
     assert caplog.text.count("could not tell of QueryFailed (span_error)") == 1
 
 
+@pytest.mark.swallows
 def test_errors_are_logged_again_after_a_minute(monkeypatch, caplog):
+    monkeypatch.setattr("otel_dbevents.swallowing._AGAIN_S", 0.0)
     told = Told().tell(executed(duration_ns=None))
-    monkeypatch.setattr("otel_dbevents.bridge._LOG_EVERY_S", 0.0)
     told.tell(executed(duration_ns=None))
     assert caplog.text.count("(span_error)") == 2
 

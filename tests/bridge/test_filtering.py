@@ -75,6 +75,7 @@ def test_what_is_told_of_a_query_without_a_span_points_to_the_span_above():
 
 
 @pytest.mark.parametrize("said", [RuntimeError, None, "yes"])
+@pytest.mark.swallows
 def test_where_the_filter_raises_or_says_neither_yes_nor_no_the_span_is_made(said, caplog):
     def unsure(event):
         if said is RuntimeError:

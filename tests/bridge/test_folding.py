@@ -343,6 +343,7 @@ class Raising(SpanProcessor):
             raise RuntimeError("no")
 
 
+@pytest.mark.swallows
 def test_a_processor_that_raises_costs_the_folded_queries_their_span_and_each_is_counted():
     told, raising = Told(fold_after=2), Raising()
     told.tell(*burst(6))

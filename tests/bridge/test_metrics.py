@@ -258,6 +258,7 @@ def test_timeouts_are_counted_by_pool():
     }
 
 
+@pytest.mark.swallows
 def test_losses_before_and_in_the_bridge_are_one_metric():
     told = Told(read_lost=lambda: {"queue_full": 7, "span_error": 1})
     told.tell(executed(duration_ns="long"))

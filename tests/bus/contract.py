@@ -298,6 +298,7 @@ class BusContract:
         assert len(gate.got) == len(sink.events) == 1
 
     @pytest.mark.parametrize("error", [ValueError, SystemExit, asyncio.CancelledError])
+    @pytest.mark.swallows
     def test_errors_are_counted_by_the_event_and_hurt_nobody_else(
         self, bus: EventBus, error: type[BaseException]
     ) -> None:
@@ -321,6 +322,7 @@ class BusContract:
         assert other.lost == {}
 
     @pytest.mark.parametrize("error", [ValueError, SystemExit, KeyboardInterrupt])
+    @pytest.mark.swallows
     def test_a_batch_that_raises_is_counted_and_the_next_still_comes(
         self, bus: EventBus, error: type[BaseException]
     ) -> None:
@@ -338,6 +340,7 @@ class BusContract:
         assert len(sink.events) == 2
         assert subscription.lost == {"handler_error": 1}
 
+    @pytest.mark.swallows
     def test_a_subscribers_error_is_logged_once_with_its_name(
         self, bus: EventBus, caplog: pytest.LogCaptureFixture
     ) -> None:
@@ -352,8 +355,9 @@ class BusContract:
         assert subscription.lost == {"handler_error": 5}
         (record,) = caplog.records
         assert "the grumbler" in record.getMessage()
-        assert record.exc_info is not None
-        assert str(record.exc_info[1]) == "refused"
+        assert "ValueError < contract.py" in record.getMessage()
+        assert record.exc_info is None  # the message may hold a value
+        assert "refused" not in record.getMessage()
 
     def test_handlers_are_not_instrumented(self, bus: EventBus) -> None:
         enabled: list[bool] = []
@@ -407,6 +411,7 @@ class BusContract:
         assert loops == [asyncio.get_running_loop()] * 5
         assert at_once == [1] * 5
 
+    @pytest.mark.swallows
     async def test_a_coroutine_handlers_errors_are_counted(self, bus: EventBus) -> None:
         async def handler(_: Event) -> None:
             raise ValueError
@@ -421,6 +426,7 @@ class BusContract:
         assert await asyncio.to_thread(bus.flush, PATIENCE)
         assert one.lost == two.lost == {"handler_error": 3}
 
+    @pytest.mark.swallows
     def test_an_awaitable_that_nobody_awaits_is_an_error(self, bus: EventBus) -> None:
         async def work() -> None:
             raise AssertionError("nobody awaits it")
@@ -507,6 +513,7 @@ class BusContract:
             assert order[0] == "batch"
             assert order[-1] == "idle"
 
+    @pytest.mark.swallows
     def test_an_error_in_being_idle_is_counted_and_the_next_batch_still_comes(
         self, bus: EventBus
     ) -> None:
@@ -542,6 +549,7 @@ class BusContract:
         assert len(seen) == 1
         assert subscription.lost == {}
 
+    @pytest.mark.swallows
     def test_an_inline_handlers_error_does_not_reach_the_publisher(self, bus: EventBus) -> None:
         seen: list[Event] = []
 
@@ -704,6 +712,7 @@ class BusContract:
         bus.publish(b)
         assert sink.events == [a, b]
 
+    @pytest.mark.swallows
     def test_in_synchronous_mode_errors_are_counted_and_cancel_works(self, new: Make) -> None:
         bus = self.synchronous(new)
 
@@ -772,6 +781,7 @@ class BusContract:
         assert bus.flush(PATIENCE)
         assert gate.got == sent
 
+    @pytest.mark.swallows
     def test_losses_outlive_their_subscription(self, new: Make) -> None:
         bus, gate = new(capacity=2), Gate()
 

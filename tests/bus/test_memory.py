@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from opentelemetry import context as otel_context
 
+from otel_dbevents import swallowing
 from otel_dbevents.bus import handlers, losses, subscription
 from otel_dbevents.bus.buffer import Buffer
 from otel_dbevents.bus.losses import Losses
@@ -253,6 +254,7 @@ def test_an_event_that_comes_as_the_worker_ends_is_handled(
     assert len(sink.events) == 2
 
 
+@pytest.mark.swallows
 def test_an_object_collected_within_publish_may_publish(bus: MemoryBus) -> None:
     """Its ``__del__`` runs wherever the thread is: also where it holds a lock of the bus."""
     sink = Sink()
@@ -314,6 +316,7 @@ def test_a_batch_that_was_just_taken_out_is_waited_for(bus: MemoryBus) -> None:
 # Event loops
 
 
+@pytest.mark.swallows
 async def test_a_loop_that_is_closed_is_an_error_and_not_a_hang(
     bus: MemoryBus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -355,6 +358,7 @@ def test_a_partial_of_a_coroutine_function_is_awaited(bus: MemoryBus) -> None:
     assert len(got) == 1
 
 
+@pytest.mark.swallows
 def test_a_future_that_nobody_awaits_is_an_error(bus: MemoryBus) -> None:
     class Awaitable:
         def __await__(self) -> Any:
@@ -369,22 +373,24 @@ def test_a_future_that_nobody_awaits_is_an_error(bus: MemoryBus) -> None:
 # Losses
 
 
+@pytest.mark.swallows
 def test_an_error_is_logged_again_after_a_minute(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     now = 1_000.0
-    monkeypatch.setattr(losses, "monotonic", lambda: now)
+    monkeypatch.setattr(swallowing, "monotonic", lambda: now)
     counted = Losses("somebody")
     with caplog.at_level(logging.WARNING, "otel_dbevents.bus"):
         for now in (1_000.0, 1_030.0, 1_059.9, 1_060.0, 1_119.0):  # noqa: B007 - read above
             counted.add("handler_error", 2, ValueError("refused"))
     assert [record.getMessage() for record in caplog.records] == [
-        "somebody failed, and 2 events so far were lost by it",
-        "somebody failed, and 8 events so far were lost by it",
+        "somebody failed, and 2 events so far were lost by it: ValueError",
+        "somebody failed, and 8 events so far were lost by it: ValueError",
     ]
     assert counted.counts() == {"handler_error": 10}
 
 
+@pytest.mark.swallows
 def test_a_log_that_fails_does_not_reach_the_publisher(bus: MemoryBus) -> None:
     def refuse(record: logging.LogRecord) -> bool:
         raise ValueError("a filter that raises")
@@ -461,6 +467,7 @@ def test_a_buffer_never_says_too_much_was_dropped() -> None:
 # Fork
 
 
+@pytest.mark.swallows
 def test_begun_anew_a_bus_has_nothing_of_its_past() -> None:
     """What a forked child does first, done in place: the real fork is in the contract."""
     bus, sink, loops = MemoryBus(), Sink(), list[asyncio.AbstractEventLoop]()
@@ -635,4 +642,31 @@ def test_what_finalizers_leave_is_bounded_and_what_falls_out_is_counted() -> Non
     assert bus.lost == {"queue_full": 3}
     assert bus.flush(PATIENCE)
     assert seen == sent[3:]
+    assert bus.close(PATIENCE)
+
+
+def test_what_gives_way_in_full_buffers_is_said_once_a_minute_with_its_number(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(losses, "monotonic", lambda: now[0])
+    bus = MemoryBus(capacity=10)
+    gate = Gate()
+    first, second = bus.subscribe(gate, name="first"), bus.subscribe(gate, name="second")
+    with caplog.at_level(logging.WARNING, "otel_dbevents"):
+        for _ in range(3):
+            for number in range(1000):
+                bus.publish(checked(number))
+            gate.opened.set()
+            assert bus.flush(PATIENCE)
+    [said] = caplog.messages
+    assert "did not get " in said
+    assert "its buffer of 10 was full, and the oldest gave way; OTEL_DBEVENTS_BUFFER_SIZE" in said
+    caplog.clear()
+    now[0] += 61
+    with caplog.at_level(logging.WARNING, "otel_dbevents"):
+        for subscriber in (first, second):  # whoever asks for the number hears of it too
+            assert subscriber.lost["queue_full"] > 900
+    [said] = caplog.messages
+    assert said.startswith(f"first did not get {first.lost['queue_full']} events so far")
     assert bus.close(PATIENCE)

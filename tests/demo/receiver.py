@@ -23,8 +23,8 @@ REQUESTS: dict[str, Any] = {
 class Receiver(ThreadingHTTPServer):
     """Keeps what it is sent, decoded; answers every request with ``status``."""
 
-    def __init__(self, status: int = 200) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+    def __init__(self, status: int = 200, port: int = 0) -> None:
+        super().__init__(("127.0.0.1", port), _Handler)
         self.status = status
         self.requests: list[Any] = []
 
@@ -97,9 +97,9 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def receiving(status: int = 200) -> Iterator[Receiver]:
+def receiving(status: int = 200, port: int = 0) -> Iterator[Receiver]:
     """Run a receiver within the block."""
-    with Receiver(status) as receiver:
+    with Receiver(status, port) as receiver:
         thread = Thread(target=receiver.serve_forever, daemon=True)
         thread.start()
         try:

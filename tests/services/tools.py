@@ -72,6 +72,13 @@ MARIADB = Tool(
     places=("/usr/sbin/mariadbd",),
 )
 
+VALGRIND = Tool(
+    "valgrind",
+    "the limits on what we add to a statement and a connection, in instructions",
+    "apt-get install valgrind",
+    programs=("valgrind",),
+)
+
 announce: Callable[[str], object] = print
 """Tells whoever waits at the terminal; the plugin puts one here that pytest does not capture."""
 

@@ -47,7 +47,7 @@ class Request:
 
 @dataclass
 class Capture:
-    """A server that answers 200 to every POST and keeps what it was sent."""
+    """A server that answers POSTs, with 200 if not told otherwise, and keeps what it was sent."""
 
     port: int
     requests: list[Request] = field(default_factory=list)
@@ -58,14 +58,16 @@ class Capture:
 
 
 @contextmanager
-def capture() -> Iterator[Capture]:
-    """Run a `Capture` on a free loopback port."""
+def capture(*statuses: int) -> Iterator[Capture]:
+    """Run a `Capture` on a free loopback port. The first answers are `statuses`, all others 200."""
+    answers = list(statuses)
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             captured.requests.append(Request(self.path, dict(self.headers), body))
-            self.send_response(200)
+            self.send_response(answers.pop(0) if answers else 200)
+            self.send_header("Retry-After", "0")
             self.send_header("Content-Length", "0")
             self.end_headers()
 

@@ -313,6 +313,7 @@ LOCKS = {
 
 
 @pytest.mark.parametrize("case", LOCKING, indirect=True)
+@pytest.mark.swallows
 def test_a_session_waits_for_no_lock_longer_than_it_may(
     case: Case,
     told: Told,
@@ -346,6 +347,7 @@ LYING = """
 
 
 @pytest.mark.parametrize("case", ["psycopg", "psycopg_async", "asyncpg"], indirect=True)
+@pytest.mark.swallows
 def test_a_function_that_a_planner_runs_writes_nothing_for_us(
     case: Case, told: Told, engine: Engine, explainer: Explainer
 ) -> None:

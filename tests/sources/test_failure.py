@@ -59,6 +59,7 @@ def test_mysqls_number_is_told_also_where_a_driver_gives_the_sqlstate_too() -> N
     assert describe(error).status_code == "1062"
 
 
+@pytest.mark.swallows
 def test_a_dialect_that_cannot_tell_knows_of_no_loss() -> None:
     dialect = mysql.dialect()
     dialect.dbapi = SimpleNamespace(Error=MySQLError)

@@ -19,6 +19,7 @@ def eager_collector() -> Iterator[None]:
     gc.set_threshold(*before)
 
 
+@pytest.mark.swallows
 def test_the_garbage_collector_may_come_in_while_an_error_is_noted(eager_collector: None) -> None:
     """As when it finds a result that nobody closed, and that result's last event fails too."""
     guard, noted = Guard(), threading.Event()

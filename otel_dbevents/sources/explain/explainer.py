@@ -23,6 +23,7 @@ from otel_dbevents.sources.explain.asking import CONNECTING_S, ask
 from otel_dbevents.sources.explain.question import Question, is_reading_select, refusal
 from otel_dbevents.sources.failure import describe
 from otel_dbevents.sources.watch import Watch, guard
+from otel_dbevents.swallowing import told
 
 _AGAIN_S: Final = 600.0
 """After this time a statement may be explained again."""
@@ -158,20 +159,21 @@ class Explainer:
         try:
             self._worker = worker
             worker.start()
-        except RuntimeError:  # the interpreter ends, or there are no more threads
+        except Exception as error:  # noqa: BLE001 - the process ends, no memory, too many threads
             self._worker = None
             self._tasks.clear()
+            told("explainer", error)
             self._lose("explain_failed", "no thread could be started")
 
     def _work(self) -> None:
-        otel_context.attach(silenced(otel_context.Context()))
         try:
+            otel_context.attach(silenced(otel_context.Context()))
             while (task := self._next()) is not None:
                 self._answer(task)
         finally:
             with self._changed:
                 if self._worker is threading.current_thread():
-                    self._worker = None
+                    self._worker, self._under_way = None, 0
                 self._changed.notify_all()
 
     def _next(self) -> _Task | None:
@@ -195,6 +197,7 @@ class Explainer:
             else:
                 explained = self._explained(engine, task)
         except Exception as error:  # noqa: BLE001 - counted; its message may hold values
+            told("explainer", error)
             lost, why = "explain_failed", describe(error).description
         with self._changed:
             self._under_way = 0

@@ -19,6 +19,7 @@ from typing import Any, TypeAlias
 from opentelemetry import context as otel_context
 
 from otel_dbevents.events import Environment
+from otel_dbevents.forks import hold
 from otel_dbevents.sources.database import database_at
 from otel_dbevents.sources.libsql.arrival import Arrival
 from otel_dbevents.sources.libsql.calls import Call, ClientWatch
@@ -34,6 +35,7 @@ _KEY = "_otel_dbevents"
 """Where a client keeps its watch, and a transaction its state."""
 
 _lock = threading.RLock()
+hold(lambda: (_lock,))
 _sources: tuple["ClientSource", ...] = ()
 """Who listens now. A client belongs to the first that wants it."""
 

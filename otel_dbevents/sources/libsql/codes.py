@@ -7,7 +7,7 @@ never a part of the message, which holds the application's values.
 """
 
 import re
-import sqlite3
+from functools import cache
 
 _HRANA = re.compile(r'^Hrana: .*, code: "([A-Z][A-Z0-9_]{2,40})" \}`+$', re.DOTALL)
 """A server's answer over HTTP: the code stands behind the message."""
@@ -41,15 +41,6 @@ _WORDS = {
 }
 """What SQLite itself says for these codes; for what is wrong in a statement it is SQLITE_ERROR."""
 
-_PRIMARY = {
-    getattr(sqlite3, f"SQLITE_{name}"): f"SQLITE_{name}"
-    for name in (
-        *("ERROR", "INTERNAL", "PERM", "ABORT", "BUSY", "LOCKED", "NOMEM", "READONLY"),
-        *("INTERRUPT", "IOERR", "CORRUPT", "NOTFOUND", "FULL", "CANTOPEN", "PROTOCOL"),
-        *("SCHEMA", "TOOBIG", "CONSTRAINT", "MISMATCH", "MISUSE", "AUTH", "RANGE", "NOTADB"),
-    )
-}
-
 
 def code_of(error: BaseException) -> str:
     """Return the code in the text of a libSQL error; empty where it has none that we know."""
@@ -68,11 +59,26 @@ def code_of(error: BaseException) -> str:
 
 def _name(number: int) -> str:
     """Return SQLite's name of a result code, or of its lowest byte where the whole has none."""
-    primary = _PRIMARY.get(number & 0xFF, "")
+    import sqlite3
+
+    primary = _primary().get(number & 0xFF, "")
     if not primary or number == number & 0xFF:
         return primary
     names = (name for name in dir(sqlite3) if name.startswith(f"{primary}_"))
     return next((name for name in names if getattr(sqlite3, name) == number), primary)
+
+
+@cache
+def _primary() -> dict[int, str]:
+    """Return the names of the lowest bytes. Not before there is an error: few need sqlite3."""
+    import sqlite3
+
+    names = (
+        *("ERROR", "INTERNAL", "PERM", "ABORT", "BUSY", "LOCKED", "NOMEM", "READONLY"),
+        *("INTERRUPT", "IOERR", "CORRUPT", "NOTFOUND", "FULL", "CANTOPEN", "PROTOCOL"),
+        *("SCHEMA", "TOOBIG", "CONSTRAINT", "MISMATCH", "MISUSE", "AUTH", "RANGE", "NOTADB"),
+    )
+    return {getattr(sqlite3, f"SQLITE_{name}"): f"SQLITE_{name}" for name in names}
 
 
 def is_answer(error: BaseException) -> bool:

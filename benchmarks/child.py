@@ -1,0 +1,85 @@
+"""One variant's process: told by lines of JSON what to do, it does it and answers with a line.
+
+run     a scene; answers with the CPU time of the callers' threads and of the whole process
+settle  have all be exported
+output  answers with what came out since the last time
+"""
+
+import gc
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from time import process_time_ns, thread_time_ns
+from typing import Any
+
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+
+from benchmarks import receiver
+from benchmarks.output import Output, durations_of_sdk, from_sdk
+from benchmarks.scenes import SCENES, World
+from benchmarks.variants import INSTRUMENTS, Counting, Telemetry, Variant, wait_longer
+
+
+class Child:
+    """A variant at work in this process."""
+
+    def __init__(self, variant: Variant, endpoint: str, directory: Path) -> None:
+        self._endpoint = endpoint
+        self._telemetry = Telemetry(variant, endpoint)
+        INSTRUMENTS[variant.made_by](variant, self._telemetry)
+        self._world = World(directory, variant.sampled)
+
+    def run(self, scene: str, operations: int, settle: bool = True) -> dict[str, int]:
+        """Do a scene's operation so many times. CPU time in nanoseconds, workers' included."""
+        with self._world.request(), SCENES[scene].open(self._world) as operate:
+            gc.collect()
+            gc.freeze()  # what was there before is not looked at again
+            thread, process = thread_time_ns(), process_time_ns()
+            others = operate(operations)
+            on_threads = thread_time_ns() - thread + others
+            if settle:
+                self._telemetry.settle()
+            in_process = process_time_ns() - process
+        return {"thread": on_threads, "process": in_process}
+
+    def settle(self) -> dict[str, int]:
+        """Have all be exported that is not yet."""
+        self._telemetry.settle()
+        return {}
+
+    def keep(self, spans: bool) -> dict[str, int]:
+        """Keep the spans from now on, or only count them."""
+        if isinstance(self._telemetry.exporter, Counting):
+            self._telemetry.exporter.kept = [] if spans else None
+        return {}
+
+    def output(self) -> dict[str, Any]:
+        """Return the `Output` since this was last called."""
+        self._telemetry.settle()
+        exporter, reader = self._telemetry.exporter, self._telemetry.reader
+        if not isinstance(exporter, Counting):
+            self._telemetry.meters.force_flush()
+            return asdict(receiver.ask(self._endpoint))
+        output = Output(total=exporter.spans)
+        exporter.spans = 0
+        if exporter.kept is not None:
+            output.add(from_sdk(exporter.kept))
+            exporter.kept = []
+        if isinstance(reader, InMemoryMetricReader):
+            output.durations = durations_of_sdk(reader.get_metrics_data())
+        return asdict(output)
+
+
+def main() -> None:
+    variant, endpoint, directory, slowed = sys.argv[1:]
+    wait_longer(int(slowed))
+    child = Child(Variant(**json.loads(variant)), endpoint, Path(directory))
+    print(json.dumps({}), flush=True)
+    for line in sys.stdin:
+        act, arguments = json.loads(line)
+        print(json.dumps(getattr(child, act)(**arguments)), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""The variants' processes, started, spoken to one at a time, and ended."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from benchmarks.expected import complaints
+from benchmarks.output import Output
+from benchmarks.receiver import receiving
+from benchmarks.variants import Variant
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+class WrongOutputError(AssertionError):
+    """A variant did not put out what it should. The message says which, and what is wrong."""
+
+
+class Turn:
+    """One variant's process, and what its histogram had counted when it was last asked."""
+
+    def __init__(self, variant: Variant, process: "subprocess.Popen[str]") -> None:
+        self.variant = variant
+        self.process = process
+        self._counted: Mapping[str, int] = {}
+
+    def ready(self) -> None:
+        """Wait until it is instrumented and has its engines."""
+        self._answer()
+
+    def ask(self, act: str, **arguments: Any) -> Any:
+        """Have it do one of the acts of `benchmarks.child`."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps([act, arguments]) + "\n")
+        self.process.stdin.flush()
+        return self._answer()
+
+    def check(self, scene: str, operations: int) -> None:
+        """Raise `WrongOutputError` unless all came out that so many operations make."""
+        output = Output(**self.ask("output"))
+        wrong = complaints(self.variant, scene, operations, output, self._counted)
+        self._counted = output.durations
+        if wrong:
+            raise WrongOutputError("; ".join(wrong))
+
+    def _answer(self) -> Any:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"{self.variant.name} ended with {self.process.wait()}")
+        return json.loads(line)
+
+
+def environment() -> dict[str, str]:
+    """Return the environment without what would change or slow the work, and with fixed hashes."""
+    strange = ("OTEL_", "COVERAGE", "COV_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(strange)}
+    return kept | {"PYTHONHASHSEED": "0"}
+
+
+def _memory() -> str | None:
+    """Return where files are in memory, if anywhere: a disk's time is nobody's here."""
+    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+
+
+@contextmanager
+def starting(variants: Sequence[Variant], *under: str, slowed: int = 1) -> Iterator[list[Turn]]:
+    """Run a process of each variant within the block, ``under`` a command such as valgrind's.
+
+    ``slowed`` is how many times as long that makes everything last.
+    """
+    with ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=_memory())))
+        receiver = stack.enter_context(receiving())
+        turns = []
+        for number, variant in enumerate(variants):
+            own = directory / str(number)
+            own.mkdir()
+            said = [json.dumps(variant.to_dict()), f"{receiver}/{number}", str(own), str(slowed)]
+            process = stack.enter_context(
+                subprocess.Popen(
+                    [*under, sys.executable, "-m", "benchmarks.child", *said],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                    cwd=ROOT,
+                    env=environment(),
+                )
+            )
+            stack.callback(process.terminate)
+            turns.append(Turn(variant, process))
+        for turn in turns:
+            turn.ready()
+        yield turns

@@ -1,0 +1,65 @@
+"""A database of the user's: whether its URL is one, its driver is there, and it answers."""
+
+import asyncio
+from pathlib import Path
+from typing import Any, Final
+
+from otel_dbevents.check import report
+from otel_dbevents.check.report import Finding, short, within
+
+_CHECK_URL: Final = "check the URL, and that the database runs and lets you in"
+
+
+def look_at(url: str) -> Finding:
+    """Connect to a database and leave it. Nothing is written, and no file is made."""
+    seconds = report.PATIENCE
+    silent = Finding(
+        "database",
+        "wrong",
+        f"no answer in {seconds:.0f} s",
+        "check the host, the port and the firewall",
+    )
+    return within(seconds, lambda: _look_at(url), silent)
+
+
+def _look_at(text: str) -> Finding:
+    from sqlalchemy.engine import URL, make_url
+    from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+
+    try:
+        url = make_url(text)
+        is_async = url.get_dialect().is_async
+    except (ArgumentError, NoSuchModuleError) as error:
+        mend = "give a URL such as postgresql+psycopg://user:password@host/name or sqlite:///file"
+        return Finding(
+            "database", "wrong", f"not a URL that SQLAlchemy knows: {short(error)}", mend
+        )
+    where = str(URL.create(url.drivername, None, None, url.host, url.port, url.database))
+    file = url.database or ":memory:"
+    is_file = url.get_backend_name() == "sqlite" and not file.startswith((":", "file:"))
+    if is_file and not Path(file).exists():  # connecting would make it
+        return Finding("database", "wrong", f"{where}: no such file", "check the path")
+    try:
+        asyncio.run(_connect_async(url)) if is_async else _connect(url)
+    except ModuleNotFoundError as error:
+        return Finding("database", "wrong", f"no driver: {error}", f"pip install {error.name}")
+    except Exception as error:  # noqa: BLE001 - each driver has errors of its own
+        said = short(getattr(error, "orig", None) or error, url.password, url.username)
+        return Finding("database", "wrong", f"{where} cannot be reached: {said}", _CHECK_URL)
+    return Finding("database", "ok", f"{where} answers")
+
+
+def _connect(url: Any) -> None:
+    from sqlalchemy import create_engine
+    from sqlalchemy.pool import NullPool
+
+    with create_engine(url, poolclass=NullPool).connect():
+        pass
+
+
+async def _connect_async(url: Any) -> None:
+    from sqlalchemy.ext.asyncio import create_async_engine
+    from sqlalchemy.pool import NullPool
+
+    async with create_async_engine(url, poolclass=NullPool).connect():
+        pass

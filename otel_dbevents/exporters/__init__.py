@@ -1,0 +1,404 @@
+"""The OpenTelemetry providers: the application's where it has any, else the standard ones.
+
+What is missing is set up by the SDK's own configurator from the ``OTEL_*`` variables (or from
+``OTEL_CONFIG_FILE``), with OTLP as the default exporter. Out: `Providers`, which knows which of
+them are ours, since only those are shut down by us. That takes no longer than it is given, also
+when nothing listens at the endpoint; the SDK would wait for half a minute.
+"""
+
+import atexit
+import logging
+import os
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Final
+
+from opentelemetry import _logs, metrics, trace
+from opentelemetry.sdk import _configuration as sdk
+from opentelemetry.sdk import environment_variables
+from opentelemetry.sdk.resources import Resource
+
+from otel_dbevents.ending import ending
+from otel_dbevents.events import redact
+from otel_dbevents.forks import hold, in_child
+from otel_dbevents.processors import CountingLogRecordProcessor, CountingSpanProcessor
+from otel_dbevents.reconnecting import reconnect
+from otel_dbevents.swallowing import told
+from otel_dbevents.unreachable import say_once, tell_of_loss
+
+SIGNALS: Final = {"tracer": "traces", "meter": "metrics", "logger": "logs"}
+"""The kinds of providers, and the signal of each."""
+
+_CONFIG_FILE: Final = "OTEL_CONFIG_FILE"
+_GRACE: Final = 0.2
+_KINDS: Final = {CountingSpanProcessor: "span", CountingLogRecordProcessor: "log"}
+_AT_LAST: Final = -1_000
+"""The order of finalizers in `multiprocessing`: ours come after the application's."""
+_log = logging.getLogger("otel_dbevents.exporters")
+
+
+class SetupError(RuntimeError):
+    """OpenTelemetry could not be set up from its variables. The message says why."""
+
+
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
+class Providers:
+    """The providers in force. ``ours`` names those set up here: tracer, meter, logger."""
+
+    tracer: trace.TracerProvider
+    meter: metrics.MeterProvider
+    logger: _logs.LoggerProvider
+    ours: frozenset[str] = frozenset()
+    _closers: "list[_Closer]" = field(default_factory=list, repr=False)
+    _aborter: "_Aside | None" = field(default=None, repr=False)
+
+    def shutdown(self, timeout: float = 2.0) -> bool:
+        """Export what is left and shut down the providers that are ours, all at a time.
+
+        The metrics are last, so that they count what the others lose, but begin at half of the time
+        at the latest. False when ``timeout`` seconds ran out; what was not sent by then is given
+        up. The others' providers are left alone. Calling it twice is harmless.
+        """
+        deadline = time.monotonic() + timeout
+        first = [closer for closer in self._closers if closer.kind != "meter"]
+        _wait([closer.begin() for closer in first], deadline - timeout / 2)
+        all_of_them = [closer.begin() for closer in self._closers]
+        if _wait(all_of_them, deadline - min(_GRACE, timeout / 4)):
+            return True
+        for closer in self._closers:
+            closer.give_up()
+        if self._aborter is not None:
+            self._aborter.begin()
+            _wait([self._aborter, *self._closers], deadline)
+        tell_of_loss(timeout, lost(self.tracer, self.logger))
+        return False
+
+
+_made: Providers | None = None
+_lock = threading.Lock()
+hold(lambda: (_lock,))
+
+
+def ensure_providers(timeout: float = 2.0, *, direct_otlp: bool = True) -> Providers:
+    """Return the global providers, having set up those that the application has not.
+
+    Ours are shut down when the process ends, which takes ``timeout`` seconds at most. With
+    ``direct_otlp`` ours encode spans for OTLP without the SDK's encoder. Called again it returns
+    the same. Raises `SetupError` when an ``OTEL_*`` variable is wrong.
+    """
+    global _made
+    with _lock:
+        if _made is not None:
+            return _made
+        missing = _missing()
+        if missing:
+            _set_up(missing, timeout)
+        ours = missing - _missing()
+        if not ours:
+            return Providers(**_global())
+        _made = _take_over(_global(), ours, timeout)
+        if direct_otlp and "tracer" in ours:
+            _encode_directly(_made.tracer)
+        return _made
+
+
+def sdk_disabled() -> bool:
+    """Whether ``OTEL_SDK_DISABLED`` is set to true."""
+    return os.environ.get(environment_variables.OTEL_SDK_DISABLED, "").strip().lower() == "true"
+
+
+def exporter_names(signal: str) -> list[str]:
+    """Return the entry points of the exporters of traces, metrics or logs; OTLP when none is named.
+
+    The variables are read by the SDK's own functions, so that they mean what they always mean.
+    """
+    if os.environ.get(f"OTEL_{signal.upper()}_EXPORTER", "").strip():
+        return list(sdk._get_exporter_names(signal))  # type: ignore[arg-type]
+    return [str(sdk._get_exporter_entry_point("otlp", signal))]  # type: ignore[arg-type]
+
+
+def _global() -> dict[str, Any]:
+    return {
+        "tracer": trace.get_tracer_provider(),
+        "meter": metrics.get_meter_provider(),
+        "logger": _logs.get_logger_provider(),
+    }
+
+
+def _missing() -> frozenset[str]:
+    """Return the kinds of providers that nobody has set: the API hands out its proxy for them."""
+    api = ("opentelemetry.trace", "opentelemetry.metrics", "opentelemetry._logs")
+    kinds = {kind: type(provider) for kind, provider in _global().items()}
+    return frozenset(
+        name
+        for name, kind in kinds.items()
+        if "Proxy" in kind.__name__ and kind.__module__.startswith(api)
+    )
+
+
+class _Configurator(sdk._OTelSDKConfigurator):
+    """The standard configurator, as distributions of OpenTelemetry make theirs."""
+
+
+def _configure(**options: Any) -> None:
+    make: Any = _Configurator
+    make().configure(**options)
+
+
+def _set_up(missing: frozenset[str], timeout: float) -> None:
+    from_file = bool(os.environ.get(_CONFIG_FILE))
+    processors = {
+        "export_span_processor": partial(CountingSpanProcessor, shutdown_s=timeout),
+        "export_log_record_processor": partial(CountingLogRecordProcessor, shutdown_s=timeout),
+    }
+    if from_file and not hasattr(environment_variables, _CONFIG_FILE):
+        _log.warning("%s needs a newer opentelemetry-sdk and is ignored", _CONFIG_FILE)
+        from_file = False
+    try:
+        if missing != SIGNALS.keys():
+            _set_up_some(missing, from_file, **processors)
+        elif from_file:
+            _configure()
+        else:
+            _configure(**_unnamed_exporters(), **processors)
+    except Exception as error:
+        said = redact(f"{type(error).__name__}: {error}")
+        raise SetupError(f"OpenTelemetry could not be set up from OTEL_*: {said}") from error
+
+
+def _unnamed_exporters() -> dict[str, list[str]]:
+    """Return the exporters of the signals for which no variable names any, for the configurator."""
+    return {
+        f"{argument}_exporter_names": exporter_names(signal)
+        for argument, signal in (("trace", "traces"), ("metric", "metrics"), ("log", "logs"))
+        if not os.environ.get(f"OTEL_{signal.upper()}_EXPORTER", "").strip()
+    }
+
+
+def _set_up_some(
+    missing: frozenset[str],
+    from_file: bool,
+    export_span_processor: Any,
+    export_log_record_processor: Any,
+) -> None:
+    """Set up the missing providers beside the application's own."""
+    if from_file:
+        _log.warning(
+            "%s is not applied, as the application has set a provider itself; there is no %s",
+            _CONFIG_FILE,
+            " and no ".join(f"{kind} provider" for kind in sorted(missing)),
+        )
+        return
+    names = [exporter_names(s) if kind in missing else [] for kind, s in SIGNALS.items()]
+    spans, readers, records = sdk._import_exporters(*names)
+    resource = Resource.create()
+    if "tracer" in missing:
+        sampler = sdk._import_sampler(sdk._get_sampler())
+        ids = sdk._import_id_generator(sdk._get_id_generator())
+        sdk._init_tracing(
+            spans,
+            id_generator=ids,
+            sampler=sampler,
+            resource=resource,
+            export_span_processor=export_span_processor,
+        )
+    if "meter" in missing:
+        sdk._init_metrics(readers, resource)
+    if "logger" in missing:
+        sdk._init_logging(
+            records,
+            resource,
+            setup_logging_handler=False,
+            export_log_record_processor=export_log_record_processor,
+        )
+
+
+def _encode_directly(provider: Any) -> None:
+    """Have the OTLP exporters of a provider of ours use our encoder, where there are any."""
+    try:
+        from otel_dbevents.exporters.direct import encode_directly
+
+        for exporter in _exporters_of(provider):
+            encode_directly(exporter)
+    except Exception:  # noqa: BLE001 - the exporters are set up and work without it
+        _log.debug("spans are encoded by the SDK", exc_info=True)
+
+
+def _take_over(providers: Mapping[str, Any], ours: frozenset[str], timeout: float) -> Providers:
+    """Put our shutdown in the place of the SDK's, and our one line in that of its many."""
+    closers = [_Closer(kind, providers[kind]) for kind in sorted(ours)]
+    made = Providers(**providers, ours=ours, _closers=closers, _aborter=_Aborter(closers))
+    for kind in ours:
+        atexit.unregister(providers[kind].shutdown)
+    say_once()
+    atexit.register(lambda: made.shutdown(ending.time_left(timeout)))
+    _end_with_child(made, timeout)
+    in_child(lambda: _end_with_child(made, timeout))
+    return made
+
+
+def _end_with_child(providers: Providers, timeout: float) -> None:
+    """Have a child of `multiprocessing` shut down what is ours at its end.
+
+    It clears its list of what is to be done then, and calls what is registered here; this may be
+    such a child already, that imports what its parent did. Only a spawned one runs `atexit`.
+    """
+    util: Any = sys.modules.get("multiprocessing.util")
+    if util is None:
+        return
+
+    def begin(ours: Providers) -> None:
+        context: Any = sys.modules["multiprocessing"]
+        if context.get_start_method(allow_none=True) != "spawn":
+            util.Finalize(None, ours.shutdown, (timeout,), exitpriority=_AT_LAST)
+
+    util.register_after_fork(providers, begin)
+
+
+def lost(*providers: Any) -> Mapping[str, int]:
+    """Return how much was lost on the way out of these providers, by reason.
+
+    The reasons begin with ``span_`` or ``log_``. Only processors that `ensure_providers` made, and
+    those of `otel_dbevents.processors` that the application added itself, count what they lose.
+    """
+    counts: Counter[str] = Counter()
+    for provider in providers:
+        for stage in _stages_of(provider):
+            signal = _KINDS.get(type(stage))
+            if signal is not None:
+                counts.update({f"{signal}_{why}": n for why, n in stage.lost.items()})
+    return dict(counts)
+
+
+class _Aside:
+    """Work that the end of the process waits for, but not for ever: on a thread of its own.
+
+    The thread is there from the start, as Python 3.12 starts none when the process ends.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = f"otel-dbevents-{name}"
+        self._start()
+        in_child(self._begin_anew)
+
+    def begin(self) -> "_Aside":
+        """Have the work done; does not wait."""
+        self._wanted.set()
+        return self
+
+    def wait(self, timeout: float) -> bool:
+        """Wait for the end of it. False when the time is up."""
+        return self._done.wait(max(timeout, 0.0))
+
+    def work(self) -> None:
+        """Do it."""
+        raise NotImplementedError
+
+    def _begin_anew(self) -> None:
+        """Have a thread in a forked child, too."""
+        self._start()
+
+    def _start(self) -> None:
+        self._wanted, self._done = threading.Event(), threading.Event()
+        threading.Thread(target=self._run, name=self._name, daemon=True).start()
+
+    def _run(self) -> None:
+        wanted, done = self._wanted, self._done
+        wanted.wait()
+        try:
+            self.work()
+        except Exception as error:  # noqa: BLE001 - the process ends; nobody is left to handle it
+            told("provider", error)
+            _log.debug("a provider failed to shut down", exc_info=True)
+        finally:
+            done.set()
+
+
+class _Closer(_Aside):
+    """Shuts one provider down."""
+
+    def __init__(self, kind: str, provider: Any) -> None:
+        self.kind = kind
+        self._provider = provider
+        super().__init__(f"close-{kind}")
+        hold(self._export_locks)
+
+    def work(self) -> None:
+        """Shut it down."""
+        self._provider.shutdown()
+
+    def give_up(self) -> None:
+        """Have what was not sent counted as lost. Does not wait."""
+        for stage in _stages_of(self._provider):
+            if type(stage) in _KINDS:
+                stage.give_up()
+
+    def abort(self) -> None:
+        """Have the exporters give up what they are trying."""
+        if self._done.is_set():
+            return
+        for exporter in _exporters_of(self._provider):
+            try:
+                exporter.shutdown()
+            except Exception as error:  # noqa: BLE001 - a stranger's exporter, and the process ends
+                told("exporter", error)
+                _log.debug("an exporter failed to shut down", exc_info=True)
+
+    def _export_locks(self) -> list[Any]:
+        """Return what is held while there is an export, which gRPC does not let a child survive."""
+        locks = [
+            _at(stage, *path, "_export_lock")
+            for stage in _stages_of(self._provider)
+            for path in (("_batch_processor",), ("_outbox",), ())
+        ]
+        return [lock for lock in locks if lock is not None]
+
+    def _begin_anew(self) -> None:
+        for exporter in _exporters_of(self._provider):
+            reconnect(exporter)
+        super()._begin_anew()
+
+
+class _Aborter(_Aside):
+    """Aborts the exporters: aside, because a stranger's may block in its shutdown too."""
+
+    def __init__(self, closers: Iterable[_Closer]) -> None:
+        self._closers = closers
+        super().__init__("abort")
+
+    def work(self) -> None:
+        """Abort those that are not done."""
+        for closer in self._closers:
+            closer.abort()
+
+
+def _wait(those: Iterable[_Aside], until: float) -> bool:
+    """Wait for all of them. False when it is later than ``until``."""
+    return not [each for each in those if not each.wait(until - time.monotonic())]
+
+
+def _exporters_of(provider: Any) -> Iterator[Any]:
+    """Find a provider's exporters; what is not found is left alone."""
+    for stage in _stages_of(provider):
+        exporter = _at(stage, "_batch_processor", "_exporter") or _at(stage, "_exporter")
+        if exporter is not None:
+            yield exporter
+
+
+def _stages_of(provider: Any) -> tuple[Any, ...]:
+    """Find a provider's processors and readers. The SDK has no public way."""
+    spans = _at(provider, "_active_span_processor", "_span_processors")
+    records = _at(provider, "_multi_log_record_processor", "_log_record_processors")
+    readers = _at(provider, "_metric_readers") or _at(provider, "_sdk_config", "metric_readers")
+    return (*(spans or ()), *(records or ()), *(readers or ()))
+
+
+def _at(thing: Any, *path: str) -> Any:
+    for name in path:
+        thing = getattr(thing, name, None)
+    return thing

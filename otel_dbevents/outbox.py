@@ -1,0 +1,246 @@
+"""What waits for an exporter: bounded, sent by one worker, and every loss counted.
+
+In: spans or log records, one at a time, from any thread. Out: batches to an exporter. What was put
+in is delivered or counted in `Outbox.lost`, by reason: ``queue_full`` (the oldest gave way),
+``export_failed`` (the exporter said so, or raised), ``shutdown`` (not sent when time was up, or put
+in after it).
+"""
+
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import count
+from queue import Empty, SimpleQueue
+from time import monotonic
+from typing import Any, Final, Generic, TypeVar
+
+from opentelemetry import context as otel_context
+from opentelemetry.context import Context
+
+from otel_dbevents.forks import in_child
+from otel_dbevents.unreachable import tell_lost
+
+T = TypeVar("T")
+
+_SUPPRESS: Final = (
+    getattr(otel_context, "_SUPPRESS_INSTRUMENTATION_KEY", "suppress_instrumentation"),
+    "suppress_instrumentation",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much may wait, how much is sent at a time, and how long a part of a batch may wait.
+
+    Raises `ValueError` where the SDK's batch processors do.
+    """
+
+    queue_size: int = 2048
+    batch_size: int = 512
+    delay_s: float = 5.0
+
+    def __post_init__(self) -> None:
+        if min(self.queue_size, self.batch_size, self.delay_s) <= 0:
+            raise ValueError("queue size, batch size and schedule delay must be above 0")
+        if self.batch_size > self.queue_size:
+            raise ValueError(
+                f"a batch of {self.batch_size} does not fit into a queue of {self.queue_size}"
+            )
+
+
+class Outbox(Generic[T]):
+    """A bounded queue before an exporter, and the worker that empties it.
+
+    ``export`` takes a batch and says whether it was delivered; it is called on the worker, never
+    twice at a time, with instrumentation suppressed. ``what`` names the items in the log.
+
+    `put` takes no lock, so that it may run within anything, a finalizer too. The worker is there
+    from the start, as Python 3.12 starts none when the process ends; it ends with the outbox.
+    """
+
+    def __init__(self, export: Callable[[list[T]], bool], limits: Limits, what: str) -> None:
+        self._export = export
+        self._limits = limits
+        self._what = what
+        self._given_up = False
+        self._begin_anew()
+        in_child(self._begin_anew)
+
+    def _begin_anew(self) -> None:
+        """Begin at nothing, also in a forked child: what waits is the parent's to send."""
+        self._items: deque[T] = deque(maxlen=self._limits.queue_size)
+        self._append = self._items.append
+        self._counter = count()
+        self._tick = self._counter.__next__
+        self._peeks: int = 0
+        self._taken: int = 0
+        self._in_flight: int = 0
+        self._settled: int = 0
+        self._counts: dict[str, int] = {}
+        self._told: int = 0
+        self._error: str = ""
+        self._asleep: bool = True
+        self._export_lock = threading.Lock()
+        """Held while there is an export; whoever forks may wait for it (`forks.hold`)."""
+        self._lock = threading.RLock()
+        self._sent: threading.Condition = threading.Condition(self._lock)
+        self._signals: SimpleQueue[bool] = SimpleQueue()
+        self._start(self._signals)
+
+    def _start(self, signals: SimpleQueue[bool]) -> None:
+        # The worker is woken to its end when we are collected.
+        reference = weakref.ref(self, lambda _: signals.put(True))
+        worker = threading.Thread(
+            target=_work,
+            args=(reference, signals, self._limits.delay_s),
+            name=f"otel-dbevents-send-{self._what.replace(' ', '-')}",
+            daemon=True,
+        )
+        with suppress(RuntimeError):  # too many threads: all is counted as lost then
+            worker.start()
+
+    @property
+    def lost(self) -> Mapping[str, int]:
+        """How many items were lost, by reason; exact while no thread is within `put`."""
+        with self._lock:
+            counts = dict(self._counts)
+            dropped = self._put_in() - self._taken - len(self._items)
+            late = len(self._items) if self._given_up else 0
+        if dropped > 0:
+            counts["queue_full"] = dropped
+        if late:
+            counts["shutdown"] = counts.get("shutdown", 0) + late
+        return counts
+
+    def put(self, item: T) -> None:
+        """Leave an item to be sent. Full, the oldest gives way. Never waits."""
+        self._append(item)
+        self._tick()
+        if self._asleep and len(self._items) >= self._limits.batch_size:
+            self._asleep = False
+            self._signals.put(False)
+
+    def flush(self, timeout: float) -> bool:
+        """Send what is there now; False when ``timeout`` seconds ran out, or it was given up."""
+        deadline = monotonic() + timeout
+        target = self._put_in()
+        while not self._reached(target):
+            left = deadline - monotonic()
+            if left <= 0 or self._given_up:
+                return False
+            self._signals.put(True)
+            with self._sent:
+                if not (self._reached(target) or self._given_up):
+                    self._sent.wait(left)
+        return not self._given_up
+
+    def close(self, timeout: float) -> bool:
+        """Send what is there, then stop for good. False when something was given up."""
+        done = self.flush(timeout)
+        self.give_up()
+        return done
+
+    def give_up(self) -> None:
+        """Stop for good, without waiting; what was not sent is lost. May be called twice."""
+        with self._sent:
+            if self._given_up:
+                return
+            self._given_up = True
+            left = self._in_flight + len(self._take(len(self._items)))
+            self._sent.notify_all()
+        self._count("shutdown", left)
+        self._signals.put(True)
+
+    def work(self, everything: bool) -> bool:
+        """Send what is there, on the worker; with ``everything`` not only full batches.
+
+        False when the worker is to end.
+        """
+        while not self._given_up:
+            least = 1 if everything else self._limits.batch_size
+            while len(self._items) >= least and not self._given_up:
+                self._send()
+            self._asleep = True
+            if len(self._items) < self._limits.batch_size:
+                break
+            self._asleep, everything = False, False  # put in before it was said that we sleep
+        self._tell()
+        return not self._given_up
+
+    def _reached(self, target: int) -> bool:
+        with self._lock:
+            return self._settled >= target or not (len(self._items) or self._in_flight)
+
+    def _send(self) -> None:
+        with self._lock:
+            batch = self._take(self._limits.batch_size)
+            position = self._put_in() - len(self._items)
+            self._in_flight = len(batch)
+        delivered = False
+        try:
+            with self._export_lock:
+                delivered = bool(batch) and self._export(batch)
+        except BaseException as error:  # noqa: BLE001 - nothing an exporter does may end the worker
+            self._error = type(error).__name__
+        finally:
+            self._count_sent(len(batch), delivered, position)
+        self._tell()
+
+    def _count_sent(self, number: int, delivered: bool, position: int) -> None:
+        with self._sent:
+            self._in_flight = 0
+            if self._given_up:  # counted as lost meanwhile
+                number = -number if delivered else 0
+                reason = "shutdown"
+            else:
+                number = 0 if delivered else number
+                reason = "export_failed"
+            self._count(reason, number)
+            self._settled = max(position, self._settled)
+            self._sent.notify_all()
+
+    def _take(self, most: int) -> list[T]:
+        """Take out up to ``most`` items, the oldest first."""
+        take = self._items.popleft
+        with self._lock:
+            # Appending to a full deque takes one and puts one: it never gets shorter meanwhile.
+            batch = [take() for _ in range(min(most, len(self._items)))]
+            self._taken += len(batch)
+        return batch
+
+    def _put_in(self) -> int:
+        """How many items were put in since the beginning."""
+        with self._lock:
+            number = next(self._counter) - self._peeks
+            self._peeks += 1
+        return number
+
+    def _count(self, reason: str, number: int) -> None:
+        if number:
+            with self._lock:
+                self._counts[reason] = self._counts.get(reason, 0) + number
+
+    def _tell(self) -> None:
+        lost = self.lost
+        if sum(lost.values()) > self._told and tell_lost(self._what, lost, self._error):
+            self._told = sum(lost.values())
+
+
+def _work(
+    reference: "weakref.ref[Outbox[Any]]", signals: SimpleQueue[bool], delay_s: float
+) -> None:
+    context = Context()
+    for key in _SUPPRESS:
+        context = otel_context.set_value(key, True, context)
+    otel_context.attach(context)
+    while True:
+        everything = True
+        with suppress(Empty):
+            everything = signals.get(timeout=delay_s)
+        outbox = reference()
+        if outbox is None or not outbox.work(everything):
+            return
+        del outbox

@@ -1,0 +1,1 @@
+"""Our exporters: the encoding, and what goes over the wire."""

@@ -1,0 +1,1 @@
+"""What we must never do to the application, tried in earnest."""

@@ -1,0 +1,375 @@
+"""The processors that count: what is made is delivered or counted, by reason, in bounded memory."""
+
+import gc
+import logging
+import os
+import subprocess
+import sys
+import threading
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import pytest
+from opentelemetry import context as otel_context
+from opentelemetry._logs import LogRecord
+from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
+
+from otel_dbevents import unreachable
+from otel_dbevents.outbox import Limits
+from otel_dbevents.processors import CountingLogRecordProcessor, CountingSpanProcessor
+from tests.services.process import wait_until
+
+NEVER_S = 3600.0
+"""A delay that no test waits for."""
+
+
+class Exporter(SpanExporter):
+    """Answers what it is told to, and lists what it delivered; closed, it holds each batch up."""
+
+    def __init__(self, answer: Any = SpanExportResult.SUCCESS) -> None:
+        self.answer = answer
+        self.delivered: list[str] = []
+        self.batches: list[int] = []
+        self.open = threading.Event()
+        self.open.set()
+        self.called = threading.Event()
+        self.shut = 0
+
+    def export(self, spans: Sequence[ReadableSpan]) -> Any:
+        self.batches.append(len(spans))
+        self.called.set()
+        self.open.wait(60)
+        if isinstance(self.answer, BaseException):
+            raise self.answer
+        if self.answer is not SpanExportResult.FAILURE:
+            self.delivered += [span.name for span in spans]
+        return self.answer
+
+    def shutdown(self) -> None:
+        self.shut += 1
+        self.open.set()
+
+
+@pytest.fixture(autouse=True)
+def nothing_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unreachable._one_line, "_counted_at", -3600.0)
+
+
+@pytest.fixture
+def exporter() -> Iterator[Exporter]:
+    made = Exporter()
+    yield made
+    made.open.set()
+
+
+@pytest.fixture
+def processing(exporter: Exporter) -> Iterator[Callable[..., CountingSpanProcessor]]:
+    made: list[CountingSpanProcessor] = []
+
+    def process(queue: int = 100, batch: int = 10, delay_s: float = NEVER_S) -> Any:
+        limits = Limits(queue, batch, delay_s)
+        made.append(CountingSpanProcessor(exporter, limits, shutdown_s=5))
+        return made[-1]
+
+    yield process
+    for each in made:
+        each.give_up()
+
+
+def spans(processor: CountingSpanProcessor, number: int, prefix: str = "span") -> list[str]:
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(processor)
+    names = [f"{prefix} {n}" for n in range(number)]
+    for name in names:
+        provider.get_tracer("test").start_span(name).end()
+    return names
+
+
+def test_a_full_batch_is_sent_without_waiting(exporter, processing):
+    names = spans(processing(), 10)
+    wait_until(lambda: exporter.delivered == names)
+
+
+def test_a_part_of_a_batch_is_sent_after_the_delay(exporter, processing):
+    names = spans(processing(delay_s=0.01), 3)
+    wait_until(lambda: exporter.delivered == names)
+
+
+def test_a_flush_sends_all_in_their_order_and_in_batches(exporter, processing):
+    processor = processing(queue=1000, batch=10)
+    names = spans(processor, 95)
+    assert processor.force_flush()
+    assert exporter.delivered == names
+    assert max(exporter.batches) == 10
+    assert processor.lost == {}
+
+
+def test_a_flush_keeps_to_its_time_and_says_so(exporter, processing):
+    processor = processing()
+    exporter.open.clear()
+    spans(processor, 3)
+    assert not processor.force_flush(10)
+    exporter.open.set()
+    assert processor.force_flush()
+    assert len(exporter.delivered) == 3
+
+
+def test_what_was_not_sampled_is_neither_sent_nor_lost(exporter, processing):
+    processor = processing()
+    provider = TracerProvider(sampler=ALWAYS_OFF, shutdown_on_exit=False)
+    provider.add_span_processor(processor)
+    provider.get_tracer("test").start_span("a").end()
+    assert processor.force_flush()
+    assert (exporter.delivered, processor.lost) == ([], {})
+
+
+def test_full_the_oldest_give_way_and_each_is_counted(exporter, processing):
+    processor = processing(queue=20, batch=10)
+    exporter.open.clear()
+    spans(processor, 10, "under way")
+    exporter.called.wait(60)
+    names = spans(processor, 1000)
+    assert processor.lost == {"queue_full": 980}
+    exporter.open.set()
+    assert processor.force_flush()
+    assert exporter.delivered[10:] == names[-20:]
+    assert len(exporter.delivered) + sum(processor.lost.values()) == 1010
+
+
+@pytest.mark.parametrize("answer", [SpanExportResult.FAILURE, ValueError("x"), SystemExit(1)])
+def test_a_batch_that_the_exporter_did_not_deliver_is_counted_and_the_next_is_sent(
+    exporter, processing, answer
+):
+    processor = processing()
+    exporter.answer = answer
+    spans(processor, 7)
+    assert processor.force_flush()
+    assert processor.lost == {"export_failed": 7}
+    exporter.answer = SpanExportResult.SUCCESS
+    names = spans(processor, 5)
+    assert processor.force_flush()
+    assert exporter.delivered == names
+    assert processor.lost == {"export_failed": 7}
+
+
+def test_an_exporter_that_answers_nothing_is_believed(exporter, processing):
+    processor = processing()
+    exporter.answer = None
+    names = spans(processor, 5)
+    assert processor.force_flush()
+    assert (exporter.delivered, processor.lost) == (names, {})
+
+
+def test_shut_down_it_sends_what_is_left_and_counts_what_comes_after(exporter, processing):
+    processor = processing()
+    names = spans(processor, 5)
+    processor.shutdown()
+    assert exporter.delivered == names
+    spans(processor, 3, "late")
+    assert processor.lost == {"shutdown": 3}
+    processor.shutdown()
+    assert exporter.shut == 1
+
+
+def test_what_was_not_sent_in_time_is_counted_and_nothing_is_waited_for(exporter, processing):
+    processor = processing()
+    processor._shutdown_s = 0.05
+    exporter.open.clear()
+    spans(processor, 25)
+    processor.shutdown()
+    assert processor.lost == {"shutdown": 25}
+
+
+def test_a_batch_that_arrives_after_all_was_given_up_is_not_counted_as_lost(exporter, processing):
+    processor = processing()
+    exporter.open.clear()
+    spans(processor, 25)
+    exporter.called.wait(60)
+    processor.give_up()
+    assert processor.lost == {"shutdown": 25}
+    exporter.open.set()
+    wait_until(lambda: processor.lost == {"shutdown": 15})
+    assert len(exporter.delivered) == 10
+
+
+def test_a_flush_that_waits_while_all_is_given_up_ends(exporter, processing):
+    processor = processing()
+    exporter.open.clear()
+    spans(processor, 25)
+    answers: list[bool] = []
+    waiting = threading.Thread(target=lambda: answers.append(processor.force_flush(60_000)))
+    waiting.start()
+    exporter.called.wait(60)
+    processor.give_up()
+    waiting.join(60)
+    assert answers == [False]
+
+
+def test_many_threads_lose_nothing_uncounted(exporter, processing):
+    processor = processing(queue=50, batch=50)
+    writers = [threading.Thread(target=spans, args=(processor, 2000)) for _ in range(8)]
+    for each in writers:
+        each.start()
+    for each in writers:
+        each.join()
+    assert processor.force_flush()
+    assert processor.lost.get("queue_full", 0) > 0
+    assert len(exporter.delivered) + sum(processor.lost.values()) == 16_000
+
+
+def test_losses_are_said_in_one_line_a_minute_with_their_number_and_reason(
+    exporter, processing, caplog, monkeypatch
+):
+    processor = processing()
+    exporter.answer = SpanExportResult.FAILURE
+    for _ in range(3):
+        spans(processor, 10)
+        assert processor.force_flush()
+    [line] = caplog.messages
+    assert line == "10 spans so far were lost: 10 export_failed (said once a minute at most)"
+    monkeypatch.setattr(unreachable._one_line, "_counted_at", -3600.0)
+    exporter.answer = RuntimeError("a secret")
+    spans(processor, 10)
+    assert processor.force_flush()
+    wait_until(lambda: len(caplog.messages) == 2)
+    assert caplog.messages[1].startswith("40 spans so far were lost: 40 export_failed; the exp")
+    assert "secret" not in caplog.text
+    assert "RuntimeError" in caplog.text
+
+
+def test_whoever_asks_sees_that_nothing_is_done_when_a_span_starts():
+    assert CountingSpanProcessor.on_start is BatchSpanProcessor.on_start
+
+
+def test_the_exporter_is_called_with_instrumentation_suppressed(exporter, processing):
+    seen: list[object] = []
+    exporter.export = lambda _: seen.append(otel_context.get_value("suppress_instrumentation"))
+    processor = processing()
+    spans(processor, 1)
+    assert processor.force_flush()
+    assert seen == [True]
+
+
+def test_it_ends_with_its_last_reference(exporter):
+    processor = CountingSpanProcessor(exporter, Limits(10, 10, NEVER_S))
+    before = threading.active_count()
+    gone = weakref.ref(processor._outbox)
+    del processor
+    gc.collect()
+    assert gone() is None
+    wait_until(lambda: threading.active_count() < before)
+
+
+class Records:
+    """A log exporter in memory, the same for every version of the SDK."""
+
+    def __init__(self) -> None:
+        self.delivered: list[Any] = []
+        self.answer: Any = SpanExportResult.SUCCESS
+
+    def export(self, batch: Any) -> Any:
+        if self.answer is SpanExportResult.SUCCESS:
+            self.delivered += batch
+        return self.answer
+
+    def shutdown(self) -> None:
+        """Nothing to do."""
+
+
+def test_log_records_are_sent_and_counted_alike():
+    exporter = Records()
+    processor = CountingLogRecordProcessor(exporter, Limits(100, 10, NEVER_S))
+    provider = LoggerProvider(shutdown_on_exit=False)
+    provider.add_log_record_processor(processor)
+    context = otel_context.set_value("large", object())
+    for n in range(25):
+        provider.get_logger("test").emit(LogRecord(body=str(n), context=context))
+    assert provider.force_flush()
+    assert [each.log_record.body for each in exporter.delivered] == [str(n) for n in range(25)]
+    assert all(not each.log_record.context for each in exporter.delivered)
+    assert all(each.resource is provider.resource for each in exporter.delivered)
+    exporter.answer = SpanExportResult.FAILURE
+    provider.get_logger("test").emit(LogRecord(body="lost"))
+    assert provider.force_flush()
+    provider.shutdown()
+    provider.get_logger("test").emit(LogRecord(body="late"))
+    assert processor.lost == {"export_failed": 1, "shutdown": 1}
+
+
+@pytest.mark.parametrize(
+    ("prefix", "kind", "delay_s"),
+    [("OTEL_BSP", CountingSpanProcessor, 5), ("OTEL_BLRP", CountingLogRecordProcessor, 1)],
+)
+def test_the_limits_are_those_of_the_standard_variables(
+    exporter, monkeypatch, caplog, prefix, kind, delay_s
+):
+    def limits():
+        made = kind(exporter)
+        made.give_up()
+        return made._outbox._limits
+
+    for name in ("MAX_QUEUE_SIZE", "MAX_EXPORT_BATCH_SIZE", "SCHEDULE_DELAY"):
+        monkeypatch.delenv(f"{prefix}_{name}", raising=False)
+    assert limits() == Limits(2048, 512, delay_s)
+    monkeypatch.setenv(f"{prefix}_MAX_QUEUE_SIZE", "700")
+    monkeypatch.setenv(f"{prefix}_MAX_EXPORT_BATCH_SIZE", "70")
+    monkeypatch.setenv(f"{prefix}_SCHEDULE_DELAY", "250")
+    assert limits() == Limits(700, 70, 0.25)
+    monkeypatch.setenv(f"{prefix}_MAX_QUEUE_SIZE", "many")
+    assert limits().queue_size == 2048
+    assert f"{prefix}_MAX_QUEUE_SIZE takes a whole number" in caplog.text
+    for wrong in ("0", "-1", "60"):
+        monkeypatch.setenv(f"{prefix}_MAX_QUEUE_SIZE", wrong)
+        with pytest.raises(ValueError, match=r"above 0|does not fit"):
+            limits()
+
+
+FORKED = """
+import os, sys, threading
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from otel_dbevents.outbox import Limits
+from otel_dbevents.processors import CountingSpanProcessor
+
+exporter = InMemorySpanExporter()
+processor = CountingSpanProcessor(exporter, Limits(100, 100, 3600))
+provider = TracerProvider(shutdown_on_exit=False)
+provider.add_span_processor(processor)
+tracer = provider.get_tracer("test")
+tracer.start_span("of the parent").end()
+holding, forked = threading.Event(), threading.Event()
+def hold():
+    with processor._outbox._lock:
+        holding.set()
+        forked.wait(60)
+threading.Thread(target=hold).start()
+holding.wait(60)
+child = os.fork()
+if not child:
+    tracer.start_span("of the child").end()
+    sent = processor.force_flush(30_000)
+    names = [span.name for span in exporter.get_finished_spans()]
+    os._exit(0 if sent and names == ["of the child"] and not processor.lost else 1)
+forked.set()
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+assert processor.force_flush(30_000)
+assert [span.name for span in exporter.get_finished_spans()] == ["of the parent"]
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_forked_child_sends_its_own_and_the_parent_its_own():
+    subprocess.run([sys.executable, "-W", "ignore", "-c", FORKED], check=True, timeout=120)
+
+
+def test_what_is_said_at_the_logger_is_held_to_the_minute_by_any_other_line(caplog):
+    unreachable._one_line._said.clear()
+    with caplog.at_level(logging.WARNING):
+        assert unreachable._one_line.is_due("collector:4317", "UNAVAILABLE")
+        assert not unreachable.tell_lost("spans", {"queue_full": 1})
+    assert not caplog.messages
+    unreachable._one_line._said.clear()
