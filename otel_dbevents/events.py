@@ -260,8 +260,7 @@ class Event(Struct, frozen=True, gc=False, tag_field="event_type", tag=True, kw_
     @property
     def occurred_at(self) -> datetime:
         """When the fact was complete, UTC; microseconds are the finest a datetime can hold."""
-        seconds, nanoseconds = divmod(self.time_ns, 1_000_000_000)
-        return datetime.fromtimestamp(seconds, UTC).replace(microsecond=nanoseconds // 1000)
+        return _EPOCH + timedelta(0, 0, self.time_ns // 1_000)
 
     @property
     def time_ns(self) -> int:
@@ -753,7 +752,7 @@ def _date(event: Any, given: datetime | None) -> None:
         if microseconds != end // 1_000:
             end = microseconds * 1_000
     force_setattr(event, "end_time_ns", end)
-    force_setattr(event, "timestamp", event.occurred_at)
+    force_setattr(event, "timestamp", _EPOCH + timedelta(0, 0, end // 1_000))
 
 
 def _plain(value: Any) -> Any:

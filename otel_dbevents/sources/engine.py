@@ -281,14 +281,6 @@ def _unwrap(dialect: Any, watch: Watch) -> None:
             del dialect.__dict__[name]
 
 
-def _first_seen(engine: Engine) -> Watch | None:
-    try:
-        return EngineSource.seen(engine) if _sources else None
-    except Exception as error:  # noqa: BLE001 - the application must not see it
-        guard.caught(error)
-        return None
-
-
 _RawConnection: TypeAlias = Callable[[Engine], Any]
 _installed: tuple[_RawConnection, _RawConnection] | None = None
 """`Engine.raw_connection` as it was and as we made it, while anybody listens."""
@@ -336,21 +328,21 @@ def _is_dispatching() -> bool:
 def _raw_connection(original: _RawConnection) -> _RawConnection:
     @wraps(original)
     def raw_connection(engine: Engine) -> Any:
-        watch: Watch | None = engine.dialect.__dict__.get(_WATCH)
-        if watch is None or not watch.active:
-            watch = _first_seen(engine)
-            if watch is None:
-                return original(engine)
-        engine_pool, pending = engine.pool, watch.pending
-        start = time_ns()
-        pending.append(None)
+        watch = None
         try:
-            proxied = original(engine)
+            watch = EngineSource.seen(engine) if _sources else None
+        except Exception as error:  # noqa: BLE001 - the application must not see it
+            guard.caught(error)
+        if watch is None:
+            return original(engine)
+        engine_pool = engine.pool
+        start = time_ns()
+        try:
+            with pool.waiting(watch):
+                proxied = original(engine)
         except BaseException as error:
-            pending.pop()
             pool.refused(watch, engine_pool, error, start)
             raise
-        pending.pop()
         pool.checked_out(watch, engine_pool, proxied, start)
         return proxied
 

@@ -101,8 +101,8 @@ class QuerySource:
         batch: Any,
         call: Call | None,
     ) -> None:
-        # Every query comes by here: it is long and in one piece because each call of a function
-        # of ours would cost about a fiftieth of all that we add.
+        # Every query comes by here: it is long and in one piece, as each call of a function of ours
+        # would add to each query.
         try:
             watch, caller = self._watch, current_context()
             if context is None:

@@ -11,6 +11,7 @@ from typing import Any, Final
 from sqlalchemy.engine import Connection
 
 from otel_dbevents.sources.watch import ConnectionState, guard
+from otel_dbevents.swallowing import told
 
 _IDLE: Final = 0
 _IN_ERROR: Final = 3
@@ -41,13 +42,13 @@ class Standing:
                 self.is_broken = _status_of(driver) == _IN_ERROR
                 return
             self._driver = driver = _driver_of(connection)
-            told = getattr(driver, "in_transaction", None)
-            if told is True or told is False:
-                self.is_closed = not told
+            is_open = getattr(driver, "in_transaction", None)
+            if is_open is True or is_open is False:
+                self.is_closed = not is_open
             else:
                 self._look(driver)
-        except Exception:  # noqa: BLE001, S110 - a connection that is closed cannot say
-            pass
+        except Exception as error:  # noqa: BLE001 - a connection that is closed cannot say
+            told("standing", error)
 
     def _look(self, driver: Any) -> None:
         if isinstance(status := _status_of(driver), int):
