@@ -4,9 +4,10 @@ Python calls what is registered with `atexit` one after the other; each with a t
 would take the sum.
 """
 
-import os
 from time import monotonic
 from typing import Final
+
+from otel_dbevents.forks import in_child
 
 
 class Ending:
@@ -34,5 +35,4 @@ class Ending:
 ending: Final = Ending()
 """The process's own."""
 
-if hasattr(os, "register_at_fork"):  # pragma: no branch - only Windows has no fork
-    os.register_at_fork(after_in_child=ending.renew)
+in_child(ending.renew)

@@ -9,14 +9,22 @@ import logging
 import os
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from inspect import ismethod
-from typing import Any, Final
+from time import monotonic
+from typing import Any, Final, TypeAlias
 
-_LONGEST_S: Final = 1.0
-_in_child: Final[list[Callable[[], Callable[[], object] | None]]] = []
-_before: Final[list["_Held"]] = []
+_LONGEST_S: Final = 0.2
 _log = logging.getLogger("otel_dbevents")
+
+Locks: TypeAlias = Callable[[], Iterable[Any]]
+"""Gives the locks that are to be held while the process forks."""
+_Reference: TypeAlias = Callable[[], Callable[[], Any] | None]
+
+_in_child: Final[list[_Reference]] = []
+_to_hold: Final[list[_Reference]] = []
+_held: Final[dict[int, list[Any]]] = {}
+"""What each forking thread holds."""
 
 
 def in_child(begin_anew: Callable[[], object]) -> None:
@@ -25,17 +33,16 @@ def in_child(begin_anew: Callable[[], object]) -> None:
     A method is called for as long as its object lives; it is not kept alive by this. What it raises
     is logged, on the level of debugging.
     """
-    # No callback of a reference takes the dead ones out: it would run in an interpreter that ends.
-    _in_child[:] = [reference for reference in _in_child if reference() is not None]
-    _in_child.append(weakref.WeakMethod(begin_anew) if ismethod(begin_anew) else lambda: begin_anew)
+    _keep(_in_child, begin_anew)
 
 
-def hold(lock: Any) -> None:
-    """Have a lock held while the process forks, so that what it guards is whole in the child.
+def hold(locks: Locks) -> None:
+    """Have locks held while the process forks, so that what they guard is whole in the child.
 
-    The fork waits for it, one second at the most. In the child it is free, whoever had it.
+    The fork waits for them, a fifth of a second at the most. In the child they are free. A method
+    is asked for as long as its object lives.
     """
-    _before.append(_Held(lock))
+    _keep(_to_hold, locks)
 
 
 def free(lock: object) -> None:
@@ -45,45 +52,47 @@ def free(lock: object) -> None:
         renew()
 
 
-class _Held:
-    """A lock that is held while a thread forks."""
-
-    def __init__(self, lock: Any) -> None:
-        self._lock = lock
-        self._holder = 0
-
-    def acquire(self) -> None:
-        if self._lock.acquire(timeout=_LONGEST_S):
-            self._holder = threading.get_ident()
-
-    def release(self) -> None:
-        if self._holder == threading.get_ident():
-            self._holder = 0
-            self._lock.release()
+def _keep(those: list[_Reference], function: Callable[[], Any]) -> None:
+    # No callback of a reference takes the dead ones out: it would run in an interpreter that ends.
+    those[:] = [reference for reference in those if reference() is not None]
+    those.append(weakref.WeakMethod(function) if ismethod(function) else lambda: function)
 
 
-def _acquire() -> None:
-    for held in _before:
-        held.acquire()
+def _call_all(those: list[_Reference], use: Callable[[Any], object]) -> None:
+    """Call what is kept and is still there. Never raises: the application forks."""
+    for reference in tuple(those):
+        try:
+            function = reference()
+            if function is not None:
+                use(function())
+        except Exception:  # noqa: BLE001
+            _log.debug("a part of us was not ready for a fork", exc_info=True)
 
 
-def _release() -> None:
-    for held in _before:
-        held.release()
+def _before() -> None:
+    until = monotonic() + _LONGEST_S
+    held = _held[threading.get_ident()] = []
+
+    def acquire(locks: Iterable[Any]) -> None:
+        held.extend(each for each in locks if each.acquire(timeout=max(0, until - monotonic())))
+
+    _call_all(_to_hold, acquire)
+
+
+def _after_in_parent() -> None:
+    for lock in reversed(_held.pop(threading.get_ident(), [])):
+        lock.release()
 
 
 def _after_in_child() -> None:
-    for held in _before:
-        held._holder = 0
-        free(held._lock)
-    for reference in tuple(_in_child):
-        try:
-            begin_anew = reference()
-            if begin_anew is not None:
-                begin_anew()
-        except Exception:  # noqa: BLE001 - the child is the application's
-            _log.debug("a part of us did not begin anew in a forked child", exc_info=True)
+    for lock in _held.get(threading.get_ident(), []):
+        free(lock)
+    _held.clear()
+    _call_all(_to_hold, lambda locks: [*map(free, locks)])
+    _call_all(_in_child, lambda _: None)
 
 
 if hasattr(os, "register_at_fork"):  # pragma: no branch - only Windows has no fork
-    os.register_at_fork(before=_acquire, after_in_parent=_release, after_in_child=_after_in_child)
+    os.register_at_fork(
+        before=_before, after_in_parent=_after_in_parent, after_in_child=_after_in_child
+    )

@@ -6,7 +6,6 @@ in is delivered or counted in `Outbox.lost`, by reason: ``queue_full`` (the olde
 in after it).
 """
 
-import os
 import threading
 import weakref
 from collections import deque
@@ -21,6 +20,7 @@ from typing import Any, Final, Generic, TypeVar
 from opentelemetry import context as otel_context
 from opentelemetry.context import Context
 
+from otel_dbevents.forks import in_child
 from otel_dbevents.swallowing import told
 from otel_dbevents.unreachable import tell_lost
 
@@ -66,10 +66,11 @@ class Outbox(Generic[T]):
         self._export = export
         self._limits = limits
         self._what = what
-        self._renew()
-        _outboxes.add(self)
+        self._given_up = False
+        self._begin_anew()
+        in_child(self._begin_anew)
 
-    def _renew(self) -> None:
+    def _begin_anew(self) -> None:
         """Begin at nothing, also in a forked child: what waits is the parent's to send."""
         self._items: deque[T] = deque(maxlen=self._limits.queue_size)
         self._append = self._items.append
@@ -82,8 +83,9 @@ class Outbox(Generic[T]):
         self._counts: dict[str, int] = {}
         self._told: int = 0
         self._error: str = ""
-        self._given_up: bool = False
         self._asleep: bool = True
+        self._export_lock = threading.Lock()
+        """Held while there is an export; whoever forks may wait for it (`forks.hold`)."""
         self._lock = threading.RLock()
         self._sent: threading.Condition = threading.Condition(self._lock)
         self._signals: SimpleQueue[bool] = SimpleQueue()
@@ -180,7 +182,8 @@ class Outbox(Generic[T]):
             self._in_flight = len(batch)
         delivered = False
         try:
-            delivered = bool(batch) and self._export(batch)
+            with self._export_lock:
+                delivered = bool(batch) and self._export(batch)
         except BaseException as error:  # noqa: BLE001 - nothing an exporter does may end the worker
             told("exporter", error)
             self._error = type(error).__name__
@@ -243,17 +246,3 @@ def _work(
         if outbox is None or not outbox.work(everything):
             return
         del outbox
-
-
-_outboxes: Final["weakref.WeakSet[Outbox[Any]]"] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for outbox in tuple(_outboxes):
-        given_up = outbox._given_up
-        outbox._renew()
-        outbox._given_up = given_up
-
-
-if hasattr(os, "register_at_fork"):  # pragma: no branch - only Windows has no fork
-    os.register_at_fork(after_in_child=_after_fork)

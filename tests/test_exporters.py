@@ -163,6 +163,13 @@ def test_with_direct_otlp_off_the_exporter_is_the_sdks(monkeypatch):
     assert found == "opentelemetry.exporter.otlp.proto.grpc.trace_exporter"
 
 
+def test_where_our_encoder_cannot_even_be_imported_the_exporter_is_the_sdks(monkeypatch):
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", DEAD)
+    monkeypatch.setitem(sys.modules, "otel_dbevents.exporters.direct", None)
+    [found] = classes(ensure_providers())
+    assert found == "opentelemetry.exporter.otlp.proto.grpc.trace_exporter"
+
+
 def test_the_exporters_named_are_taken(monkeypatch):
     monkeypatch.setenv("OTEL_TRACES_EXPORTER", "console")
     monkeypatch.setenv("OTEL_METRICS_EXPORTER", "none")

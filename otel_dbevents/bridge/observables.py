@@ -30,7 +30,7 @@ class _Sources:
 
 
 _lock = threading.Lock()
-hold(_lock)
+hold(lambda: (_lock,))
 _sources_of: WeakKeyDictionary[Any, _Sources] = WeakKeyDictionary()
 """By instrument: the callback that the SDK has of it."""
 

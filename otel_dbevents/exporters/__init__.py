@@ -9,9 +9,9 @@ when nothing listens at the endpoint; the SDK would wait for half a minute.
 import atexit
 import logging
 import os
+import sys
 import threading
 import time
-import weakref
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -25,7 +25,9 @@ from opentelemetry.sdk.resources import Resource
 
 from otel_dbevents.ending import ending
 from otel_dbevents.events import redact
+from otel_dbevents.forks import hold, in_child
 from otel_dbevents.processors import CountingLogRecordProcessor, CountingSpanProcessor
+from otel_dbevents.reconnecting import reconnect
 from otel_dbevents.swallowing import told
 from otel_dbevents.unreachable import say_once, tell_of_loss
 
@@ -35,6 +37,8 @@ SIGNALS: Final = {"tracer": "traces", "meter": "metrics", "logger": "logs"}
 _CONFIG_FILE: Final = "OTEL_CONFIG_FILE"
 _GRACE: Final = 0.2
 _KINDS: Final = {CountingSpanProcessor: "span", CountingLogRecordProcessor: "log"}
+_AT_LAST: Final = -1_000
+"""The order of finalizers in `multiprocessing`: ours come after the application's."""
 _log = logging.getLogger("otel_dbevents.exporters")
 
 
@@ -42,7 +46,7 @@ class SetupError(RuntimeError):
     """OpenTelemetry could not be set up from its variables. The message says why."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Providers:
     """The providers in force. ``ours`` names those set up here: tracer, meter, logger."""
 
@@ -77,6 +81,7 @@ class Providers:
 
 _made: Providers | None = None
 _lock = threading.Lock()
+hold(lambda: (_lock,))
 
 
 def ensure_providers(timeout: float = 2.0, *, direct_otlp: bool = True) -> Providers:
@@ -215,10 +220,13 @@ def _set_up_some(
 
 def _encode_directly(provider: Any) -> None:
     """Have the OTLP exporters of a provider of ours use our encoder, where there are any."""
-    from otel_dbevents.exporters.direct import encode_directly
+    try:
+        from otel_dbevents.exporters.direct import encode_directly
 
-    for exporter in _exporters_of(provider):
-        encode_directly(exporter)
+        for exporter in _exporters_of(provider):
+            encode_directly(exporter)
+    except Exception:  # noqa: BLE001 - the exporters are set up and work without it
+        _log.debug("spans are encoded by the SDK", exc_info=True)
 
 
 def _take_over(providers: Mapping[str, Any], ours: frozenset[str], timeout: float) -> Providers:
@@ -229,7 +237,27 @@ def _take_over(providers: Mapping[str, Any], ours: frozenset[str], timeout: floa
         atexit.unregister(providers[kind].shutdown)
     say_once()
     atexit.register(lambda: made.shutdown(ending.time_left(timeout)))
+    _end_with_child(made, timeout)
+    in_child(lambda: _end_with_child(made, timeout))
     return made
+
+
+def _end_with_child(providers: Providers, timeout: float) -> None:
+    """Have a child of `multiprocessing` shut down what is ours at its end.
+
+    It clears its list of what is to be done then, and calls what is registered here; this may be
+    such a child already, that imports what its parent did. Only a spawned one runs `atexit`.
+    """
+    util: Any = sys.modules.get("multiprocessing.util")
+    if util is None:
+        return
+
+    def begin(ours: Providers) -> None:
+        context: Any = sys.modules["multiprocessing"]
+        if context.get_start_method(allow_none=True) != "spawn":
+            util.Finalize(None, ours.shutdown, (timeout,), exitpriority=_AT_LAST)
+
+    util.register_after_fork(providers, begin)
 
 
 def lost(*providers: Any) -> Mapping[str, int]:
@@ -256,9 +284,7 @@ class _Aside:
     def __init__(self, name: str) -> None:
         self._name = f"otel-dbevents-{name}"
         self._start()
-        if hasattr(os, "register_at_fork"):  # pragma: no branch - only Windows has no fork
-            again = weakref.WeakMethod(self._start)
-            os.register_at_fork(after_in_child=lambda: (start := again()) and start())
+        in_child(self._begin_anew)
 
     def begin(self) -> "_Aside":
         """Have the work done; does not wait."""
@@ -272,6 +298,10 @@ class _Aside:
     def work(self) -> None:
         """Do it."""
         raise NotImplementedError
+
+    def _begin_anew(self) -> None:
+        """Have a thread in a forked child, too."""
+        self._start()
 
     def _start(self) -> None:
         self._wanted, self._done = threading.Event(), threading.Event()
@@ -296,6 +326,7 @@ class _Closer(_Aside):
         self.kind = kind
         self._provider = provider
         super().__init__(f"close-{kind}")
+        hold(self._export_locks)
 
     def work(self) -> None:
         """Shut it down."""
@@ -317,6 +348,20 @@ class _Closer(_Aside):
             except Exception as error:  # noqa: BLE001 - a stranger's exporter, and the process ends
                 told("exporter", error)
                 _log.debug("an exporter failed to shut down", exc_info=True)
+
+    def _export_locks(self) -> list[Any]:
+        """Return what is held while there is an export, which gRPC does not let a child survive."""
+        locks = [
+            _at(stage, *path, "_export_lock")
+            for stage in _stages_of(self._provider)
+            for path in (("_batch_processor",), ("_outbox",), ())
+        ]
+        return [lock for lock in locks if lock is not None]
+
+    def _begin_anew(self) -> None:
+        for exporter in _exporters_of(self._provider):
+            reconnect(exporter)
+        super()._begin_anew()
 
 
 class _Aborter(_Aside):

@@ -9,15 +9,16 @@ import logging
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from types import FunctionType, MethodType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.trace import ReadableSpan
 
-from otel_dbevents.exporters.otlp import SpanEncoder
-from otel_dbevents.exporters.samples import is_faithful
 from otel_dbevents.swallowing import told
+
+if TYPE_CHECKING:
+    from otel_dbevents.exporters.otlp import SpanEncoder
 
 _PLACE: Final = "opentelemetry.exporter.otlp.proto.{}.trace_exporter"
 _OURS: Final = {
@@ -76,22 +77,37 @@ def refuse(why: str, *, exc_info: bool = False) -> None:
         _log.debug("the reason in full", exc_info=exc_info)
 
 
+def own_encoder() -> "SpanEncoder | None":
+    """Return a new encoder. None, which is said, when the SDK is not one that it knows."""
+    try:
+        from otel_dbevents.exporters.otlp import SpanEncoder
+        from otel_dbevents.exporters.samples import is_faithful
+
+        if is_faithful():
+            return SpanEncoder()
+    except ImportError:  # something of the SDK that the encoder reads is gone
+        _log.debug("the encoder cannot be imported", exc_info=True)
+    refuse("this SDK encodes spans in another way than is known here")
+    return None
+
+
 def exporting(export: Any) -> Callable[[Sequence[ReadableSpan]], Any] | None:
     """Return an HTTP exporter's bound ``export`` anew, with our encoder in the place of the SDK's.
 
     None when it does not call the SDK's encoder in the way that is known.
     """
-    if not is_faithful():
-        refuse("this SDK encodes spans in another way than is known here")
+    encoder = own_encoder()
+    if encoder is None:
         return None
     function = getattr(export, "__func__", None)
     if not isinstance(function, FunctionType) or not _calls_encoder(function):
         refuse("this SDK's HTTP exporter is made in another way than is known here")
         return None
-    encoder = SpanEncoder()
-    names = {**function.__globals__, "encode_spans": lambda spans: Encoded(encoder.encode(spans))}
+    encode = encoder.encode
+    names = {**function.__globals__, "encode_spans": lambda spans: Encoded(encode(spans))}
     code, defaults = function.__code__, function.__defaults__
     anew = FunctionType(code, names, "export", defaults, function.__closure__)
+    anew.__kwdefaults__ = function.__kwdefaults__
     return MethodType(anew, export.__self__)
 
 

@@ -52,7 +52,7 @@ _WATCH = "_otel_dbevents"
 """Where an engine's watch lives: in its dialect, which all its option engines share."""
 
 _lock = threading.RLock()
-hold(_lock)
+hold(lambda: (_lock,))
 _DISPATCH = event.attr.__file__
 """The file whose code calls SQLAlchemy's listeners."""
 _sources: tuple["EngineSource", ...] = ()

@@ -24,7 +24,10 @@ from opentelemetry.trace import (
     TraceState,
     set_span_in_context,
 )
+from sqlalchemy import create_engine, text
+from sqlalchemy.exc import DatabaseError
 
+import otel_dbevents
 from otel_dbevents.exporters.otlp import SpanEncoder
 from otel_dbevents.exporters.pairs import Pairs
 from tests.exporters.any_span import batches
@@ -54,7 +57,7 @@ def same(encoder, spans):
     return canonical(ours) == canonical(encode_spans(spans))
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(batches)
 def test_any_spans_are_the_messages_that_the_sdk_makes_of_them(spans):
     assert same(ENCODER, spans)
@@ -96,6 +99,28 @@ def test_spans_as_the_sdk_makes_them_are_the_same_messages():
     spans = finished.get_finished_spans()
     assert [each.dropped_attributes for each in spans] == [1, 0]
     assert same(SpanEncoder(), spans)
+
+
+def test_spans_as_the_bridge_makes_them_are_the_same_messages():
+    finished = InMemorySpanExporter()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(finished))
+    engine = create_engine("sqlite://")
+    pipeline = otel_dbevents.instrument(engine, tracer_provider=provider)
+    try:
+        with engine.begin() as connection, provider.get_tracer("app").start_as_current_span("up"):
+            for _ in range(3):
+                connection.execute(text("SELECT 1"))
+            with pytest.raises(DatabaseError):
+                connection.execute(text("SELECT * FROM nowhere"))
+        assert pipeline.flush(30)
+    finally:
+        otel_dbevents.uninstrument()
+    spans = finished.get_finished_spans()
+    assert len(spans) > 4
+    encoder = SpanEncoder()
+    assert same(encoder, spans)
+    assert encoder.fallbacks == 0
 
 
 def test_equal_values_of_different_kinds_stay_apart():
@@ -198,9 +223,8 @@ def test_where_no_span_is_left_the_error_is_the_sdks():
 def test_what_is_remembered_is_bounded():
     encoder = SpanEncoder()
     for number in range(200):
-        text = str(number)
-        names = [f"{text} {each}" for each in range(50)]
-        scope = InstrumentationScope(text)
+        names = [f"{number} {each}" for each in range(50)]
+        scope = InstrumentationScope(str(number))
         spans = [
             span(name, attributes={f"k{name}": name, "n": number}, instrumentation_scope=scope)
             for name in names

@@ -195,6 +195,10 @@ def say_more(monkeypatch):
     monkeypatch.setattr(samples, "encode_spans", lambda spans: encode_spans([*spans, *spans]))
 
 
+def lack_a_name(monkeypatch):
+    monkeypatch.delattr(samples, "is_faithful")
+
+
 def fail(monkeypatch):
     monkeypatch.setattr(samples, "samples", lambda: 1 / 0)
 
@@ -205,6 +209,7 @@ def fail(monkeypatch):
         (SdkHttp, forget_the_name, "HTTP exporter is made in another way"),
         (SdkHttp, wrap_the_export, "HTTP exporter is made in another way"),
         (SdkHttp, say_more, "encodes spans in another way"),
+        (SdkHttp, lack_a_name, "encodes spans in another way"),
         (SdkHttp, fail, "encodes spans in another way"),
         (SdkGrpc, connect_otherwise, "gRPC exporter is made in another way"),
         (SdkGrpc, say_more, "encodes spans in another way"),
@@ -214,7 +219,8 @@ def fail(monkeypatch):
 def test_where_the_sdk_is_not_as_known_it_is_left_alone_and_that_is_said_once(
     monkeypatch, closing, caplog, kind, change, why
 ):
-    samples.is_faithful.cache_clear()
+    clear = samples.is_faithful.cache_clear
+    clear()
     monkeypatch.setattr(Encoded, "__init__", lambda *_: 1 / 0)  # nothing is encoded by us
     change(monkeypatch)
     try:
@@ -231,7 +237,7 @@ def test_where_the_sdk_is_not_as_known_it_is_left_alone_and_that_is_said_once(
             bodies = [each.body for each in server.requests] + other.bodies
             assert [message(body) for body in bodies] == [encode_spans(SPANS)] * 2
     finally:
-        samples.is_faithful.cache_clear()
+        clear()
     [said] = [record for record in caplog.records if record.levelno == logging.INFO]
     assert said.getMessage().startswith("the SDK's own OTLP encoding of spans is used: ")
     assert why in said.getMessage()

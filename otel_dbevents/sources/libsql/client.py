@@ -35,7 +35,7 @@ _KEY = "_otel_dbevents"
 """Where a client keeps its watch, and a transaction its state."""
 
 _lock = threading.RLock()
-hold(_lock)
+hold(lambda: (_lock,))
 _sources: tuple["ClientSource", ...] = ()
 """Who listens now. A client belongs to the first that wants it."""
 
