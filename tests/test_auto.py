@@ -4,6 +4,7 @@ Applications are real ones: scripts over SQLite in processes of their own, that 
 of OTLP in the test.
 """
 
+import logging
 import os
 import subprocess
 import sys
