@@ -71,10 +71,12 @@ class Folding:
         For a query that is held back that is ``context``: there is no span of its own to point to,
         but the one that it ran under.
         """
-        if isinstance(event, QueryExecuted | QueryFailed):
-            parent = event.parent
+        kind = type(event)
+        if kind is QueryExecuted or kind is QueryFailed:
+            query: _Query = event  # type: ignore[assignment]
+            parent = query.parent
             sampled = parent is not None and parent.trace_flags & 1
-            if sampled and self._has_span(event) and self._hold(event, context):
+            if sampled and self._has_span(query) and self._hold(query, context):
                 return context
         return self._spans.record(event, context)
 
@@ -112,22 +114,31 @@ class Folding:
         self._folds: dict[_Key, Fold] = {}
 
     def _has_span(self, event: _Query) -> bool:
-        return isinstance(event, QueryFailed) or not self._spans.is_short(event)
+        return type(event) is QueryFailed or not self._spans.is_short(event)
 
     def _hold(self, event: _Query, context: Context) -> bool:
         """Count a run; True where it is held back."""
-        key = _key(event)
+        parent, database, end_ns = event.parent or _NO_PARENT, event.database, event.end_time_ns
+        key = (
+            parent.trace_id,
+            parent.span_id,
+            database.pool_name,
+            database.namespace,
+            event.statement.query_text,
+        )
         with self._lock:
             burst = self._bursts.get(key)
-            if burst is None or burst.end_ns + _QUIET_NS <= event.end_time_ns - event.duration_ns:
+            if burst is None or burst.end_ns + _QUIET_NS <= end_ns - event.duration_ns:
                 burst = self._begin(key)
             self._bursts.move_to_end(key)
             burst.runs += 1
-            burst.end_ns = max(burst.end_ns, event.end_time_ns)
+            if end_ns > burst.end_ns:
+                burst.end_ns = end_ns
             if burst.runs > self._after and self._is_foldable(event):
                 self._fold(key, event, context)
                 return True
-            self._tell(key)
+            if key in self._folds:
+                self._tell(key)
             return False
 
     def _begin(self, key: _Key) -> "_Burst":
@@ -142,7 +153,7 @@ class Folding:
 
     def _is_foldable(self, event: _Query) -> TypeGuard[QueryExecuted]:
         return (
-            isinstance(event, QueryExecuted)
+            type(event) is QueryExecuted
             and event.spent_ns < self._fast_ns
             and event.batch_size == 1
             and event.first_row_ns < 0
@@ -182,12 +193,6 @@ class _Burst:
     def __init__(self) -> None:
         self.runs = 0
         self.end_ns = 0
-
-
-def _key(event: _Query) -> _Key:
-    parent, database = event.parent or _NO_PARENT, event.database
-    text = event.statement.query_text
-    return parent.trace_id, parent.span_id, database.pool_name, database.namespace, text
 
 
 _all: Final["weakref.WeakSet[Folding]"] = weakref.WeakSet()

@@ -133,13 +133,13 @@ class Spans:
 
     def is_short(self, event: Any) -> bool:
         """Whether ``min_duration_ns`` drops the span of a call that went well."""
-        if isinstance(event, QueryExecuted):
-            return event.spent_ns < self._least_ns
+        if type(event) is QueryExecuted:
+            return event.duration_ns + event.reading_ns < self._least_ns  # its `spent_ns`
         return bool(event.duration_ns < self._least_ns)
 
     def _has_span(self, event: Any) -> bool:
         if type(event) is QueryExecuted:
-            return self._least_ns <= 0 or event.spent_ns >= self._least_ns
+            return self._least_ns <= 0 or not self.is_short(event)
         if isinstance(event, ConnectionCheckedOut):
             return event.duration_ns - event.create_ns >= self._wait_span_ns
         if event.duration_ns < 0:  # it was part of a batch, implied by a close, or is not known
