@@ -19,12 +19,13 @@ from typing import Any, Final, TypeAlias
 from opentelemetry.context import Context, get_current
 
 from otel_dbevents.bridge import known
+from otel_dbevents.bridge.pointing import Place, Pointer, context_of
 from otel_dbevents.bridge.streams import Call, Stream
 
 _NO_CONTEXT: Final = Context()
 _NO_SWITCH: Final = type("_Enabled", (), {"is_enabled": True})()
 
-Waiting: TypeAlias = "deque[tuple[Fed, float, Context]]"
+Waiting: TypeAlias = "deque[tuple[Fed, float, Place]]"
 """Numbers of the batch that is being told; appended to and emptied by any thread."""
 
 
@@ -54,7 +55,7 @@ class Fed:
         self._route: tuple[Any, tuple[Stream, ...]] = (None, ())
         self._is_groupable = False
 
-    def record(self, number: float, context: Context) -> None:
+    def record(self, number: float, context: Place) -> None:
         """Leave ``number`` for the end of the batch."""
         self._waiting.append((self, number, context or get_current()))
 
@@ -71,7 +72,7 @@ class Fed:
         )
 
     def record_all(self, calls: list[Call], samples: dict[int, bool]) -> None:
-        """Add a group that waited. ``samples`` keeps the exemplar filter's answers, by context."""
+        """Add a group that waited. ``samples`` keeps the exemplar filter's answers, by place."""
         storages, streams = self._route
         if storages is not self._consumer._reader_storages or not self._switch.is_enabled:
             for number, context in calls:
@@ -82,22 +83,26 @@ class Fed:
             return
         chosen = self._consumer._sdk_config.exemplar_filter
         if not known.is_by_context(chosen):
-            for number, context in calls:
-                self._add(streams, chosen, number, context)
+            for number, place in calls:
+                self._add(streams, chosen, number, context_of(place))
             return
 
-        def takes(number: float, context: Context) -> bool:
-            answer = samples.get(id(context))
+        def takes(number: float, place: Place) -> bool:
+            # Of a span's identity the filter sees the flags, which are less than any object's id.
+            key = place.identity.trace_flags if type(place) is Pointer else id(place)
+            answer = samples.get(key)
             if answer is None:
+                context = context_of(place)
                 answer = chosen.should_sample(number, time_ns(), self._cleaned, context)
-                samples[id(context)] = answer
+                samples[key] = answer
             return answer
 
         for stream in streams:
             stream.add_all(calls, takes)
 
-    def record_now(self, number: float, context: Context) -> None:
+    def record_now(self, number: float, place: Place) -> None:
         """Add it at once. What the SDK refuses or ignores, it is left to judge."""
+        context = context_of(place)
         if not (self._switch.is_enabled and 0 <= number < math.inf):
             self._plain(number, self._labels, context)
             return
@@ -108,8 +113,8 @@ class Fed:
         self._add(streams, self._consumer._sdk_config.exemplar_filter, number, context)
         self._is_groupable = all(stream.is_own_histogram for stream in streams)
 
-    def _refuse(self, number: float, context: Context) -> bool:
-        self._plain(number, self._labels, context)
+    def _refuse(self, number: float, place: Place) -> bool:
+        self._plain(number, self._labels, context_of(place))
         return False
 
     def _add(

@@ -16,6 +16,7 @@ from typing import Final, TypeAlias, TypeGuard
 from opentelemetry.context import Context
 
 from otel_dbevents.bridge.fold import Fold
+from otel_dbevents.bridge.pointing import Place
 from otel_dbevents.bridge.spans import Spans
 from otel_dbevents.events import Event, QueryExecuted, QueryFailed, TraceParent
 
@@ -65,8 +66,8 @@ class Folding:
         self._renew()
         _all.add(self)
 
-    def record(self, event: Event, context: Context) -> Context:
-        """Make the event's span, or hold it back; return a context that points to it.
+    def record(self, event: Event, context: Context) -> Place:
+        """Make the event's span, or hold it back; return what points to it.
 
         For a query that is held back that is ``context``: there is no span of its own to point to,
         but the one that it ran under.

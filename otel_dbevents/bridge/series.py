@@ -15,22 +15,22 @@ from functools import lru_cache
 from typing import Protocol
 from weakref import WeakMethod
 
-from opentelemetry.context import Context
 from opentelemetry.metrics import Counter, Histogram
 
 from otel_dbevents.bridge import known
 from otel_dbevents.bridge.attributes import Attributes, Value
 from otel_dbevents.bridge.feeding import Fed, Waiting
+from otel_dbevents.bridge.pointing import Place, context_of
 from otel_dbevents.bridge.streams import Call
 
 
 class Series(Protocol):
     """An instrument with one set of labels."""
 
-    def record(self, number: float, context: Context) -> None:
+    def record(self, number: float, context: Place) -> None:
         """Record ``number``, at the latest with `AllSeries.settle`.
 
-        Exemplars point to the span that ``context`` holds.
+        Exemplars point to the span of ``context``.
         """
 
 
@@ -43,9 +43,9 @@ class Plain:
         self._record = _public_way(instrument)
         self._labels = dict(labels)
 
-    def record(self, number: float, context: Context) -> None:
+    def record(self, number: float, context: Place) -> None:
         """Record ``number`` with the instrument itself."""
-        self._record(number, self._labels, context)
+        self._record(number, self._labels, context_of(context))
 
 
 class AllSeries:

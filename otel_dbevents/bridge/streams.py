@@ -11,11 +11,12 @@ from typing import Any, TypeAlias
 from opentelemetry.context import Context
 
 from otel_dbevents.bridge import known
+from otel_dbevents.bridge.pointing import Place, context_of
 
-Call: TypeAlias = tuple[float, Context]
-"""A number and the context of its call."""
+Call: TypeAlias = tuple[float, Place]
+"""A number and what its exemplar points to."""
 
-Takes: TypeAlias = Callable[[float, Context], bool]
+Takes: TypeAlias = Callable[[float, Place], bool]
 """Tells whether the exemplar filter takes a call."""
 
 
@@ -75,8 +76,8 @@ class Stream:
                 if aggregations is match._attributes_aggregation:
                     _add_all(aggregation, self._labels, calls, buckets, exemplars)
                     return
-        for number, context in calls:
-            self.add(number, time_ns(), context, takes(number, context))
+        for number, place in calls:
+            self.add(number, time_ns(), context_of(place), takes(number, place))
 
     def _add_first(self, number: float, at_ns: int, context: Context, is_sampled: bool) -> None:
         """Let the SDK add it, and remember where; nowhere, when labels of ours are too many."""
@@ -122,8 +123,8 @@ def _add_all(
             aggregation._min, aggregation._max = least, most
     if exemplars:
         at_ns = time_ns()
-        for number, context in exemplars:
-            aggregation._reservoir.offer(number, at_ns, labels, context)
+        for number, place in exemplars:
+            aggregation._reservoir.offer(number, at_ns, labels, context_of(place))
 
 
 def _last_of_each_bucket(buckets: list[int], calls: list[Call], takes: Takes) -> list[Call]:
