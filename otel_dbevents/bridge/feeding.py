@@ -19,7 +19,7 @@ from typing import Any, Final, TypeAlias
 from opentelemetry.context import Context, get_current
 
 from otel_dbevents.bridge import known
-from otel_dbevents.bridge.pointing import Place, Pointer, context_of
+from otel_dbevents.bridge.pointing import Place, context_of
 from otel_dbevents.bridge.streams import Call, Stream
 
 _NO_CONTEXT: Final = Context()
@@ -78,27 +78,22 @@ class Fed:
             for number, context in calls:
                 self.record_now(number, context)
             return
-        calls = [call for call in calls if 0 <= call[0] < math.inf or self._refuse(*call)]
-        if not calls:
-            return
+        if not _are_plain(calls):
+            calls = [call for call in calls if 0 <= call[0] < math.inf or self._refuse(*call)]
+            if not calls:
+                return
         chosen = self._consumer._sdk_config.exemplar_filter
         if not known.is_by_context(chosen):
             for number, place in calls:
                 self._add(streams, chosen, number, context_of(place))
             return
 
-        def takes(number: float, place: Place) -> bool:
-            # Of a span's identity the filter sees the flags, which are less than any object's id.
-            key = place.identity.trace_flags if type(place) is Pointer else id(place)
-            answer = samples.get(key)
-            if answer is None:
-                context = context_of(place)
-                answer = chosen.should_sample(number, time_ns(), self._cleaned, context)
-                samples[key] = answer
+        def ask(number: float, place: Place) -> bool:
+            answer: bool = chosen.should_sample(number, time_ns(), self._cleaned, context_of(place))
             return answer
 
         for stream in streams:
-            stream.add_all(calls, takes)
+            stream.add_all(calls, samples, ask)
 
     def record_now(self, number: float, place: Place) -> None:
         """Add it at once. What the SDK refuses or ignores, it is left to judge."""
@@ -134,3 +129,10 @@ class Fed:
         )
         self._route = (storages, streams)
         return streams
+
+
+def _are_plain(calls: list[Call]) -> bool:
+    """Whether the SDK would take all these numbers."""
+    numbers = [number for number, _ in calls]
+    # One that is no number hides in `min` and `max`, and shows in the sum.
+    return min(numbers) >= 0 and max(numbers) < math.inf and sum(numbers) >= 0

@@ -27,7 +27,6 @@ _Query: TypeAlias = QueryExecuted | QueryFailed
 _QUIET_NS: Final = 1_000_000_000
 _LONGEST_NS: Final = 10_000_000_000
 _OPEN_BURSTS: Final = 1_000
-_NO_PARENT: Final = TraceParent(bytes(16), bytes(8))
 
 
 class Folding:
@@ -76,8 +75,12 @@ class Folding:
         if kind is QueryExecuted or kind is QueryFailed:
             query: _Query = event  # type: ignore[assignment]
             parent = query.parent
-            sampled = parent is not None and parent.trace_flags & 1
-            if sampled and self._has_span(query) and self._hold(query, context):
+            if (
+                parent is not None
+                and parent.trace_flags & 1
+                and (kind is QueryFailed or not self._spans.is_short(query))
+                and self._hold(query, parent, context)
+            ):
                 return context
         return self._spans.record(event, context)
 
@@ -114,12 +117,9 @@ class Folding:
         self._bursts: OrderedDict[_Key, _Burst] = OrderedDict()
         self._folds: dict[_Key, Fold] = {}
 
-    def _has_span(self, event: _Query) -> bool:
-        return type(event) is QueryFailed or not self._spans.is_short(event)
-
-    def _hold(self, event: _Query, context: Context) -> bool:
+    def _hold(self, event: _Query, parent: TraceParent, context: Context) -> bool:
         """Count a run; True where it is held back."""
-        parent, database, end_ns = event.parent or _NO_PARENT, event.database, event.end_time_ns
+        database, end_ns = event.database, event.end_time_ns
         key = (
             parent.trace_id,
             parent.span_id,
@@ -131,7 +131,8 @@ class Folding:
             burst = self._bursts.get(key)
             if burst is None or burst.end_ns + _QUIET_NS <= end_ns - event.duration_ns:
                 burst = self._begin(key)
-            self._bursts.move_to_end(key)
+            else:
+                self._bursts.move_to_end(key)
             burst.runs += 1
             if end_ns > burst.end_ns:
                 burst.end_ns = end_ns
@@ -146,6 +147,7 @@ class Folding:
         """Begin a burst; end the one before it, and the oldest where there are too many."""
         self._tell(key)
         burst = self._bursts[key] = _Burst()
+        self._bursts.move_to_end(key)
         if len(self._bursts) > _OPEN_BURSTS:
             oldest = next(iter(self._bursts))
             self._tell(oldest)
@@ -155,7 +157,7 @@ class Folding:
     def _is_foldable(self, event: _Query) -> TypeGuard[QueryExecuted]:
         return (
             type(event) is QueryExecuted
-            and event.spent_ns < self._fast_ns
+            and event.duration_ns + event.reading_ns < self._fast_ns
             and event.batch_size == 1
             and event.first_row_ns < 0
             and not event.propagated

@@ -30,8 +30,8 @@ from otel_dbevents.bridge.ids import EventIds
 from otel_dbevents.bridge.pointing import KEY, Pointer
 from otel_dbevents.bridge.sampling import LAST_BYTES
 from otel_dbevents.bridge.started import Started
-from otel_dbevents.bridge.view import View, processors_of, view_of
-from otel_dbevents.events import span_id_of, trace_id_of
+from otel_dbevents.bridge.view import View, view_of
+from otel_dbevents.events import trace_id_of
 from otel_dbevents.swallowing import told
 
 
@@ -49,6 +49,7 @@ _SPAN: Final[Any] = getattr(sdk, "_Span", None)
 _HOLDERS: Final = frozenset({NonRecordingSpan, _SPAN})
 """The spans whose identity is read without asking them, as most are."""
 _FLAGS: Final = tuple(TraceFlags(number) for number in range(4))
+_NOBODYS: Final[tuple[Any, ...]] = (None,) * 7
 _new_tuple: Final[Any] = tuple.__new__
 _SAMPLE: Final = Decision.RECORD_AND_SAMPLE
 _DROP: Final = Decision.DROP
@@ -66,6 +67,9 @@ class Shortcut:
         self._has_random_flag, self._freezes = traits.has_random_flag, traits.freezes
         self._started = Started(tracer)
         self._view: View | None = None
+        # The last context with a valid span, the view it was seen by, and what followed: parent,
+        # trace id, state, verdict, and the flag of random ids. Most queries share their span.
+        self._last = _NOBODYS
         self.look()
 
     @property
@@ -84,7 +88,8 @@ class Shortcut:
             self._view = None
 
     def settle(self) -> None:
-        """Count the spans in the SDK's own metrics. Called after each batch."""
+        """Count the spans in the SDK's own metrics, and hold nothing. Called after each batch."""
+        self._last = _NOBODYS
         self._started.settle()
 
     def begin_anew(self) -> None:
@@ -100,24 +105,36 @@ class Shortcut:
         It is long, as every query comes by here: a function for each step costs more than the step.
         """
         view, tracer = self._view, self._tracer
-        if view is not None and (
-            view.sampler is not tracer.sampler or view.processors is not processors_of(tracer)
+        if view is None:
+            return None
+        multi = tracer.span_processor
+        if (
+            multi is not view.multi
+            or (view.has_many and multi._span_processors is not view.processors)
+            or tracer.sampler is not view.sampler
         ):
             self.look()
             view = self._view
-        span: Any = context.get(KEY)
-        above: Any = span._context if type(span) in _HOLDERS else _identity_in(context)
-        if view is None or type(above) is not SpanContext:
-            return None
+            if view is None:
+                return None
         generator = tracer.id_generator
         is_events_own = type(generator) is EventIds
-        if above[5]:  # valid; without asking each of its properties
-            parent, trace_id, state = above, above[0], above[4]
-            verdict = view.verdicts[(3 if above[2] else 1) + (above[3] & 1)]
-        else:
-            parent, state, verdict = None, None, view.verdicts[0]
-            trace_id = trace_id_of(event.id) if is_events_own else 0
-            trace_id = trace_id or int(generator.generate_trace_id())
+        of, seen_by, parent, trace_id, state, verdict, random = self._last
+        if of is not context or seen_by is not view:  # it is not the last one's span again
+            span: Any = context.get(KEY)
+            above: Any = span._context if type(span) in _HOLDERS else _identity_in(context)
+            if type(above) is not SpanContext:
+                return None
+            if above[5]:  # valid; without asking each of its properties
+                parent, trace_id, state, random = above, above[0], above[4], above[3] & 2
+                verdict = view.verdicts[(3 if above[2] else 1) + (above[3] & 1)]
+                self._last = context, view, parent, trace_id, state, verdict, random
+            else:
+                parent, state, verdict = None, None, view.verdicts[0]
+                trace_id = trace_id_of(event.id) if is_events_own else 0
+                trace_id = trace_id or int(generator.generate_trace_id())
+                is_random = self._has_random_flag and generator.is_trace_id_random()
+                random = 2 if is_random else 0
         said = result = None
         if verdict is None:
             said = describe(event)
@@ -127,11 +144,8 @@ class Shortcut:
             decision = _SAMPLE if trace_id & LAST_BYTES < verdict else _DROP
         flags = 1 if decision is _SAMPLE else 0
         if self._has_random_flag:
-            if parent is not None:
-                flags |= parent[3] & 2
-            elif generator.is_trace_id_random():
-                flags |= 2
-        span_id = span_id_of(event.id) if is_events_own else 0
+            flags |= random
+        span_id = int.from_bytes(event.id[8:]) if is_events_own else 0  # `span_id_of`
         if span_id:
             state = DEFAULT_TRACE_STATE if state is None else state
             identity: SpanContext = _new_tuple(
