@@ -33,8 +33,8 @@ class Unfilled(BoundedList[Any]):
 
     dropped = 0
 
-    _most: int | None
-    """How many it may hold."""
+    def __init__(self, maxlen: int | None) -> None:
+        self._most = maxlen
 
     def __getattr__(self, name: str) -> Any:
         if name == "_dq":

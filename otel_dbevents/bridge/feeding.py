@@ -25,7 +25,7 @@ from otel_dbevents.bridge.streams import Call, Stream
 _NO_CONTEXT: Final = Context()
 _NO_SWITCH: Final = type("_Enabled", (), {"is_enabled": True})()
 
-Waiting: TypeAlias = "deque[tuple[Fed, float, Place]]"
+Waiting: TypeAlias = "deque[tuple[Fed, float, Place] | tuple[Pair, tuple[float, float], Place]]"
 """Numbers of the batch that is being told; appended to and emptied by any thread."""
 
 
@@ -129,6 +129,19 @@ class Fed:
         )
         self._route = (storages, streams)
         return streams
+
+
+class Pair:
+    """Two series that get their numbers together; they wait as one."""
+
+    __slots__ = ("first", "second")
+
+    def __init__(self, first: Fed, second: Fed) -> None:
+        self.first, self.second = first, second
+
+    def can_be_grouped(self) -> bool:
+        """Tell whether both can be."""
+        return self.first.can_be_grouped() and self.second.can_be_grouped()
 
 
 def _are_plain(calls: list[Call]) -> bool:

@@ -11,9 +11,11 @@ from functools import lru_cache
 from operator import attrgetter
 from typing import Any, Final, TypeAlias
 
+from opentelemetry.context import get_current
 from opentelemetry.metrics import Counter, Histogram, Meter, MeterProvider, Observation
 
 from otel_dbevents.bridge import attributes as at
+from otel_dbevents.bridge.feeding import Pair
 from otel_dbevents.bridge.observables import Observables
 from otel_dbevents.bridge.pointing import Place
 from otel_dbevents.bridge.series import AllSeries, Series
@@ -48,8 +50,8 @@ HEALTH_BUCKETS: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0
 
 _MOST_DATABASES = 1000
 _MOST_QUERIES: Final = 2048
-_Query: TypeAlias = tuple[Series, Series, Database, Statement]
-"""The durations and the rows of a statement on a database."""
+_Query: TypeAlias = tuple[Series, Series, Pair | None, Database, Statement]
+"""The durations and the rows of a statement on a database, alone and together."""
 
 
 class Metrics:
@@ -70,14 +72,13 @@ class Metrics:
         self.begin_anew()
         self._make_instruments(meter)
         self._series = AllSeries()
-        self._of = self._series.of
+        self._of, self._wait_for_both = self._series.of, self._series.wait
         self._queries: dict[tuple[int, int, bool], _Query] = {}
         self._pools = lru_cache(256)(self._pool_series)
         self._outcomes = lru_cache(256)(self._outcome_series)
         self._observed = Observables(meter)
         self._observe(read_pools, read_lost)
         self._recorders: dict[type[Event], Callable[[Any, Place], None]] = {
-            QueryExecuted: self._query_executed,
             QueryFailed: self._query_failed,
             TransactionCommitted: self._committed,
             CommitFailed: self._commit_failed,
@@ -106,6 +107,9 @@ class Metrics:
 
         Part of it may wait for `settle`.
         """
+        if type(event) is QueryExecuted:
+            self._query_executed(event, context)
+            return
         recorder = self._recorders.get(type(event))
         if recorder is not None:
             recorder(event, context)
@@ -212,10 +216,13 @@ class Metrics:
         known = self._queries.get((id(database), id(statement), is_batch))
         if known is None:
             known = self._know(database, statement, is_batch)
-        duration, rows = known[0], known[1]
-        duration.record(event.duration_ns / 1e9, context)
-        if event.returned_rows >= 0:
-            rows.record(event.returned_rows, context)
+        pair, number = known[2], event.returned_rows
+        if pair is not None and number >= 0:
+            self._wait_for_both((pair, (event.duration_ns / 1e9, number), context or get_current()))
+            return
+        known[0].record(event.duration_ns / 1e9, context)
+        if number >= 0:
+            known[1].record(number, context)
 
     def _query_failed(self, event: QueryFailed, context: Place) -> None:
         labels = at.query_labels(event.database, event.statement, event.batch_size != 1)
@@ -295,7 +302,7 @@ class Metrics:
         duration, rows = self._of(self._duration, labels), self._of(self._rows, labels)
         if len(self._queries) >= _MOST_QUERIES:
             self._queries.clear()
-        known = duration, rows, database, statement
+        known = duration, rows, self._series.pair(duration, rows), database, statement
         self._queries[id(database), id(statement), is_batch] = known
         return known
 
