@@ -1,7 +1,10 @@
 """When the shortcut is taken, and that what it leaves out is what nobody would have seen."""
 
+import gc
+import weakref
+
 import pytest
-from opentelemetry.context import Context
+from opentelemetry.context import Context, set_value
 from opentelemetry.sdk import trace as sdk
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
@@ -395,6 +398,48 @@ def test_one_span_is_not_changed_by_what_is_done_to_another():
     tell(provider(kept := Spoiling()), executed(), executed())
     assert kept.spans[0] == kept.spans[1]
     assert kept.spans[0]["db.query.text"] == SELECT.query_text
+
+
+def test_queries_of_spans_that_take_turns_have_each_its_own_parent():
+    def under(number, flags):
+        identity = SpanContext(number, number, False, TraceFlags(flags))
+        return set_span_in_context(NonRecordingSpan(identity), Context())
+
+    one, dropped, other, nobody = under(1, 1), under(2, 0), under(3, 1), under(0, 0)
+    tracers = provider(kept := Kept(), sampler=ParentBased(ALWAYS_ON))
+    turns = [one, one, dropped, one, nobody, other, dropped, dropped, nobody, other]
+    Bridge(tracers, None, None).consume([(executed(), context) for context in turns])
+    parents = [span.parent and span.parent.span_id for span in kept.spans]
+    assert parents == [1, 1, 1, None, 3, None, 3]
+    assert [span.context.trace_id for span in kept.spans if span.parent] == [1, 1, 1, 3, 3]
+    assert len({span.context.trace_id for span in kept.spans}) == 4
+
+
+def test_a_sampler_may_be_replaced_between_two_queries_of_one_span():
+    class Replacing(Kept):
+        def on_end(self, span):
+            super().on_end(span)
+            tracer.sampler = ALWAYS_OFF
+
+    tracers = provider(kept := Replacing())
+    tracer = tracer_of(tracers)
+    context = parent()
+    Bridge(tracers, None, None).consume([(executed(), context) for _ in range(3)])
+    assert len(kept.spans) == 1
+
+
+def test_what_a_context_holds_is_let_go_with_its_batch():
+    class Held:
+        pass
+
+    held = Held()
+    gone = weakref.ref(held)
+    context = set_value("held", held, parent())
+    bridge = Bridge(provider(Kept()), None, None)
+    bridge.consume([(executed(), context)])
+    del held, context
+    gc.collect()
+    assert gone() is None
 
 
 @pytest.mark.parametrize("most", [None, 0, 2])
