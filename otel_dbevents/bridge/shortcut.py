@@ -156,7 +156,7 @@ class Shortcut:
             identity = SpanContext(trace_id, span_id, False, _FLAGS[flags], state)
         if decision is _DROP:
             if self._started.counts:
-                self._started.add(parent, decision)
+                self._started.add((parent, decision))
         else:
             if said is None or result is None:
                 said = describe(event)
@@ -165,7 +165,7 @@ class Shortcut:
                 held = BoundedAttributes(view.most, result.attributes, False, view.longest)
             if view.is_quiet and not said.links:
                 if self._started.counts:
-                    self._started.add(parent, decision)
+                    self._started.add((parent, decision))
                 if self._freezes:
                     held._immutable = True
                 span = contents.ended(event, said, held, identity, parent, view, tracer)

@@ -4,6 +4,7 @@ Where the SDK counts its spans, ours are counted by its own code; a whole batch 
 """
 
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from copy import copy
 from typing import Any, Final, TypeAlias
@@ -25,18 +26,22 @@ class Started:
         self.counts: bool = bool(_instruments(self._metrics))
         """Whether the SDK counts its spans; where it does not, `add` need not be called."""
         self._spans: deque[tuple[SpanContext | None, Decision]] = deque()
-
-    def add(self, parent: SpanContext | None, decision: Decision) -> None:
-        """Count a span that was started and ended, or dropped."""
-        self._spans.append((parent, decision))
+        self.add: Callable[[tuple[SpanContext | None, Decision]], None] = self._spans.append
+        """Counts a span, by its parent and the decision, that was started and ended, or dropped."""
 
     def settle(self) -> None:
         """Hand the counts to the SDK."""
         numbers: dict[_Kind, int] = {}
         examples: dict[_Kind, tuple[SpanContext | None, Decision]] = {}
         with suppress(IndexError):  # another thread may settle some of them
+            last: tuple[SpanContext | None, Decision] | None = None
+            kind: _Kind = None, False, False
             while self._spans:
                 span = parent, decision = self._spans.popleft()
+                if last is not None and parent is last[0] and decision is last[1]:
+                    numbers[kind] += 1  # as most are: one span's queries come together
+                    continue
+                last = span
                 remote = None if parent is None else parent[2]
                 kind = remote, decision is _DROP, decision is _RECORD
                 numbers[kind] = numbers.get(kind, 0) + 1
