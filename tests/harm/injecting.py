@@ -177,7 +177,7 @@ class Faults:
             return
         self.fired.add(number)
         self.now.append(number)
-        raise (Fault, MemoryError, RecursionError)[number % 3](f"Xq7 at {self.points[number]}")
+        raise (Fault, MemoryError, RecursionError)[number % 3](f"fault at {self.points[number]}")
 
 
 def install() -> Faults:
