@@ -6,7 +6,7 @@ OLDEST := .venv-oldest
 FUZZ_SECONDS ?= 600
 BENCH ?=
 
-.PHONY: demo test lint suite oldest bench fuzz setup clean
+.PHONY: demo test lint suite oldest bench fuzz soak setup clean
 
 demo: $(VENV)/.demo
 	@$(BIN)/otel-dbevents demo
@@ -38,6 +38,12 @@ bench: $(OLDEST)/.dev
 fuzz: $(VENV)/.dev
 	$(BIN)/python -m pytest -q tests/sources/test_text_properties.py --hypothesis-profile=long
 	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS)
+
+# What a process holds after 50,000 rounds of statements and after 250,000 (five statements each),
+# after 2,000 engines and after 10,000.
+soak: $(VENV)/.dev
+	$(BIN)/python -m tests.harm.endless statements 50000 250000
+	$(BIN)/python -m tests.harm.endless engines 2000 10000
 
 setup: $(VENV)/.dev
 

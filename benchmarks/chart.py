@@ -11,9 +11,11 @@ from html import escape
 from benchmarks.result import Part, Result, Row, Table
 from benchmarks.scenes import SCENES
 
-WIDTH, LEFT, PANEL, GAP, TOP, STEP = 1040, 330, 300, 60, 96, 34
+WIDTH, LEFT, PANEL, GAP, TOP, STEP = 1070, 360, 300, 60, 96, 34
 GROUND, TEXT, FAINT = "#292929", "#c5c8c6", "#868887"
 OURS, CONTRIB, EMPTY = "#68a0b3", "#cc555a", "#d0b344"
+BESIDE = ("ours, unsampled", "ours, OTLP")
+"""Drawn for the first scene only."""
 PARTS: tuple[tuple[Part, str], ...] = (("thread", "caller's thread"), ("process", "whole process"))
 
 
@@ -59,9 +61,7 @@ def _lines(table: Table) -> Iterator[Line]:
         for row in rows:
             if row.variant == "ours":
                 yield Line(title, row, empty)
-            elif (
-                row.variant.startswith("ours, ") and row.reference != "contrib" and scene == "held"
-            ):
+            elif scene == "held" and row.variant in BESIDE:
                 yield Line(f"{title}, {row.variant[6:]}", row, None)
 
 
@@ -96,4 +96,5 @@ def _text(
     x: float, y: float, said: str, fill: str = TEXT, size: int = 14, anchor: str = "start"
 ) -> str:
     at = f'x="{x:.1f}" y="{y:.1f}" fill="{fill}" font-size="{size}" text-anchor="{anchor}"'
-    return f"<text {at}>{escape(said)}</text>"
+    halo = f'paint-order="stroke" stroke="{GROUND}" stroke-width="4"'
+    return f"<text {at} {halo}>{escape(said)}</text>"

@@ -12,7 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
-from pathlib import Path
 from time import thread_time_ns
 from typing import Any
 
@@ -51,19 +50,17 @@ ONE = select(Item).where(Item.id == 1)
 
 
 class World:
-    """The engines of one process, on files of its own in ``directory``, and its requests."""
+    """The engines of one process, on a file in its working directory, and its requests."""
 
-    def __init__(self, directory: Path, sampled: bool) -> None:
-        path = directory / "shop.db"
-        with sqlite3.connect(path) as connection:
+    def __init__(self, sampled: bool) -> None:
+        with sqlite3.connect("shop.db") as connection:
             connection.execute("CREATE TABLE items (id INTEGER PRIMARY KEY, name VARCHAR NOT NULL)")
         connection.close()
-        url = f"sqlite:///{path}"
+        url = "sqlite:///shop.db"
         # By the package's own names, which is where contrib's instrumentor is.
         self.engine = sqlalchemy.create_engine(url, pool_size=THREADS)
         self.unpooled = sqlalchemy.create_engine(url, poolclass=NullPool)
-        aiosqlite = f"sqlite+aiosqlite:///{path}"
-        self.aio = sqlalchemy.ext.asyncio.create_async_engine(aiosqlite)
+        self.aio = sqlalchemy.ext.asyncio.create_async_engine("sqlite+aiosqlite:///shop.db")
         self.loop = asyncio.new_event_loop()
         self.tracer = TracerProvider(sampler=ALWAYS_ON if sampled else ALWAYS_OFF).get_tracer("app")
         self._flags = TraceFlags(TraceFlags.SAMPLED if sampled else TraceFlags.DEFAULT)

@@ -49,7 +49,8 @@ VARIANTS: tuple[Variant, ...] = (
     Variant("contrib, unsampled", "contrib", "contrib, unsampled", sampled=False),
     Variant("ours, unsampled", "ours", "contrib, unsampled", sampled=False),
     Variant("contrib, OTLP", "contrib", "contrib, OTLP", exporter="sdk"),
-    Variant("ours, OTLP", "ours", "contrib, OTLP", exporter="sdk"),
+    Variant("ours, OTLP", "ours", "contrib, OTLP", exporter="ours"),
+    Variant("ours, SDK's OTLP", "ours", "contrib, OTLP", exporter="sdk"),
 )
 
 
@@ -77,6 +78,15 @@ def _sdk_spans(endpoint: str) -> SpanExporter:
     return OTLPSpanExporter(endpoint=f"{endpoint}/v1/traces")
 
 
+def _our_spans(endpoint: str) -> SpanExporter:
+    from otel_dbevents.exporters.otlp_http import HttpSpanExporter
+
+    exporter = HttpSpanExporter(endpoint=f"{endpoint}/v1/traces")
+    if not exporter.encode_directly():
+        raise RuntimeError("the spans are not encoded by our own encoder")
+    return exporter
+
+
 def _no_metrics(_endpoint: str) -> MetricReader:
     return InMemoryMetricReader()
 
@@ -91,6 +101,7 @@ def _sdk_metrics(endpoint: str) -> MetricReader:
 EXPORTERS: dict[str, tuple[Callable[[str], SpanExporter], Callable[[str], MetricReader]]] = {
     "none": (_no_spans, _no_metrics),
     "sdk": (_sdk_spans, _sdk_metrics),
+    "ours": (_our_spans, _sdk_metrics),
 }
 """What makes the spans' exporter and the metrics' reader, of the receiver's endpoint.
 

@@ -25,6 +25,7 @@ from otel_dbevents.redaction import plain_text, redacted
 from otel_dbevents.redaction import redact as redact  # noqa: PLC0414 - others take it from here
 
 _rng = random.Random()  # noqa: S311 - identifiers, not secrets; its own, so an application's seed() does not repeat them
+_random_bits = _rng.getrandbits
 _UUID4_KEEP = ~((0xF << 76) | (0x3 << 62)) & ((1 << 128) - 1)
 _UUID4_SET = (0x4 << 76) | (0x2 << 62)
 if hasattr(os, "register_at_fork"):  # pragma: no branch - only Windows has no fork
@@ -39,7 +40,7 @@ TimeNs: TypeAlias = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 
 def new_id() -> bytes:
     """Return 16 random bytes that form a version 4 UUID (RFC 9562)."""
-    return (_rng.getrandbits(128) & _UUID4_KEEP | _UUID4_SET).to_bytes(16, "big")
+    return (_random_bits(128) & _UUID4_KEEP | _UUID4_SET).to_bytes(16)
 
 
 def span_id_of(event_id: bytes) -> int:
@@ -259,8 +260,7 @@ class Event(Struct, frozen=True, gc=False, tag_field="event_type", tag=True, kw_
     @property
     def occurred_at(self) -> datetime:
         """When the fact was complete, UTC; microseconds are the finest a datetime can hold."""
-        seconds, nanoseconds = divmod(self.time_ns, 1_000_000_000)
-        return datetime.fromtimestamp(seconds, UTC).replace(microsecond=nanoseconds // 1000)
+        return _EPOCH + timedelta(0, 0, self.time_ns // 1_000)
 
     @property
     def time_ns(self) -> int:
@@ -752,7 +752,7 @@ def _date(event: Any, given: datetime | None) -> None:
         if microseconds != end // 1_000:
             end = microseconds * 1_000
     force_setattr(event, "end_time_ns", end)
-    force_setattr(event, "timestamp", event.occurred_at)
+    force_setattr(event, "timestamp", _EPOCH + timedelta(0, 0, end // 1_000))
 
 
 def _plain(value: Any) -> Any:

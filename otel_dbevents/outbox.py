@@ -3,9 +3,10 @@
 In: spans or log records, one at a time, from any thread. Out: batches to an exporter. What was put
 in is delivered or counted in `Outbox.lost`, by reason: ``queue_full`` (the oldest gave way),
 ``export_failed`` (the exporter said so, or raised), ``shutdown`` (not sent when time was up, or put
-in after it).
+in after it), ``error`` (an error of ours).
 """
 
+import logging
 import threading
 import weakref
 from collections import deque
@@ -13,7 +14,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
-from queue import Empty, SimpleQueue
+from queue import Empty
 from time import monotonic
 from typing import Any, Final, Generic, TypeVar
 
@@ -21,10 +22,12 @@ from opentelemetry import context as otel_context
 from opentelemetry.context import Context
 
 from otel_dbevents.forks import in_child
-from otel_dbevents.swallowing import told
+from otel_dbevents.signals import Signals, new_signals
+from otel_dbevents.swallowing import Swallowing, came_through, told
 from otel_dbevents.unreachable import tell_lost
 
 T = TypeVar("T")
+_log = logging.getLogger("otel_dbevents.exporters")
 
 _SUPPRESS: Final = (
     getattr(otel_context, "_SUPPRESS_INSTRUMENTATION_KEY", "suppress_instrumentation"),
@@ -66,6 +69,7 @@ class Outbox(Generic[T]):
         self._export = export
         self._limits = limits
         self._what = what
+        self._swallowing = Swallowing(f"outbox: {what}", _log)
         self._given_up = False
         self._begin_anew()
         in_child(self._begin_anew)
@@ -88,10 +92,10 @@ class Outbox(Generic[T]):
         """Held while there is an export; whoever forks may wait for it (`forks.hold`)."""
         self._lock = threading.RLock()
         self._sent: threading.Condition = threading.Condition(self._lock)
-        self._signals: SimpleQueue[bool] = SimpleQueue()
+        self._signals: Signals = new_signals()
         self._start(self._signals)
 
-    def _start(self, signals: SimpleQueue[bool]) -> None:
+    def _start(self, signals: Signals) -> None:
         # The worker is woken to its end when we are collected.
         reference = weakref.ref(self, lambda _: signals.put(True))
         worker = threading.Thread(
@@ -124,6 +128,11 @@ class Outbox(Generic[T]):
             self._asleep = False
             self._signals.put(False)
 
+    def failed(self, error: Exception) -> None:
+        """Count an item that could not be put in, for an error of ours."""
+        self._swallowing.caught(error, "%s could not be taken", self._what)
+        self._count("error", 1)
+
     def flush(self, timeout: float) -> bool:
         """Send what is there now; False when ``timeout`` seconds ran out, or it was given up."""
         deadline = monotonic() + timeout
@@ -155,6 +164,14 @@ class Outbox(Generic[T]):
         self._count("shutdown", left)
         self._signals.put(True)
 
+    def go_on(self, everything: bool) -> bool:
+        """Do the worker's work, whatever of it fails. False when the worker is to end."""
+        try:
+            return self.work(everything)
+        except Exception as error:  # noqa: BLE001 - what comes next is sent all the same
+            self._swallowing.caught(error, "sending %s failed", self._what)
+            return not self._given_up
+
     def work(self, everything: bool) -> bool:
         """Send what is there, on the worker; with ``everything`` not only full batches.
 
@@ -176,20 +193,26 @@ class Outbox(Generic[T]):
             return self._settled >= target or not (len(self._items) or self._in_flight)
 
     def _send(self) -> None:
-        with self._lock:
-            batch = self._take(self._limits.batch_size)
-            position = self._put_in() - len(self._items)
-            self._in_flight = len(batch)
-        delivered = False
+        batch: list[T] = []
+        position, delivered = 0, False
         try:
-            with self._export_lock:
-                delivered = bool(batch) and self._export(batch)
-        except BaseException as error:  # noqa: BLE001 - nothing an exporter does may end the worker
-            told("exporter", error)
-            self._error = type(error).__name__
+            with self._lock:
+                batch = self._take(self._limits.batch_size)
+                position = self._put_in() - len(self._items)
+                self._in_flight = len(batch)
+            delivered = self._deliver(batch)
         finally:
             self._count_sent(len(batch), delivered, position)
         self._tell()
+
+    def _deliver(self, batch: list[T]) -> bool:
+        try:
+            with self._export_lock:
+                return bool(batch) and self._export(batch)
+        except BaseException as error:  # noqa: BLE001 - nothing an exporter does may end the worker
+            told("exporter", error)
+            self._error = came_through(error)
+            return False
 
     def _count_sent(self, number: int, delivered: bool, position: int) -> None:
         with self._sent:
@@ -231,9 +254,7 @@ class Outbox(Generic[T]):
             self._told = sum(lost.values())
 
 
-def _work(
-    reference: "weakref.ref[Outbox[Any]]", signals: SimpleQueue[bool], delay_s: float
-) -> None:
+def _work(reference: "weakref.ref[Outbox[Any]]", signals: Signals, delay_s: float) -> None:
     context = Context()
     for key in _SUPPRESS:
         context = otel_context.set_value(key, True, context)
@@ -243,6 +264,6 @@ def _work(
         with suppress(Empty):
             everything = signals.get(timeout=delay_s)
         outbox = reference()
-        if outbox is None or not outbox.work(everything):
+        if outbox is None or not outbox.go_on(everything):
             return
         del outbox

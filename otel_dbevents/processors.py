@@ -80,9 +80,12 @@ class CountingSpanProcessor(_Counting, SpanProcessor):
         return exporter
 
     def on_end(self, span: ReadableSpan) -> None:
-        """Leave a sampled span to be sent. Never waits."""
-        if span.context is not None and span.context.trace_flags.sampled:
-            self._outbox.put(span)
+        """Leave a sampled span to be sent. Never waits, and never raises."""
+        try:
+            if span.context is not None and span.context.trace_flags.sampled:
+                self._outbox.put(span)
+        except Exception as error:  # noqa: BLE001 - it is the application's span that ends here
+            self._outbox.failed(error)
 
 
 class CountingLogRecordProcessor(_Counting, LogRecordProcessor):
@@ -99,17 +102,23 @@ class CountingLogRecordProcessor(_Counting, LogRecordProcessor):
         super().__init__(exporter, limits, "log records", shutdown_s)
 
     def on_emit(self, log_record: Any) -> None:
-        """Leave a record to be sent, without the context that it came with. Never waits."""
-        record = copy.copy(log_record.log_record)
-        record.context = Context()
-        self._outbox.put(
-            ReadableLogRecord(
-                log_record=record,
-                resource=log_record.resource or Resource.create({}),
-                instrumentation_scope=log_record.instrumentation_scope,
-                limits=log_record.limits,
-            )
-        )
+        """Leave a record to be sent, without its context. Never waits, and never raises."""
+        try:
+            self._outbox.put(_lasting(log_record))
+        except Exception as error:  # noqa: BLE001 - it is the application's record
+            self._outbox.failed(error)
+
+
+def _lasting(log_record: Any) -> ReadableLogRecord:
+    """Return what is sent of a record: all but its context, which may be large."""
+    record = copy.copy(log_record.log_record)
+    record.context = Context()
+    return ReadableLogRecord(
+        log_record=record,
+        resource=log_record.resource or Resource.create({}),
+        instrumentation_scope=log_record.instrumentation_scope,
+        limits=log_record.limits,
+    )
 
 
 def _delivering(exporter: Any) -> Callable[[list[Any]], bool]:

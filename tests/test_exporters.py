@@ -22,6 +22,7 @@ from opentelemetry.util._once import Once
 from otel_dbevents import exporters, unreachable
 from otel_dbevents.ending import Ending
 from otel_dbevents.exporters import SetupError, ensure_providers, exporter_names, sdk_disabled
+from otel_dbevents.exporters.closing import exporters_of
 from otel_dbevents.processors import CountingLogRecordProcessor, CountingSpanProcessor
 from tests.demo.receiver import receiving
 
@@ -330,13 +331,13 @@ def test_the_exporters_of_all_three_providers_are_found(monkeypatch):
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", DEAD)
     providers = ensure_providers()
     for provider in (providers.tracer, providers.meter, providers.logger):
-        assert [hasattr(found, "shutdown") for found in exporters._exporters_of(provider)] == [True]
+        assert [hasattr(found, "shutdown") for found in exporters_of(provider)] == [True]
 
 
 def test_an_exporter_that_is_not_found_is_left_alone():
-    assert list(exporters._exporters_of(object())) == []
+    assert list(exporters_of(object())) == []
     console = SimpleNamespace(_active_span_processor=SimpleNamespace(_span_processors=(object(),)))
-    assert list(exporters._exporters_of(console)) == []
+    assert list(exporters_of(console)) == []
 
 
 FORKED = """

@@ -140,8 +140,14 @@ def test_full_the_oldest_give_way_and_each_is_counted(exporter, processing):
     assert len(exporter.delivered) + sum(processor.lost.values()) == 1010
 
 
-@pytest.mark.parametrize("answer", [SpanExportResult.FAILURE, ValueError("x"), SystemExit(1)])
-@pytest.mark.swallows(sometimes=True)
+@pytest.mark.parametrize(
+    "answer",
+    [
+        SpanExportResult.FAILURE,
+        pytest.param(ValueError("x"), marks=pytest.mark.swallows),
+        pytest.param(SystemExit(1), marks=pytest.mark.swallows),
+    ],
+)
 def test_a_batch_that_the_exporter_did_not_deliver_is_counted_and_the_next_is_sent(
     exporter, processing, answer
 ):
@@ -243,6 +249,43 @@ def test_losses_are_said_in_one_line_a_minute_with_their_number_and_reason(
     assert "RuntimeError" in caplog.text
 
 
+@pytest.mark.swallows
+def test_what_cannot_be_taken_is_counted_and_the_application_does_not_hear_of_it(
+    exporter, processing
+):
+    processor = processing()
+    names = spans(processor, 1)
+    with pytest.MonkeyPatch.context() as patch:
+
+        def refuse(_):
+            raise MemoryError
+
+        patch.setattr(processor._outbox, "_append", refuse)
+        spans(processor, 2)
+    assert processor.force_flush()
+    assert (exporter.delivered, processor.lost) == (names, {"error": 2})
+    records = CountingLogRecordProcessor(Records(), Limits(10, 10, NEVER_S))
+    records.on_emit(object())
+    assert records.lost == {"error": 1}
+    records.give_up()
+
+
+@pytest.mark.swallows
+def test_the_worker_outlives_an_error_of_ours(exporter, processing):
+    processor = processing(delay_s=0.01)
+    with pytest.MonkeyPatch.context() as patch:
+        failed = threading.Event()
+
+        def fail(_):
+            failed.set()
+            raise MemoryError
+
+        patch.setattr(processor._outbox, "_take", fail)
+        names = spans(processor, 3)
+        assert failed.wait(60)
+    wait_until(lambda: exporter.delivered == names)
+
+
 def test_whoever_asks_sees_that_nothing_is_done_when_a_span_starts():
     assert CountingSpanProcessor.on_start is BatchSpanProcessor.on_start
 
@@ -331,7 +374,7 @@ def test_the_limits_are_those_of_the_standard_variables(
 
 
 FORKED = """
-import os, sys, threading
+import os, signal, sys, threading
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from otel_dbevents.outbox import Limits
@@ -352,6 +395,7 @@ threading.Thread(target=hold).start()
 holding.wait(60)
 child = os.fork()
 if not child:
+    signal.alarm(60)
     tracer.start_span("of the child").end()
     sent = processor.force_flush(30_000)
     names = [span.name for span in exporter.get_finished_spans()]

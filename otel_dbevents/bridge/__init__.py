@@ -141,6 +141,7 @@ class Bridge:
             spans.look()
         for event, context in batch:
             self._tell(event, context)
+        self._settle_metrics()
         if self._folding is not None:
             self._folding.settle_ended()
         if spans is not None:
@@ -171,6 +172,7 @@ class Bridge:
         """
         self.settle(timeout)
         self._is_closed = True
+        self._settle_metrics()
         if self._metrics is not None:
             self._metrics.close()
         self._spans, self._metrics, self._logs = None, None, None
@@ -186,6 +188,8 @@ class Bridge:
     def _begin_anew(self) -> None:
         """Begin at nothing in a forked child: what was told and lost before is the parent's."""
         self._begin()
+        if self._spans is not None:
+            self._spans.begin_anew()
         meters = _settled(self._meter_provider, get_meter_provider)
         if self._metrics is not None and meters is not None:
             self._metrics.begin_anew()
@@ -208,6 +212,15 @@ class Bridge:
                     recorder.record(event, context)
             except Exception:  # noqa: BLE001 - the next event and signal must not suffer
                 self._failed(signal, event)
+
+    def _settle_metrics(self) -> None:
+        if self._metrics is not None:
+            self._metrics.settle(self._metric_failed)
+
+    def _metric_failed(self) -> None:
+        """Count and log the error that is being handled."""
+        self._count("metric_error", 1)
+        self._log("could not record a number (metric_error)")
 
     def _failed(self, reason: str, event: Event, number: int = 1) -> None:
         """Count the error that is being handled; log it, at most once a minute."""

@@ -206,15 +206,28 @@ class Shared(Struct, frozen=True, gc=False):
 
 
 NOTHING_SHARED: Final = Shared({}, 0)
+_MOST_KNOWN: Final = 2048
+_known: Final[dict[tuple[int, int, bool], tuple[str, Shared, Database, Statement]]] = {}
 
 
-@lru_cache(maxsize=2048)
 def query_shared(database: Database, statement: Statement, is_batch: bool) -> tuple[str, Shared]:
-    """Return a query's span name, and the attributes that all its executions share."""
-    about = database, statement, is_batch
-    found = query_attributes(*about)
-    texts = (len(value) for value in found.values() if isinstance(value, str))
-    return query_name(*about), Shared(found, max(texts))
+    """Return a query's span name, and the attributes that all its executions share.
+
+    They are looked up by which objects these are, not by what they hold: that would cost more than
+    the rest of a span. Each is kept as long as it is looked up by, so that no other can be taken
+    for it.
+    """
+    key = id(database), id(statement), is_batch
+    known = _known.get(key)
+    if known is None:
+        about = database, statement, is_batch
+        found = query_attributes(*about)
+        texts = (len(value) for value in found.values() if isinstance(value, str))
+        known = query_name(*about), Shared(found, max(texts)), database, statement
+        if len(_known) >= _MOST_KNOWN:
+            _known.clear()
+        _known[key] = known
+    return known[0], known[1]
 
 
 def operation_name(operation: str, database: Database | None, target: str = "") -> str:

@@ -74,7 +74,9 @@ def describe_query(
         own.update(event.attributes)
     if more is not None:
         own.update(more)
-    return _described(name, SpanKind.CLIENT, shared, own, failure)
+    if failure is not None:
+        own.update(at.failure_attributes(failure))
+    return Description(name, SpanKind.CLIENT, shared, own, failure)
 
 
 def _commit(event: TransactionCommitted | CommitFailed) -> Description:

@@ -137,10 +137,8 @@ def is_aligned_histogram(aggregation: Any) -> bool:
 
 
 def is_by_context(exemplar_filter: object) -> bool:
-    """Tell whether its answer depends on the context's span alone."""
-    return type(exemplar_filter) is _TRACE_BASED and _mentions_only(
-        _TRACE_BASED, {"should_sample": _TRACE_BASED_NAMES}
-    )
+    """Tell whether its answer depends on the context's span alone, and is no without one."""
+    return _IS_TRACE_BASED_KNOWN and type(exemplar_filter) is _TRACE_BASED
 
 
 def key_of(match: Any, labels: Mapping[str, Any]) -> Any:
@@ -164,3 +162,6 @@ def _is_same(part: Any, name: str, allowed: Iterable[str]) -> bool:
 def _of(kind: type, names: Mapping[str, str]) -> Mapping[str, str]:
     """Keep what this kind of instrument has: a histogram does not ``add``."""
     return {name: allowed for name, allowed in names.items() if hasattr(kind, name)}
+
+
+_IS_TRACE_BASED_KNOWN: Final = _mentions_only(_TRACE_BASED, {"should_sample": _TRACE_BASED_NAMES})

@@ -16,7 +16,7 @@ from opentelemetry.metrics import Counter, Histogram, Meter, MeterProvider, Obse
 
 from otel_dbevents.bridge import attributes as at
 from otel_dbevents.bridge.observables import Observables
-from otel_dbevents.bridge.series import Series, SeriesMaker
+from otel_dbevents.bridge.series import AllSeries, Series
 from otel_dbevents.events import (
     CheckoutTimedOut,
     CommitFailed,
@@ -66,11 +66,11 @@ class Metrics:
         meter = meter_provider.get_meter(at.SCOPE, at.VERSION, at.SCHEMA_URL)
         self.begin_anew()
         self._make_instruments(meter)
-        self._make = SeriesMaker().make
+        self._series = AllSeries()
+        self._of = self._series.of
         self._queries = lru_cache(2048)(self._query_series)
         self._pools = lru_cache(256)(self._pool_series)
         self._outcomes = lru_cache(256)(self._outcome_series)
-        self._others = lru_cache(512)(self._other_series)
         self._observed = Observables(meter)
         self._observe(read_pools, read_lost)
         self._recorders: dict[type[Event], Callable[[Any, Context], None]] = {
@@ -99,16 +99,24 @@ class Metrics:
         self._lock = threading.Lock()
 
     def record(self, event: Event, context: Context) -> None:
-        """Record what the event measures; exemplars point to the span that ``context`` holds."""
+        """Record what the event measures; exemplars point to the span that ``context`` holds.
+
+        Part of it may wait for `settle`.
+        """
         recorder = self._recorders.get(type(event))
         if recorder is not None:
             recorder(event, context)
 
+    def settle(self, failed: Callable[[], None]) -> None:
+        """Record what waits: the end of a batch. ``failed`` is called as an error is handled."""
+        self._series.settle(failed)
+
     def close(self) -> None:
         """Report nothing more at collection, and let go of what was read there."""
         self._observed.close()
-        for made in (self._queries, self._pools, self._outcomes, self._others):
+        for made in (self._queries, self._pools, self._outcomes):
             made.cache_clear()
+        self._series.clear()
         with self._lock:
             self._status.clear()
 
@@ -201,7 +209,7 @@ class Metrics:
 
     def _query_failed(self, event: QueryFailed, context: Context) -> None:
         labels = at.query_labels(event.database, event.statement, event.batch_size != 1)
-        failed = self._other(self._duration, labels, at.failure_attributes(event.failure))
+        failed = self._of(self._duration, labels, at.failure_attributes(event.failure))
         failed.record(event.duration_ns / 1e9, context)
 
     def _committed(self, event: TransactionCommitted, context: Context) -> None:
@@ -234,7 +242,7 @@ class Metrics:
         if failure is not None:
             labels = at.database_attributes(event.database)
             said = {at.DB_OPERATION_NAME: operation, **at.failure_attributes(failure)}
-            duration = self._other(self._duration, labels, said)
+            duration = self._of(self._duration, labels, said)
         duration.record(event.duration_ns / 1e9, context)
 
     def _checked_out(self, event: ConnectionCheckedOut, context: Context) -> None:
@@ -248,17 +256,17 @@ class Metrics:
 
     def _established(self, event: DatabaseConnectionEstablished, context: Context) -> None:
         labels = _whereabouts(event)
-        self._other(self._attempts, labels).record(1, context)
+        self._of(self._attempts, labels).record(1, context)
         # Zero, so that a rate can be computed from the start.
-        self._other(self._failures, labels).record(0, context)
+        self._of(self._failures, labels).record(0, context)
         self._set_status(event, 1)
         if event.duration_ns >= 0 and event.database is not None:
             self._pools(self._create, event.database).record(event.duration_ns / 1e9, context)
 
     def _connect_failed(self, event: DatabaseConnectionFailed, context: Context) -> None:
         labels = _whereabouts(event)
-        self._other(self._attempts, labels).record(1, context)
-        failed = self._other(self._failures, labels, at.failure_attributes(event.failure))
+        self._of(self._attempts, labels).record(1, context)
+        failed = self._of(self._failures, labels, at.failure_attributes(event.failure))
         failed.record(1, context)
         self._set_status(event, 0)
 
@@ -267,7 +275,7 @@ class Metrics:
 
     def _health_checked(self, event: DatabaseHealthCheckCompleted, context: Context) -> None:
         status = {at.HEALTH_STATUS: event.status.value}
-        checked = self._other(self._health, _whereabouts(event), status)
+        checked = self._of(self._health, _whereabouts(event), status)
         checked.record(event.latency_ms / 1e3, context)
         if event.is_healthy:
             self._set_status(event, 1)
@@ -276,26 +284,17 @@ class Metrics:
         self, database: Database, statement: Statement, is_batch: bool
     ) -> tuple[Series, Series]:
         labels = at.query_labels(database, statement, is_batch)
-        return self._make(self._duration, labels), self._make(self._rows, labels)
+        return self._of(self._duration, labels), self._of(self._rows, labels)
 
     def _pool_series(self, instrument: Histogram | Counter, database: Database) -> Series:
-        return self._make(instrument, {at.POOL_NAME: at.pool_name(database)})
+        return self._of(instrument, {at.POOL_NAME: at.pool_name(database)})
 
     def _outcome_series(
         self, database: Database, operation: str, outcome: str
     ) -> tuple[Series, Series]:
         known = at.database_attributes(database)
-        count = self._make(self._transactions, {**known, at.TRANSACTION_OUTCOME: outcome})
-        return count, self._make(self._duration, {**known, at.DB_OPERATION_NAME: operation})
-
-    def _other_series(
-        self, instrument: Histogram | Counter, *labels: tuple[str, at.Value]
-    ) -> Series:
-        return self._make(instrument, dict(labels))
-
-    def _other(self, instrument: Histogram | Counter, *labels: at.Attributes) -> Series:
-        """Return the series of an instrument whose labels are put together at each event."""
-        return self._others(instrument, *(item for part in labels for item in part.items()))
+        count = self._of(self._transactions, {**known, at.TRANSACTION_OUTCOME: outcome})
+        return count, self._of(self._duration, {**known, at.DB_OPERATION_NAME: operation})
 
     def _set_status(self, event: Event, up: int) -> None:
         """Keep the last outcome. A failure that named no database ends with any success there."""

@@ -7,22 +7,31 @@ the SDK as we know it (`bridge.known`), that is done once (`bridge.feeding`); ev
 number goes the public way.
 """
 
+import os
+from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
+from functools import lru_cache
 from typing import Protocol
+from weakref import WeakMethod
 
 from opentelemetry.context import Context
 from opentelemetry.metrics import Counter, Histogram
 
 from otel_dbevents.bridge import known
-from otel_dbevents.bridge.attributes import Attributes
-from otel_dbevents.bridge.feeding import Fed, Sampling
+from otel_dbevents.bridge.attributes import Attributes, Value
+from otel_dbevents.bridge.feeding import Fed, Waiting
+from otel_dbevents.bridge.streams import Call
 
 
 class Series(Protocol):
     """An instrument with one set of labels."""
 
     def record(self, number: float, context: Context) -> None:
-        """Record ``number`` now; exemplars point to the span that ``context`` holds."""
+        """Record ``number``, at the latest with `AllSeries.settle`.
+
+        Exemplars point to the span that ``context`` holds.
+        """
 
 
 class Plain:
@@ -39,20 +48,69 @@ class Plain:
         self._record(number, self._labels, context)
 
 
-class SeriesMaker:
-    """Makes the series of one meter's instruments."""
+class AllSeries:
+    """The series of one meter's instruments, and the numbers of them that wait for `settle`."""
 
     def __init__(self) -> None:
-        self._samplings: dict[int, Sampling] = {}
+        self._waiting: Waiting = deque()
+        self._made = lru_cache(4096)(self._make)
+        _after_fork_in_child(WeakMethod(self._waiting_is_the_parents))
 
-    def make(self, instrument: Histogram | Counter, labels: Attributes) -> Series:
-        """Return a series of ``instrument`` with ``labels``; nothing is reported by that yet."""
-        if not known.is_known(instrument):
-            return Plain(instrument, labels)
-        consumer = known.consumer_of(instrument)
-        sampling = self._samplings.setdefault(id(consumer), Sampling(consumer))
-        return Fed(instrument, _public_way(instrument), dict(labels), sampling)
+    def of(self, instrument: Histogram | Counter, *labels: Attributes) -> Series:
+        """Return the one series of ``instrument`` with these labels; nothing is reported yet."""
+        return self._made(instrument, *(item for part in labels for item in part.items()))
+
+    def settle(self, failed: Callable[[], None]) -> None:
+        """Add all that waits: the end of a batch.
+
+        ``failed`` is called where that raised, while the error is being handled: a filter, view
+        or span may be anybody's.
+        """
+        calls_of: dict[Fed, list[Call]] = {}
+        waiting = self._waiting
+        with suppress(IndexError):  # it is empty then; another thread may be taking too
+            while True:
+                series, number, context = waiting.popleft()
+                calls = calls_of.get(series)
+                if calls is not None:
+                    calls.append((number, context))
+                elif series.can_be_grouped():
+                    calls_of[series] = [(number, context)]
+                else:
+                    _try(failed, series.record_now, number, context)
+        samples: dict[int, bool] = {}
+        for series, calls in calls_of.items():
+            _try(failed, series.record_all, calls, samples)
+
+    def clear(self) -> None:
+        """Let go of all series. Those that somebody holds still work."""
+        self._made.cache_clear()
+
+    def _make(self, instrument: Histogram | Counter, *labels: tuple[str, Value]) -> Series:
+        if known.is_known(instrument):
+            return Fed(instrument, _public_way(instrument), dict(labels), self._waiting)
+        return Plain(instrument, dict(labels))
+
+    def _waiting_is_the_parents(self) -> None:
+        self._waiting.clear()
+
+
+def _try(failed: Callable[[], None], record: Callable[..., None], *given: object) -> None:
+    try:
+        record(*given)
+    except Exception:  # noqa: BLE001 - the other series must not suffer
+        failed()
 
 
 def _public_way(instrument: Histogram | Counter) -> Callable[..., None]:
     return instrument.add if isinstance(instrument, Counter) else instrument.record
+
+
+def _after_fork_in_child(method: "WeakMethod[Callable[[], None]]") -> None:
+    def call() -> None:
+        alive = method()
+        if alive is not None:
+            alive()
+
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=call)

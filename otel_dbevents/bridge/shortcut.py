@@ -8,9 +8,6 @@ is; where somebody does, there is a real open one, which may be written on.
 Whatever this cannot do as the SDK would is left to ``start_span``.
 """
 
-import threading
-from collections import deque
-from collections.abc import Iterator
 from typing import Any, Final
 
 from msgspec import Struct
@@ -19,7 +16,6 @@ from opentelemetry.context import Context
 from opentelemetry.sdk import trace as sdk
 from opentelemetry.sdk.trace import ReadableSpan, Tracer
 from opentelemetry.sdk.trace.sampling import Decision
-from opentelemetry.sdk.util import BoundedList
 from opentelemetry.trace import (
     DEFAULT_TRACE_STATE,
     INVALID_SPAN,
@@ -33,7 +29,7 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
-from otel_dbevents.bridge import attributes as at
+from otel_dbevents.bridge import contents
 from otel_dbevents.bridge.descriptions import Describe, Description
 from otel_dbevents.bridge.ids import EventIds
 from otel_dbevents.bridge.sampling import LAST_BYTES
@@ -58,7 +54,6 @@ _HOLDERS: Final = frozenset({NonRecordingSpan, _SPAN})
 """The spans whose identity is read without asking them, as most are."""
 _KEY: Final = next(iter(set_span_in_context(INVALID_SPAN, Context())))
 _FLAGS: Final = tuple(TraceFlags(number) for number in range(4))
-_PLAIN: Final = frozenset({int, float, bool})
 _UNSET: Final = Status(StatusCode.UNSET)
 _new_tuple: Final[Any] = tuple.__new__
 _put: Final = dict.__setitem__
@@ -97,6 +92,10 @@ class Shortcut:
         """Count the spans in the SDK's own metrics. Called after each batch."""
         self._started.settle()
 
+    def begin_anew(self) -> None:
+        """Count at nothing in a forked child: what was started before is the parent's."""
+        self._started = Started(self._tracer)
+
     def record(self, event: Any, context: Context, describe: Describe) -> Context | None:
         """Make the event's span and return a context that holds its identity.
 
@@ -112,7 +111,7 @@ class Shortcut:
         above = _identity_in(context)
         if view is None or type(above) is not SpanContext:
             return None
-        if above.is_valid:
+        if above[5]:  # valid; without asking each of its properties
             verdict = view.verdicts[(3 if above[2] else 1) + (above[3] & 1)]
             making = _Making(event, context, view, above, above[0], above[4])
         else:
@@ -122,7 +121,9 @@ class Shortcut:
             return self._ask(making, describe(event))
         if making.trace_id & LAST_BYTES < verdict:
             said = describe(event)
-            return self._make(making, said, _bounded(said, view), Decision.RECORD_AND_SAMPLE)
+            return self._make(
+                making, said, contents.bounded(said, view), Decision.RECORD_AND_SAMPLE
+            )
         return self._drop(making)
 
     def _new_trace_id(self, event: Any) -> int:
@@ -198,8 +199,8 @@ class Shortcut:
             making.parent,
             tracer.resource,
             bounded,
-            Unfilled(view.most_events),
-            Unfilled(view.most_links),
+            contents.Unfilled(view.most_events),
+            contents.Unfilled(view.most_links),
             said.kind,
             tracer.instrumentation_info,
             _UNSET if said.failure is None else _status(said.failure),
@@ -252,31 +253,6 @@ class _Making(Struct, gc=False):
     state: TraceState | None
 
 
-class Unfilled(BoundedList[Any]):
-    """A list of the SDK's own kind with nothing in it, as nearly all of a query's are.
-
-    Its parts are made when somebody wants to put something in.
-    """
-
-    dropped = 0
-
-    def __init__(self, maxlen: int | None) -> None:
-        self._most = maxlen
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "_dq":
-            return vars(self).setdefault(name, deque(maxlen=self._most))
-        if name == "_lock":
-            return vars(self).setdefault(name, threading.Lock())
-        raise AttributeError(name)
-
-    def __len__(self) -> int:
-        return len(vars(self).get("_dq", ()))
-
-    def __iter__(self) -> Iterator[Any]:
-        return super().__iter__() if "_dq" in vars(self) else iter(())
-
-
 def _identity_in(context: Context) -> SpanContext:
     span: Any = context.get(_KEY)
     if type(span) in _HOLDERS:
@@ -293,30 +269,3 @@ def _holding(identity: SpanContext, context: Context) -> Context:
 
 def _status(failure: Failure) -> Status:
     return Status(StatusCode.ERROR, failure.description or None)
-
-
-def _bounded(said: Description, view: View) -> BoundedAttributes:
-    """Return the attributes as a span holds them: cleaned, where they are not known to be clean."""
-    longest, most, shared = view.longest, view.most, said.shared
-    if (
-        (longest is None or shared.longest <= longest)
-        and (most is None or len(shared.attributes) + len(said.own) <= most)
-        and (not said.own or _are_clean(said.own, longest))
-    ):
-        made = BoundedAttributes(most, None, False, longest)
-        made._dict.update(said.attributes())
-        return made
-    return BoundedAttributes(most, said.attributes(), False, longest)
-
-
-def _are_clean(attributes: dict[str, at.Value], longest: int | None) -> bool:
-    """Whether the SDK would keep these as they are."""
-    for key, value in attributes.items():
-        if type(value) is str:
-            if longest is not None and len(value) > longest:
-                return False
-        elif type(value) not in _PLAIN:
-            return False
-        if type(key) is not str or not key:
-            return False
-    return True

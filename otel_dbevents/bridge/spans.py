@@ -105,6 +105,11 @@ class Spans:
         if self._shortcut is not None:
             self._shortcut.settle()
 
+    def begin_anew(self) -> None:
+        """Begin at nothing in a forked child."""
+        if self._shortcut is not None:
+            self._shortcut.begin_anew()
+
     def record(self, event: Event, context: Context) -> Context:
         """Make the event's span, if it has one, and return a context that holds its identity.
 

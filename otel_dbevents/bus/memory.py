@@ -286,9 +286,13 @@ class MemoryBus:
             self._routes = {}
 
     def _route(self, kind: type[Event]) -> _Route:
-        """Find out where events of a type go, once; forgotten when a subscriber comes or goes."""
-        with self._lock:
-            route = self._routes[kind] = self._find_route(kind)
+        """Find out where events of a type go, once; forgotten when a subscriber comes or goes.
+
+        No lock is needed: who comes or goes puts new routes in place after that, so that what was
+        found before is kept where nobody looks any more.
+        """
+        routes = self._routes
+        route = routes[kind] = self._find_route(kind)
         return route
 
     def _find_route(self, kind: type[Event]) -> _Route:

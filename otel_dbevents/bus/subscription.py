@@ -5,9 +5,8 @@ import threading
 import weakref
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from queue import Empty, SimpleQueue
+from queue import Empty
 from time import monotonic
-from typing import TypeAlias
 
 from opentelemetry import context as otel_context
 from opentelemetry.context import Context
@@ -17,14 +16,11 @@ from otel_dbevents.bus.buffer import Buffer
 from otel_dbevents.bus.handlers import Deliver, Loop, suppressed
 from otel_dbevents.bus.losses import Losses
 from otel_dbevents.events import Event
+from otel_dbevents.signals import Signals, new_signals, suits
 
 _BATCH = 512
 _GATHER_SECONDS = 0.05
 _IDLE_SECONDS = 1.0
-
-_Signals: TypeAlias = SimpleQueue[bool]
-"""Wakes a worker; True: without gathering a batch first. A put cannot wait for itself, whatever
-it interrupts: an event may be published by an object that is collected anywhere."""
 
 
 class MemorySubscription:
@@ -133,14 +129,19 @@ class MemorySubscription:
         self.asleep = True
         """Whether the worker must be woken for what is put in the buffer."""
         self._starting = threading.Lock()
-        self._idle = threading.Condition()
-        self._signals: _Signals = SimpleQueue()
         self._worker: threading.Thread | None = None
         self._busy = False
+        self._renew_signals()
+
+    def _renew_signals(self) -> None:
+        self._idle = threading.Condition()
+        self._signals: Signals = new_signals()
 
     def _start(self) -> bool:
         if sys.is_finalizing():  # a thread started now would never begin, and we would wait for it
             return False
+        if not suits(self._signals):
+            self._renew_signals()
         signals = self._signals
         # The worker is woken to its end when we are collected.
         reference = weakref.ref(self, lambda _: signals.put(True))
@@ -247,7 +248,7 @@ class MemorySubscription:
 
 
 def _work(
-    reference: "weakref.ref[MemorySubscription]", signals: _Signals, loop: Loop | None
+    reference: "weakref.ref[MemorySubscription]", signals: Signals, loop: Loop | None
 ) -> None:
     # A context of its own, whoever started the thread: what it does belongs to no span.
     try:
@@ -260,7 +261,7 @@ def _work(
 
 
 def _serve(
-    reference: "weakref.ref[MemorySubscription]", signals: _Signals, loop: Loop | None
+    reference: "weakref.ref[MemorySubscription]", signals: Signals, loop: Loop | None
 ) -> None:
     patience = None
     while True:
@@ -280,7 +281,7 @@ def _serve(
         loop.close()
 
 
-def _next(signals: _Signals, patience: float | None) -> bool | None:
+def _next(signals: Signals, patience: float | None) -> bool | None:
     """Wait for a signal; None when ``patience`` seconds ran out."""
     with suppress(Empty):
         return signals.get(timeout=patience)

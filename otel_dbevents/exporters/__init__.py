@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
@@ -25,10 +25,16 @@ from opentelemetry.sdk.resources import Resource
 
 from otel_dbevents.ending import ending
 from otel_dbevents.events import redact
+from otel_dbevents.exporters.closing import (
+    Aborter,
+    Aside,
+    Closer,
+    exporters_of,
+    stages_of,
+    wait_for,
+)
 from otel_dbevents.forks import hold, in_child
 from otel_dbevents.processors import CountingLogRecordProcessor, CountingSpanProcessor
-from otel_dbevents.reconnecting import reconnect
-from otel_dbevents.swallowing import told
 from otel_dbevents.unreachable import say_once, tell_of_loss
 
 SIGNALS: Final = {"tracer": "traces", "meter": "metrics", "logger": "logs"}
@@ -54,8 +60,8 @@ class Providers:
     meter: metrics.MeterProvider
     logger: _logs.LoggerProvider
     ours: frozenset[str] = frozenset()
-    _closers: "list[_Closer]" = field(default_factory=list, repr=False)
-    _aborter: "_Aside | None" = field(default=None, repr=False)
+    _closers: list[Closer] = field(default_factory=list, repr=False)
+    _aborter: Aside | None = field(default=None, repr=False)
 
     def shutdown(self, timeout: float = 2.0) -> bool:
         """Export what is left and shut down the providers that are ours, all at a time.
@@ -66,15 +72,15 @@ class Providers:
         """
         deadline = time.monotonic() + timeout
         first = [closer for closer in self._closers if closer.kind != "meter"]
-        _wait([closer.begin() for closer in first], deadline - timeout / 2)
+        wait_for([closer.begin() for closer in first], deadline - timeout / 2)
         all_of_them = [closer.begin() for closer in self._closers]
-        if _wait(all_of_them, deadline - min(_GRACE, timeout / 4)):
+        if wait_for(all_of_them, deadline - min(_GRACE, timeout / 4)):
             return True
         for closer in self._closers:
             closer.give_up()
         if self._aborter is not None:
             self._aborter.begin()
-            _wait([self._aborter, *self._closers], deadline)
+            wait_for([self._aborter, *self._closers], deadline)
         tell_of_loss(timeout, lost(self.tracer, self.logger))
         return False
 
@@ -223,7 +229,7 @@ def _encode_directly(provider: Any) -> None:
     try:
         from otel_dbevents.exporters.direct import encode_directly
 
-        for exporter in _exporters_of(provider):
+        for exporter in exporters_of(provider):
             encode_directly(exporter)
     except Exception:  # noqa: BLE001 - the exporters are set up and work without it
         _log.debug("spans are encoded by the SDK", exc_info=True)
@@ -231,8 +237,8 @@ def _encode_directly(provider: Any) -> None:
 
 def _take_over(providers: Mapping[str, Any], ours: frozenset[str], timeout: float) -> Providers:
     """Put our shutdown in the place of the SDK's, and our one line in that of its many."""
-    closers = [_Closer(kind, providers[kind]) for kind in sorted(ours)]
-    made = Providers(**providers, ours=ours, _closers=closers, _aborter=_Aborter(closers))
+    closers = [Closer(kind, providers[kind]) for kind in sorted(ours)]
+    made = Providers(**providers, ours=ours, _closers=closers, _aborter=Aborter(closers))
     for kind in ours:
         atexit.unregister(providers[kind].shutdown)
     say_once()
@@ -268,137 +274,8 @@ def lost(*providers: Any) -> Mapping[str, int]:
     """
     counts: Counter[str] = Counter()
     for provider in providers:
-        for stage in _stages_of(provider):
+        for stage in stages_of(provider):
             signal = _KINDS.get(type(stage))
             if signal is not None:
                 counts.update({f"{signal}_{why}": n for why, n in stage.lost.items()})
     return dict(counts)
-
-
-class _Aside:
-    """Work that the end of the process waits for, but not for ever: on a thread of its own.
-
-    The thread is there from the start, as Python 3.12 starts none when the process ends.
-    """
-
-    def __init__(self, name: str) -> None:
-        self._name = f"otel-dbevents-{name}"
-        self._start()
-        in_child(self._begin_anew)
-
-    def begin(self) -> "_Aside":
-        """Have the work done; does not wait."""
-        self._wanted.set()
-        return self
-
-    def wait(self, timeout: float) -> bool:
-        """Wait for the end of it. False when the time is up."""
-        return self._done.wait(max(timeout, 0.0))
-
-    def work(self) -> None:
-        """Do it."""
-        raise NotImplementedError
-
-    def _begin_anew(self) -> None:
-        """Have a thread in a forked child, too."""
-        self._start()
-
-    def _start(self) -> None:
-        self._wanted, self._done = threading.Event(), threading.Event()
-        threading.Thread(target=self._run, name=self._name, daemon=True).start()
-
-    def _run(self) -> None:
-        wanted, done = self._wanted, self._done
-        wanted.wait()
-        try:
-            self.work()
-        except Exception as error:  # noqa: BLE001 - the process ends; nobody is left to handle it
-            told("provider", error)
-            _log.debug("a provider failed to shut down", exc_info=True)
-        finally:
-            done.set()
-
-
-class _Closer(_Aside):
-    """Shuts one provider down."""
-
-    def __init__(self, kind: str, provider: Any) -> None:
-        self.kind = kind
-        self._provider = provider
-        super().__init__(f"close-{kind}")
-        hold(self._export_locks)
-
-    def work(self) -> None:
-        """Shut it down."""
-        self._provider.shutdown()
-
-    def give_up(self) -> None:
-        """Have what was not sent counted as lost. Does not wait."""
-        for stage in _stages_of(self._provider):
-            if type(stage) in _KINDS:
-                stage.give_up()
-
-    def abort(self) -> None:
-        """Have the exporters give up what they are trying."""
-        if self._done.is_set():
-            return
-        for exporter in _exporters_of(self._provider):
-            try:
-                exporter.shutdown()
-            except Exception as error:  # noqa: BLE001 - a stranger's exporter, and the process ends
-                told("exporter", error)
-                _log.debug("an exporter failed to shut down", exc_info=True)
-
-    def _export_locks(self) -> list[Any]:
-        """Return what is held while there is an export, which gRPC does not let a child survive."""
-        locks = [
-            _at(stage, *path, "_export_lock")
-            for stage in _stages_of(self._provider)
-            for path in (("_batch_processor",), ("_outbox",), ())
-        ]
-        return [lock for lock in locks if lock is not None]
-
-    def _begin_anew(self) -> None:
-        for exporter in _exporters_of(self._provider):
-            reconnect(exporter)
-        super()._begin_anew()
-
-
-class _Aborter(_Aside):
-    """Aborts the exporters: aside, because a stranger's may block in its shutdown too."""
-
-    def __init__(self, closers: Iterable[_Closer]) -> None:
-        self._closers = closers
-        super().__init__("abort")
-
-    def work(self) -> None:
-        """Abort those that are not done."""
-        for closer in self._closers:
-            closer.abort()
-
-
-def _wait(those: Iterable[_Aside], until: float) -> bool:
-    """Wait for all of them. False when it is later than ``until``."""
-    return not [each for each in those if not each.wait(until - time.monotonic())]
-
-
-def _exporters_of(provider: Any) -> Iterator[Any]:
-    """Find a provider's exporters; what is not found is left alone."""
-    for stage in _stages_of(provider):
-        exporter = _at(stage, "_batch_processor", "_exporter") or _at(stage, "_exporter")
-        if exporter is not None:
-            yield exporter
-
-
-def _stages_of(provider: Any) -> tuple[Any, ...]:
-    """Find a provider's processors and readers. The SDK has no public way."""
-    spans = _at(provider, "_active_span_processor", "_span_processors")
-    records = _at(provider, "_multi_log_record_processor", "_log_record_processors")
-    readers = _at(provider, "_metric_readers") or _at(provider, "_sdk_config", "metric_readers")
-    return (*(spans or ()), *(records or ()), *(readers or ()))
-
-
-def _at(thing: Any, *path: str) -> Any:
-    for name in path:
-        thing = getattr(thing, name, None)
-    return thing

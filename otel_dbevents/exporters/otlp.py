@@ -20,7 +20,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceState
 
 from otel_dbevents.exporters.pairs import Pairs, delimited, text, varint
-from otel_dbevents.swallowing import told
+from otel_dbevents.swallowing import came_through, told
 
 _log = logging.getLogger("otel_dbevents.exporters")
 
@@ -241,9 +241,8 @@ class SpanEncoder:
         if self.fallbacks == 1:
             _log.warning(
                 "a batch of spans goes through the SDK's own, slower encoder (said once): %s",
-                type(error).__name__,
+                came_through(error),
             )
-            _log.debug("the reason in full", exc_info=error)
         try:
             return _reference(spans)
         except Exception:
@@ -258,10 +257,8 @@ class SpanEncoder:
         except Exception as error:  # noqa: BLE001 - a stranger's values; the other spans go on
             self.lost += 1
             if self.lost == 1:
-                _log.warning(
-                    "a span cannot be encoded and is lost (said once): %s", type(error).__name__
-                )
-                _log.debug("the reason in full", exc_info=True)
+                said = "a span cannot be encoded and is lost (said once): %s"
+                _log.warning(said, came_through(error))
             return None
 
 

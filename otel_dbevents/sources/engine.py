@@ -10,7 +10,6 @@ Two seams, both taken away again by `EngineSource.detach`:
 What the pool does beside that (check-in, invalidation, close) comes from SQLAlchemy's pool events.
 """
 
-import gc
 import sys
 import threading
 import weakref
@@ -31,6 +30,7 @@ from otel_dbevents.sources import pool
 from otel_dbevents.sources.around import Around, Wishes
 from otel_dbevents.sources.database import database_of
 from otel_dbevents.sources.explain.explainer import Explainer
+from otel_dbevents.sources.heap import objects_of
 from otel_dbevents.sources.query import QuerySource
 from otel_dbevents.sources.transaction import TransactionSource
 from otel_dbevents.sources.watch import (
@@ -248,13 +248,18 @@ def _was_used(engine: Engine) -> bool:
 def _found() -> tuple[list[Engine], list[Any]]:
     """Find the engines and open connections that there are: SQLAlchemy keeps no list of them."""
     engines, records = [], []
-    for found in gc.get_objects():
-        kind = type(found)
-        if issubclass(kind, Engine):
+    for found in objects_of({_ConnectionRecord, *_subclasses(Engine)}):
+        if isinstance(found, Engine):
             engines.append(found)
-        elif kind is _ConnectionRecord and getattr(found, "dbapi_connection", None) is not None:
+        elif getattr(found, "dbapi_connection", None) is not None:
             records.append(found)
     return engines, records
+
+
+def _subclasses(kind: type[Any]) -> Iterator[type[Any]]:
+    yield kind
+    for below in kind.__subclasses__():
+        yield from _subclasses(below)
 
 
 def _wrap(dialect: Any, watch: Watch) -> None:
@@ -351,21 +356,20 @@ def _listener(tell: _Tell) -> Callable[..., None]:
     """Make a pool listener that tells of the connections that we know, and never raises."""
 
     def listener(connection: Any, record: Any, error: BaseException | None = None) -> None:
-        state: ConnectionState | None = None
         try:
-            state = record.info.get(INFO_KEY) if record else None
+            state: ConnectionState | None = record.info.get(INFO_KEY) if record else None
             if state is not None and state.watch.active:
                 tell(state.watch, state, connection, error)
         except Exception as own:  # noqa: BLE001 - the application must not see it
-            (guard if state is None else state).caught(own)
+            guard.noted(own)  # it may be a finalizer that comes here
 
     return listener
 
 
 _POOL_LISTENERS: dict[str, Callable[..., None]] = {
-    "checkin": _listener(lambda watch, state, *_: pool.checked_in(watch, state)),
-    "detach": _listener(lambda watch, state, *_: pool.detached(watch, state)),
+    "checkin": _listener(pool.checked_in),
+    "detach": _listener(pool.detached),
     "invalidate": _listener(lambda *told: pool.invalidated(*told, soft=False)),
     "soft_invalidate": _listener(lambda *told: pool.invalidated(*told, soft=True)),
-    "close": _listener(lambda watch, state, *_: pool.closed(watch, state)),
+    "close": _listener(pool.closed),
 }

@@ -8,9 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import time_ns
 from typing import Any
-from weakref import ref
 
-from opentelemetry import context as otel_context
 from sqlalchemy import exc
 from sqlalchemy.engine import Engine
 from sqlalchemy.pool import (
@@ -40,7 +38,9 @@ from otel_dbevents.sources.location import locate, spot
 from otel_dbevents.sources.watch import (
     INFO_KEY,
     ConnectionState,
+    Seen,
     Watch,
+    current_context,
     guard,
     parent_of,
     state_of,
@@ -67,28 +67,31 @@ def checked_out(watch: Watch, pool: Pool, proxied: Any, start: int) -> None:
     """Tell that the pool gave a connection, and that it was opened for this if it was."""
     end = time_ns()
     try:
-        caller = otel_context.get_current()
         record = proxied._connection_record
         if record is None or proxied._counter != 1:
             return
-        created = int(record.starttime * 1e9)
         # SQLAlchemy clears `info` when it opens the record's connection anew.
-        is_known = INFO_KEY in record.info
-        is_new = not is_known and created >= start - 1_000
-        state = state_of(watch, record, created)
-        parent = parent_of(caller)
-        state.taken(parent, end, spot(_OURS_AND_ENGINES))
-        state.proxied = ref(proxied)
-        if not is_known:
-            watch.records.add(record)
+        state: ConnectionState | None = record.info.get(INFO_KEY)
+        is_new = False
+        if state is None or state.watch is not watch:
+            created = int(record.starttime * 1e9)
+            is_new = state is None and created >= start - 1_000
+            if state is None:
+                watch.records.add(record)
+            state = state_of(watch, record, created)
+        caller = current_context()
+        seen = state.look(caller)
+        state.taken(proxied, parent_of(caller) if seen is None else seen[1], end)
+        state.spot = spot(_OURS_AND_ENGINES)
         if isinstance(pool, StaticPool):
             watch.proxies.add(proxied)
-        state.told_out = not suppressed(caller)
-        if not state.told_out:
+        state.told_out = seen is not None
+        if seen is None:
             return
+        parent = seen[1]
         create_ns = 0
         if is_new:
-            create_ns = max(0, end - max(created, start))
+            create_ns = max(0, end - max(state.created_ns, start))
             watch.look_around()
             watch.database = recognised(watch.database, watch.engine())
             watch.publish(_established(watch, pool, parent, end, create_ns), caller)
@@ -120,7 +123,7 @@ def refused(watch: Watch, pool: Pool, error: BaseException, start: int) -> None:
     """Tell that no connection was had: the pool was exhausted, or the database not reached."""
     end = time_ns()
     try:
-        caller = otel_context.get_current()
+        caller = current_context()
         if suppressed(caller) or not isinstance(error, Exception) or _is_pools_own(pool, error):
             return
         parent = parent_of(caller)
@@ -164,26 +167,27 @@ def _timed_out(watch: Watch, pool: Pool, parent: Any, start: int, end: int) -> C
     )
 
 
-def checked_in(watch: Watch, state: ConnectionState) -> None:
+def checked_in(watch: Watch, state: ConnectionState, *_: Any) -> None:
     """Tell that a connection came back, after what was still to be told of its results."""
-    publish, collected = state.publish, state.is_collected
-    for reading in list(state.results):
-        reading.done(in_call=not collected)
-    end = time_ns()
+    collected = state.is_collected
+    if state.latest is not None or state.others:
+        for reading in state.unread():
+            reading.done(in_call=not collected)
+    end, caller = time_ns(), current_context()
     was_told, state.told_out = state.told_out, False
-    if not collected:
-        state.proxied = None
     state.end_transaction()
-    caller = otel_context.get_current()
-    if not was_told or suppressed(caller):
-        return
-    publish(
-        ConnectionCheckedIn(watch.database, parent_of(caller), end, max(0, end - state.since_ns)),
-        caller,
-    )
+    seen: Seen | None = state.seen
+    if seen is None or seen[0] is not caller:
+        seen = state.look(caller)
+    if was_told and seen is not None:
+        (watch.from_finalizer if collected else watch.publish)(
+            ConnectionCheckedIn(watch.database, seen[1], end, max(0, end - state.since_ns)),
+            caller,
+        )
+    state.given_back(collected=collected)
 
 
-def detached(_watch: Watch, state: ConnectionState) -> None:
+def detached(_watch: Watch, state: ConnectionState, *_: Any) -> None:
     """Note that a connection left the pool for good. It did not come back: no event says so."""
     state.told_out = False
 
@@ -242,7 +246,7 @@ def invalidated(
     soft: bool,
 ) -> None:
     """Tell that a connection was found unusable: by a query or a ping, or by the application."""
-    caller = otel_context.get_current()
+    caller = current_context()
     failure = watch.pings.pop(id(connection), None)
     if failure is None and error is not None:
         failure = describe(error, messages=watch.messages, disconnect=True)
@@ -251,9 +255,9 @@ def invalidated(
     )
 
 
-def closed(watch: Watch, state: ConnectionState) -> None:
+def closed(watch: Watch, state: ConnectionState, *_: Any) -> None:
     """Tell that a connection of the pool was closed."""
-    caller = otel_context.get_current()
+    caller = current_context()
     end = time_ns()
     state.publish(
         ConnectionClosed(watch.database, parent_of(caller), end, max(0, end - state.created_ns)),

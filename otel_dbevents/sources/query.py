@@ -10,22 +10,26 @@ An INSERT that SQLAlchemy sends in several calls ("insertmanyvalues") is one ope
 from collections.abc import Callable, Iterator
 from time import time_ns
 from typing import Any
+from weakref import ref
 
-from opentelemetry import context as otel_context
 from sqlalchemy.engine.cursor import _DEFAULT_FETCH
+from sqlalchemy.pool.base import _ConnectionFairy
 
-from otel_dbevents.events import QueryExecuted, QueryFailed, Statement, TraceParent
+from otel_dbevents.events import QueryExecuted, QueryFailed
 from otel_dbevents.sources.advice import advise
 from otel_dbevents.sources.around import Call
 from otel_dbevents.sources.explain.question import question_of
 from otel_dbevents.sources.failure import describe, is_lost
 from otel_dbevents.sources.location import here
-from otel_dbevents.sources.reading import NOTHING, Reading, Remarks
+from otel_dbevents.sources.reading import NOTHING, Remarks
 from otel_dbevents.sources.rows import CountingFetch, counting_fetch
-from otel_dbevents.sources.statement import Statements
+from otel_dbevents.sources.statement import KNOWN, Statements
 from otel_dbevents.sources.watch import (
+    INFO_KEY,
     ConnectionState,
+    Seen,
     Watch,
+    current_context,
     guard,
     is_connecting,
     parent_of,
@@ -35,7 +39,6 @@ from otel_dbevents.sources.watch import (
 
 _BATCHES = "_otel_dbevents_batches"
 """Where an execution context keeps the batches that it is sent in."""
-_MOST_RUNS = 5_000
 
 
 class QuerySource:
@@ -98,21 +101,41 @@ class QuerySource:
         batch: Any,
         call: Call | None,
     ) -> None:
+        # Every query comes by here: it is long and in one piece, as each call of a function of ours
+        # would add to each query.
         try:
-            watch, caller = self._watch, otel_context.get_current()
-            state = _connection_state(watch, context)
-            if state is None or state.ending or suppressed(caller):
+            watch, caller = self._watch, current_context()
+            if context is None:
                 return
-            batches: _Batches | None = context.__dict__.get(_BATCHES)
-            if batches is not None:
-                batches.add(start, end, sql, call)
+            proxied = context.root_connection._dbapi_connection
+            is_pooled = type(proxied) is _ConnectionFairy
+            state = proxied.info.get(INFO_KEY) if is_pooled else None
+            if state is None or state.watch is not watch:
+                state = _connection_state(watch, context)
+            if state is None or state.ending:
                 return
-            known = self._statements.find(sql, context)
+            seen: Seen | None = state.seen
+            if seen is None or seen[0] is not caller:
+                seen = state.look(caller)
+                if seen is None:
+                    return
+            if _BATCHES in context.__dict__:
+                context.__dict__[_BATCHES].add(start, end, sql, call)
+                return
+            compiled = context.compiled
+            known = None if compiled is None else compiled.__dict__.get(KNOWN)
+            if known is None:
+                known = self._statements.find(sql, context)
             statement = known.statement
-            _note(state, start, statement.writes, context)
-            parent, duration = parent_of(caller), max(0, end - start)
+            if not state.transaction_ns:
+                _begin(state, start, context)
+            state.statements += 1
+            if statement.writes:
+                state.wrote = True
+            _, parent, runs = seen
+            duration = end - start if end > start else 0  # the clock may have been set back
             remarks = NOTHING
-            repeats = is_repeated(watch, parent, statement)
+            repeats = runs is not None and watch.is_repeated(runs, statement)
             if repeats or call is not None or duration >= watch.slow_ns:
                 remarks = _remarks(watch, repeats, duration, context, call, sql)
             batch_size = 1 if batch is None else len(batch)
@@ -120,27 +143,24 @@ class QuerySource:
             if returns_rows is None:
                 # libSQL says () where others say None
                 returns_rows = bool(cursor.description) or context._is_server_side
-            affected = -1
-            if not returns_rows:
-                affected = cursor.rowcount if statement.writes else -1
-            elif context.cursor_fetch_strategy is _DEFAULT_FETCH:
-                reading = Reading(
+            if returns_rows and context.cursor_fetch_strategy is _DEFAULT_FETCH:
+                reading = CountingFetch(
                     watch, state, parent, caller, end, duration, statement, batch_size, remarks
                 )
+                if state.latest is not None:
+                    state.make_room()
+                state.latest = ref(reading)
                 if context._is_server_side or "stream_results" in context.execution_options:
                     context.cursor_fetch_strategy = counting_fetch(reading, cursor, context)
                 else:
-                    context.cursor_fetch_strategy = CountingFetch(reading)
+                    context.cursor_fetch_strategy = reading
                 return
+            counted = statement.writes and not returns_rows
+            affected = cursor.rowcount if counted else -1
+            if not isinstance(affected, int):
+                affected = -1
             event = QueryExecuted(
-                watch.database,
-                parent,
-                end,
-                duration,
-                statement,
-                batch_size,
-                -1,
-                affected if isinstance(affected, int) else -1,
+                watch.database, parent, end, duration, statement, batch_size, -1, affected
             )
             if remarks is NOTHING:
                 watch.publish(event, caller)
@@ -160,7 +180,7 @@ class QuerySource:
         call: Call | None,
     ) -> None:
         try:
-            watch, caller = self._watch, otel_context.get_current()
+            watch, caller = self._watch, current_context()
             state = _connection_state(watch, context)
             if state is None or state.ending or suppressed(caller):
                 return
@@ -174,7 +194,7 @@ class QuerySource:
             _note(state, start, known.statement.writes, context)
             state.failed = True
             parent, duration = parent_of(caller), max(0, end - start)
-            repeats = is_repeated(watch, parent, known.statement)
+            repeats = watch.is_repeated(watch.runs_under(parent), known.statement)
             remarks = _remarks(watch, repeats, duration, context, call)
             event = QueryFailed(
                 watch.database,
@@ -216,14 +236,14 @@ class QuerySource:
 
     def _sent(self, sent: "_Batches", context: Any) -> None:
         try:
-            watch, caller = self._watch, otel_context.get_current()
+            watch, caller = self._watch, current_context()
             state = _connection_state(watch, context)
             if state is None or suppressed(caller):
                 return
             known = self._statements.find(sent.sql, context)
             _note(state, sent.start, True, context)
             parent, duration = parent_of(caller), max(0, sent.end - sent.start)
-            repeats = is_repeated(watch, parent, known.statement)
+            repeats = watch.is_repeated(watch.runs_under(parent), known.statement)
             remarks = _remarks(watch, repeats, duration, context, sent.call)
             returned = context._insertmanyvalues_rows
             event = QueryExecuted(
@@ -293,30 +313,22 @@ def _connection_state(watch: Watch, context: Any) -> ConnectionState | None:
     """Return the connection's state, or None for what SQLAlchemy runs while it connects."""
     if context is None:
         return None
-    connection = context.root_connection.connection
-    return None if is_connecting(connection) else state_of(watch, connection)
+    proxied = context.root_connection.connection
+    return None if is_connecting(proxied) else state_of(watch, proxied)
 
 
 def _note(state: ConnectionState, start: int, writes: bool, context: Any) -> None:
     """Add a statement to the connection's transaction, which it may begin."""
     if not state.transaction_ns:
-        state.transaction_ns = start
-        state.autocommit = context.root_connection._is_autocommit_isolation()
+        _begin(state, start, context)
     state.statements += 1
     if writes:
         state.wrote = True
 
 
-def is_repeated(watch: Watch, parent: TraceParent | None, statement: Statement) -> bool:
-    """Count a run of a statement; tell whether it is the one that makes it a repeated query."""
-    if parent is None or not watch.repeated:
-        return False
-    runs, key = watch.runs, (parent.span_id, statement.query_text)
-    count = runs.get(key, 0) + 1
-    if count == 1 and len(runs) >= _MOST_RUNS:
-        runs.clear()
-    runs[key] = count
-    return count == watch.repeated
+def _begin(state: ConnectionState, start: int, context: Any) -> None:
+    state.transaction_ns = start
+    state.autocommit = context.root_connection._is_autocommit_isolation()
 
 
 def _remarks(

@@ -8,6 +8,7 @@ the pool.
 from time import time_ns
 from typing import Any, NamedTuple, TypeVar
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from otel_dbevents.events import (
@@ -60,52 +61,23 @@ class Remarks(NamedTuple):
 NOTHING = Remarks()
 
 
-class Reading:
+class Reading(Struct, eq=False, weakref=True):
     """A result on its way to the application. Tells of its query once, when it is done."""
 
-    __slots__ = (
-        "__weakref__",
-        "batch_size",
-        "context",
-        "duration_ns",
-        "end_time_ns",
-        "first_row_ns",
-        "parent",
-        "reading_ns",
-        "remarks",
-        "rows",
-        "state",
-        "statement",
-        "watch",
-    )
-
-    def __init__(
-        self,
-        watch: Watch,
-        state: ConnectionState,
-        parent: TraceParent | None,
-        context: Any,
-        end_time_ns: int,
-        duration_ns: int,
-        statement: Statement,
-        batch_size: int,
-        remarks: Remarks = NOTHING,
-    ) -> None:
-        self.watch: Watch | None = watch
-        self.state = state
-        self.parent = parent
-        self.context = context
-        self.end_time_ns = end_time_ns
-        self.duration_ns = duration_ns
-        self.statement = statement
-        self.batch_size = batch_size
-        self.remarks = remarks
-        self.rows = 0
-        self.reading_ns = 0
-        """Time in the driver's own fetching; single rows after the first are not timed."""
-        self.first_row_ns = -1
-        """Time until the first rows of a stream were there."""
-        state.results.add(self)
+    watch: Watch | None
+    state: ConnectionState
+    parent: TraceParent | None
+    context: Any
+    end_time_ns: int
+    duration_ns: int
+    statement: Statement
+    batch_size: int
+    remarks: Remarks = NOTHING
+    rows: int = 0
+    reading_ns: int = 0
+    """Time in the driver's own fetching; single rows after the first are not timed."""
+    first_row_ns: int = -1
+    """Time until the first rows of a stream were there."""
 
     def done(
         self,
@@ -127,14 +99,19 @@ class Reading:
         if watch is None:
             return
         try:
-            self.state.results.discard(self)
+            state = self.state
+            latest = state.latest
+            if latest is not None and latest() is self:
+                state.latest = None
+            elif state.others:
+                state.others.pop(id(self), None)
             now = time_ns()
             read_ns = now - self.end_time_ns
             if read_ns < 0:  # the clock was set back
                 read_ns = self.reading_ns = 0
             publish = watch.publish if in_call else watch.from_finalizer
             if failed is not None:
-                self.state.failed = True
+                state.failed = True
                 spent_ns = self.duration_ns + read_ns
                 self._look(watch, spent_ns, in_call)
                 publish(self._failed(watch, now, spent_ns, failed, lost), self.context)

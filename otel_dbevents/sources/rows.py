@@ -10,6 +10,7 @@ from time import time_ns
 from typing import Any
 
 from sqlalchemy.engine.cursor import (
+    _NO_CURSOR_DQL,
     BufferedRowCursorFetchStrategy,
     CursorFetchStrategy,
 )
@@ -19,39 +20,37 @@ from otel_dbevents.sources.reading import Reading
 from otel_dbevents.sources.watch import guard
 
 
-class CountingFetch(CursorFetchStrategy):
-    """Fetches as SQLAlchemy's default does, counts the rows and ends the reading."""
+class CountingFetch(Reading, CursorFetchStrategy, eq=False, weakref=True):
+    """A reading that fetches as SQLAlchemy's default does, counts the rows, and ends itself."""
 
-    __slots__ = ("_reading",)
-
-    def __init__(self, reading: Reading) -> None:
-        self._reading = reading
+    unread: int = -1
+    """How many rows were read where none went through here: another strategy may stand in our
+    place, then nobody knows."""
 
     def fetchone(self, result: Any, dbapi_cursor: Any, hard_close: bool = False) -> Any:
         """Fetch one row."""
-        reading = self._reading
         try:
-            if reading.rows:
+            if self.rows:
                 row = dbapi_cursor.fetchone()
             else:  # the first may be what takes the time
                 start = time_ns()
                 row = dbapi_cursor.fetchone()
-                reading.reading_ns += time_ns() - start
+                self.reading_ns += time_ns() - start
             if row is None:
                 result._soft_close(hard=hard_close)
             else:
-                reading.rows += 1
+                self.rows += 1
         except BaseException as error:  # noqa: BLE001 - SQLAlchemy's own handling raises it
             self.handle_exception(result, dbapi_cursor, error)
         return row
 
     def fetchmany(self, result: Any, dbapi_cursor: Any, size: int | None = None) -> Any:
         """Fetch some rows."""
-        reading, start = self._reading, time_ns()
+        start = time_ns()
         try:
             rows = dbapi_cursor.fetchmany() if size is None else dbapi_cursor.fetchmany(size)
-            reading.reading_ns += time_ns() - start
-            reading.rows += len(rows)
+            self.reading_ns += time_ns() - start
+            self.rows += len(rows)
             if not rows:
                 result._soft_close()
         except BaseException as error:  # noqa: BLE001
@@ -60,11 +59,11 @@ class CountingFetch(CursorFetchStrategy):
 
     def fetchall(self, result: Any, dbapi_cursor: Any) -> Any:
         """Fetch the rows that are left."""
-        reading, start = self._reading, time_ns()
+        start = time_ns()
         try:
             rows = dbapi_cursor.fetchall()
-            reading.reading_ns += time_ns() - start
-            reading.rows += len(rows)
+            self.reading_ns += time_ns() - start
+            self.rows += len(rows)
             result._soft_close()
         except BaseException as error:  # noqa: BLE001
             self.handle_exception(result, dbapi_cursor, error)
@@ -73,34 +72,29 @@ class CountingFetch(CursorFetchStrategy):
     def yield_per(self, result: Any, dbapi_cursor: Any, num: int) -> None:
         """Go on in chunks of ``num`` rows."""
         options = {"max_row_buffer": num}
-        result.cursor_strategy = CountingStream(
-            self._reading, dbapi_cursor, options, growth_factor=0
-        )
+        self.unread = 0
+        result.cursor_strategy = CountingStream(self, dbapi_cursor, options, growth_factor=0)
 
-    def soft_close(self, result: Any, dbapi_cursor: Any) -> None:
+    def soft_close(self, result: Any, dbapi_cursor: Any) -> None:  # noqa: ARG002
         """End the reading: all rows are read, or nobody wants the rest."""
-        super().soft_close(result, dbapi_cursor)
-        self._reading.done(None, result)
+        result.cursor_strategy = _NO_CURSOR_DQL
+        self.done(None, result)
 
-    def hard_close(self, result: Any, dbapi_cursor: Any) -> None:
+    def hard_close(self, result: Any, dbapi_cursor: Any) -> None:  # noqa: ARG002
         """End the reading: the result was closed."""
-        super().hard_close(result, dbapi_cursor)
-        self._reading.done(None, result)
+        result.cursor_strategy = _NO_CURSOR_DQL
+        self.done(None, result)
 
     def handle_exception(self, result: Any, dbapi_cursor: Any, err: BaseException) -> Any:
         """Tell that reading failed, and let SQLAlchemy raise."""
-        self._reading.fail(err, result.connection, dbapi_cursor)
-        super().handle_exception(result, dbapi_cursor, err)
+        self.fail(err, result.connection, dbapi_cursor)
+        CursorFetchStrategy.handle_exception(self, result, dbapi_cursor, err)
 
     def __del__(self) -> None:
-        """End the reading of a result that nobody closed.
-
-        Where no row went through here, another strategy may have been put in our place: then the
-        number of rows is not known.
-        """
-        if not self._reading.rows:
-            self._reading.rows = -1
-        self._reading.done(in_call=False)
+        """End the reading of a result that nobody closed."""
+        if self.watch is not None:
+            self.rows = self.rows or self.unread
+            self.done(in_call=False)
 
 
 class CountingStream(BufferedRowCursorFetchStrategy):
@@ -201,7 +195,7 @@ class CountingStream(BufferedRowCursorFetchStrategy):
         self._reading.done(in_call=False)
 
 
-def counting_fetch(reading: Reading, cursor: Any, context: Any) -> CursorFetchStrategy:
+def counting_fetch(reading: CountingFetch, cursor: Any, context: Any) -> CursorFetchStrategy:
     """Return the strategy that counts, for a result that SQLAlchemy may read as a stream.
 
     Which it does is decided in ``DefaultExecutionContext._setup_result_proxy``.
@@ -209,5 +203,6 @@ def counting_fetch(reading: Reading, cursor: Any, context: Any) -> CursorFetchSt
     options = context.execution_options
     asked = options.get("stream_results", False) and not (context.is_crud or context.is_text)
     if context._is_server_side or asked:
+        reading.unread = 0
         return CountingStream(reading, cursor, options)
-    return CountingFetch(reading)
+    return reading

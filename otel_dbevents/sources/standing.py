@@ -11,6 +11,7 @@ from typing import Any, Final
 from sqlalchemy.engine import Connection
 
 from otel_dbevents.sources.watch import ConnectionState, guard
+from otel_dbevents.swallowing import told
 
 _IDLE: Final = 0
 _IN_ERROR: Final = 3
@@ -23,6 +24,8 @@ _AUTOCOMMIT: Final = 2
 class Standing:
     """Looks at a connection's transaction before it is ended. Never raises."""
 
+    __slots__ = ("_driver", "is_broken", "is_closed", "protocol")
+
     def __init__(self, connection: Any, state: ConnectionState) -> None:
         self.is_closed = state.autocommit
         """Whether nothing is open, so that nothing can be committed or rolled back. Where the
@@ -30,21 +33,25 @@ class Standing:
         enough: Turso's dialect ignores AUTOCOMMIT, and libSQL has its own."""
         self.is_broken = False
         """Whether a COMMIT would be, or was, answered by ROLLBACK."""
-        self._protocol: Any = None
+        self.protocol: Any = None
+        """What is listened to, where anything is."""
         try:
-            self._driver = driver = _driver_of(connection)
             if isinstance(connection, Connection):
+                self._driver = driver = _driver_of(connection.connection)
                 self.is_closed = False  # a two-phase one: prepared, it is open on no connection
                 self.is_broken = _status_of(driver) == _IN_ERROR
+                return
+            self._driver = driver = _driver_of(connection)
+            is_open = getattr(driver, "in_transaction", None)
+            if is_open is True or is_open is False:
+                self.is_closed = not is_open
             else:
                 self._look(driver)
-        except Exception:  # noqa: BLE001, S110 - a connection that is closed cannot say
-            pass
+        except Exception as error:  # noqa: BLE001 - a connection that is closed cannot say
+            told("standing", error)
 
     def _look(self, driver: Any) -> None:
-        if isinstance(told := getattr(driver, "in_transaction", None), bool):
-            self.is_closed = not told
-        elif isinstance(status := _status_of(driver), int):
+        if isinstance(status := _status_of(driver), int):
             self.is_closed, self.is_broken = status == _IDLE, status == _IN_ERROR
         elif type(driver).__module__.startswith("asyncpg."):
             self.is_closed = not driver.is_in_transaction()
@@ -55,16 +62,16 @@ class Standing:
         """Hear what the server answers to COMMIT, where the driver would not say it."""
         try:
             if type(self._driver).__module__.startswith("asyncpg."):
-                self._protocol = self._driver._protocol
-                self._stand_before(self._protocol.query)
+                self.protocol = self._driver._protocol
+                self._stand_before(self.protocol.query)
         except Exception as error:  # noqa: BLE001
             guard.caught(error)
 
     def heard(self) -> None:
         """Listen no longer."""
         try:
-            if self._protocol is not None:
-                self._protocol.__dict__.pop("query", None)
+            if self.protocol is not None:
+                self.protocol.__dict__.pop("query", None)
         except Exception as error:  # noqa: BLE001 - the application must not see it
             guard.caught(error)
 
@@ -76,18 +83,14 @@ class Standing:
             self.is_broken = answer == "ROLLBACK"
             return answer
 
-        self._protocol.query = listening
+        self.protocol.query = listening
 
 
 def _status_of(driver: Any) -> Any:
     return getattr(getattr(driver, "info", None), "transaction_status", None)
 
 
-def _driver_of(connection: Any) -> Any:
-    """Return the driver's connection behind the pool's proxy, or behind SQLAlchemy's own object.
-
-    The latter is what a two-phase transaction comes with.
-    """
-    proxied = connection.connection if isinstance(connection, Connection) else connection
+def _driver_of(proxied: Any) -> Any:
+    """Return the driver's connection behind the pool's proxy."""
     adapted = proxied.dbapi_connection
     return getattr(adapted, "driver_connection", adapted)

@@ -1,16 +1,18 @@
 """What an SQL statement says, found once per statement text: from the tree, else from the text."""
 
-from typing import Any, NamedTuple
+from typing import Any
+
+from msgspec import Struct
 
 from otel_dbevents.events import Statement
 from otel_dbevents.sources import text, tree
 
 _CAPACITY = 2_000
-_KNOWN = "_otel_dbevents_known"
+KNOWN = "_otel_dbevents_known"
 """Where a compiled statement keeps what it says."""
 
 
-class Known(NamedTuple):
+class Known(Struct, frozen=True):
     """A statement and whether it returns rows; None where only the cursor can tell."""
 
     statement: Statement
@@ -30,14 +32,14 @@ class Statements:
 
     def find(self, sql: str, context: Any) -> Known:
         """Return what ``sql`` says; ``context`` is SQLAlchemy's execution context."""
-        compiled = getattr(context, "compiled", None)
+        compiled = None if context is None else context.compiled
         if compiled is None:
             return self._by_text(sql, None)
-        known: Known | None = compiled.__dict__.get(_KNOWN)
+        known: Known | None = compiled.__dict__.get(KNOWN)
         if known is None:
             known = self._by_text(sql, compiled)
             if compiled.schema_translate_map is None:  # else each execution may name other schemas
-                compiled.__dict__[_KNOWN] = known
+                compiled.__dict__[KNOWN] = known
         return known
 
     def _by_text(self, sql: str, compiled: Any) -> Known:

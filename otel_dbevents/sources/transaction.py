@@ -11,7 +11,7 @@ from collections.abc import Callable
 from time import time_ns
 from typing import Any, TypeAlias
 
-from opentelemetry import context as otel_context
+from sqlalchemy.pool.base import _ConnectionFairy
 
 from otel_dbevents.events import (
     CommitFailed,
@@ -28,6 +28,7 @@ from otel_dbevents.sources.watch import (
     INFO_KEY,
     ConnectionState,
     Watch,
+    current_context,
     guard,
     is_connecting,
     parent_of,
@@ -92,7 +93,8 @@ class TransactionSource:
                 raise
             finally:
                 state.ending = False
-                standing.heard()
+                if standing.protocol is not None:
+                    standing.heard()
             Around.ended(call)
             self._told(ended(state, standing), state, start, call)
 
@@ -105,12 +107,15 @@ class TransactionSource:
         try:
             begun, count = state.transaction_ns, state.statements
             state.end_transaction()
-            caller = otel_context.get_current()
-            if kind is None or suppressed(caller):
+            if kind is None:
+                return
+            caller, seen = current_context(), state.seen
+            look = seen if seen[0] is caller else state.look(caller)
+            if look is None:
                 return
             event = kind(
                 self._watch.database,
-                parent_of(caller),
+                look[1],
                 end,
                 max(0, end - start),
                 max(0, end - begun),
@@ -136,7 +141,7 @@ class TransactionSource:
             # It may be open still, as after SQLite's "busy": COMMIT can be tried again.
             state.failed = True
             state.commit_failed = kind is CommitFailed
-            caller = otel_context.get_current()
+            caller = current_context()
             if suppressed(caller):
                 return
             event = kind(
@@ -160,7 +165,7 @@ def _open_transaction(connection: Any) -> ConnectionState | None:
     ``connection`` is the pool's proxy, or SQLAlchemy's `Connection` for two-phase transactions.
     """
     try:
-        if is_connecting(connection):
+        if type(connection) is not _ConnectionFairy and is_connecting(connection):
             return None
         state: ConnectionState | None = connection.info.get(INFO_KEY)
     except Exception as error:  # noqa: BLE001 - the application must not see it

@@ -6,16 +6,20 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 from time import time_ns
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
+from opentelemetry.context.contextvars_context import ContextVarsRuntimeContext
 from sqlalchemy.engine import Engine
 from sqlalchemy.pool.base import _AdhocProxiedConnection
 
-from otel_dbevents.events import Database, Event, Failure, TraceParent
+from otel_dbevents.events import Database, Event, Failure, Statement, TraceParent
 from otel_dbevents.sources.location import Spot
 from otel_dbevents.swallowing import Swallowing, told
+
+Runs: TypeAlias = dict[str, int]
+"""How often each statement ran, by its text."""
 
 Publish: TypeAlias = Callable[[Event, Any], None]
 """Takes an event and the OpenTelemetry context of the call that it tells of."""
@@ -25,6 +29,7 @@ INFO_KEY = "otel_dbevents"
 
 SUPPRESS: str = getattr(otel_context, "_SUPPRESS_INSTRUMENTATION_KEY", "suppress_instrumentation")
 _NEVER = 2**63
+_MOST_RUNS = 5_000
 _log = logging.getLogger("otel_dbevents.sources")
 
 
@@ -57,8 +62,9 @@ class Watch:
         self.messages = notice.messages
         self.slow_ns = notice.slow_ns or _NEVER
         self.repeated = notice.repeated
-        self.runs: dict[tuple[bytes, str], int] = {}
-        """How often each statement, by its text, ran under each span; bounded."""
+        self.runs: dict[bytes, Runs] = {}
+        """What ran under each span, by its id; bounded."""
+        self.known_runs = 0
         self.around: Any = None
         """What is done around each call of the driver, where anything is (`sources.around`)."""
         self.surroundings: Any = None
@@ -80,6 +86,32 @@ class Watch:
         self.pings: dict[int, Failure] = {}
         """Why pings failed, by the identity of the driver's connection, until that is told."""
 
+    def runs_under(self, parent: TraceParent | None) -> Runs | None:
+        """Return what ran under a span; None where that is not counted."""
+        if parent is None or not self.repeated:
+            return None
+        return self.runs.setdefault(parent.span_id, {})
+
+    def is_repeated(self, runs: Runs | None, statement: Statement) -> bool:
+        """Count a run of a statement; tell whether it is the one that makes it a repeated query."""
+        if runs is None:
+            return False
+        text = statement.query_text
+        count = runs.get(text, 0) + 1
+        if count == 1:
+            self._bound(runs)
+        runs[text] = count
+        return count == self.repeated
+
+    def _bound(self, runs: Runs) -> None:
+        """Forget all runs where they would become too many."""
+        self.known_runs += 1
+        if self.known_runs >= _MOST_RUNS:
+            self.runs.clear()
+            self.known_runs = 0
+        if len(runs) >= _MOST_RUNS:  # a connection holds it that saw only one span
+            runs.clear()
+
     def look_around(self) -> None:
         """Look anew what is to be done around each call: at the beginning and when connecting."""
         self.around = self.surroundings and self.surroundings.if_needed()
@@ -91,10 +123,10 @@ class Watch:
         """
         for record in self.records.all():
             state: ConnectionState | None = record.info.pop(INFO_KEY, None)
-            for reading in () if state is None else tuple(state.results):
+            for reading in () if state is None else state.unread():
                 reading.watch = None
         self.records, self.proxies, self.pending = Living(), Living(), deque()
-        self.runs, self.pings, self.failures = {}, {}, 0
+        self.runs, self.known_runs, self.pings, self.failures = {}, 0, {}, 0
 
 
 class Living:
@@ -114,6 +146,10 @@ class Living:
         return [thing for thing in found if thing is not None]
 
 
+Seen: TypeAlias = tuple[Any, TraceParent | None, Runs | None]
+_NOBODY: Final[Seen] = (None, None, None)
+
+
 class ConnectionState:
     """One DBAPI connection: who holds it, and the transaction that is open on it."""
 
@@ -125,8 +161,10 @@ class ConnectionState:
         "ending",
         "failed",
         "holder",
+        "latest",
+        "others",
         "proxied",
-        "results",
+        "seen",
         "since_ns",
         "spot",
         "statements",
@@ -150,13 +188,46 @@ class ConnectionState:
         """What the pool gave to the application, until it comes back."""
         self.spot: Spot | None = None
         """Where in the application it was taken."""
-        self.results: set[Any] = set()
-        """Results that are not read to their end yet."""
+        self.latest: weakref.ref[Any] | None = None
+        """The latest result that is not read to its end yet; told at the latest at the check-in."""
+        self.others: dict[int, weakref.ref[Any]] = {}
+        """Those before it, by identity."""
+        self.seen = _NOBODY
+        """The latest caller's context, the span that is current in it, and what ran under that.
+        One value: several threads may have a `StaticPool`'s connection."""
         self.end_transaction()
 
-    def taken(self, holder: TraceParent | None, since_ns: int, where: Spot | None) -> None:
+    def taken(self, proxied: Any, holder: TraceParent | None, since_ns: int) -> None:
         """Note who took the connection from the pool."""
-        self.holder, self.since_ns, self.spot, self.wrote = holder, since_ns, where, False
+        self.proxied = weakref.ref(proxied)
+        self.holder = holder
+        self.since_ns = since_ns
+        self.wrote = False
+
+    def given_back(self, *, collected: bool) -> None:
+        """Note that it is back in the pool, and keep nobody's context alive."""
+        self.seen = _NOBODY
+        if not collected:
+            self.proxied = None
+
+    def look(self, caller: Any) -> Seen | None:
+        """Take note of a caller's context; None where it is one to be silent in."""
+        if suppressed(caller):
+            return None
+        parent = parent_of(caller)
+        seen = self.seen = (caller, parent, self.watch.runs_under(parent))
+        return seen
+
+    def make_room(self) -> None:
+        """Put the latest result with the others: another is opened before it was read."""
+        before = self.latest
+        if before is not None and (reading := before()) is not None:
+            self.others[id(reading)] = before
+
+    def unread(self) -> list[Any]:
+        """Return the results that are not read to their end yet."""
+        references = [*self.others.values(), *([self.latest] if self.latest else [])]
+        return [reading for each in references if (reading := each()) is not None]
 
     @property
     def is_collected(self) -> bool:
@@ -180,6 +251,19 @@ class ConnectionState:
         self.failed = False
         self.autocommit = False
         self.commit_failed = False
+
+
+def _current_context() -> Callable[[], Any]:
+    """Return what `opentelemetry.context.get_current` comes to: mostly a variable's own ``get``."""
+    runtime = getattr(otel_context, "_RUNTIME_CONTEXT", None)
+    if type(runtime) is not ContextVarsRuntimeContext:
+        return otel_context.get_current
+    get: Callable[[], Any] = runtime._current_context.get
+    return get
+
+
+current_context: Final = _current_context()
+"""Return the caller's OpenTelemetry context."""
 
 
 def suppressed(context: Any) -> bool:

@@ -139,3 +139,12 @@ def test_an_event_of_the_users_own_knows_its_database_and_environment():
 
 def test_a_text_that_is_not_known_is_left_out():
     assert "db.query.text" not in at.query_attributes(DB, Statement("", "SELECT a"), False)
+
+
+def test_a_statement_is_never_taken_for_one_that_was_where_it_is_now():
+    for number in range(5000):
+        statement = Statement(f"SELECT {number}", f"SELECT t{number}")
+        name, shared = at.query_shared(DB, statement, False)
+        assert name == f"SELECT t{number}"
+        assert shared.attributes["db.query.text"] == f"SELECT {number}"
+    assert len(at._known) <= 2048

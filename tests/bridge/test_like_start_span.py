@@ -451,8 +451,9 @@ def test_a_span_of_folded_queries_under_every_sampler(context, sampler):
     ids=["few", "short", "shorter"],
 )
 @pytest.mark.parametrize("case", [CASES["query"], CASES["timeout"]], ids=["query", "timeout"])
-def test_span_limits_cut_as_they_cut_others(limits, case):
-    assert compare(case, Curious, parent(), span_limits=limits)
+@pytest.mark.parametrize("sampler", [Curious, SAMPLERS["on"]], ids=["asked", "known"])
+def test_span_limits_cut_as_they_cut_others(limits, case, sampler):
+    assert compare(case, sampler, parent(), span_limits=limits)
 
 
 def test_the_resource_is_the_providers():

@@ -31,8 +31,8 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_s
 
 from otel_dbevents.bridge import Bridge, likeness
 from otel_dbevents.bridge.attributes import SCHEMA_URL, SCOPE, VERSION
+from otel_dbevents.bridge.contents import Unfilled
 from otel_dbevents.bridge.sampling import verdicts_of
-from otel_dbevents.bridge.shortcut import Unfilled
 from otel_dbevents.events import new_id
 from tests.bridge.support import PARENT, SELECT, executed, failed
 
@@ -115,28 +115,24 @@ def test_a_span_nobody_sees_open_comes_without_start_span(monkeypatch):
     assert len(calls) < 10  # it is asked once for a batch; start_span asks for each
 
 
-@pytest.mark.swallows
-def test_an_sdk_that_makes_its_spans_otherwise_has_none(monkeypatch):
-    original = sdk._Span.start
+@pytest.mark.swallows(sometimes=True)
+@pytest.mark.parametrize("mood", ["new", None], ids=["another name", "another attribute"])
+def test_an_sdk_that_makes_its_spans_otherwise_has_none(monkeypatch, mood):
+    original = sdk._Span._readable_span
 
-    def start(self, *arguments, **options):
-        self._mood = "new"
-        original(self, *arguments, **options)
+    def readable(self):
+        span = original(self)
+        span._name += "?"
+        if mood:
+            span._attributes = {"mood": mood}
+        return span
 
-    monkeypatch.setattr(sdk._Span, "start", start)
     likeness._traits.cache_clear()
     try:
-        assert likeness.shortcut(tracer_of(provider())) is not None  # says nothing of its spans
-        monkeypatch.setattr(
-            sdk._Span,
-            "_readable_span",
-            lambda self: ReadableSpan(self._name, self._context, attributes={"mood": self._mood}),
-        )
-        likeness._traits.cache_clear()
+        monkeypatch.setattr(sdk._Span, "_readable_span", readable)
         assert likeness.shortcut(tracer_of(provider())) is None
-        kept = Kept()
-        tell(provider(kept), executed())
-        assert dict(kept.spans[0].attributes) == {"mood": "new"}
+        tell(provider(kept := Kept()), executed())
+        assert kept.spans[0].name == "SELECT customers?"
     finally:
         monkeypatch.undo()
         likeness._traits.cache_clear()

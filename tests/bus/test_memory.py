@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from opentelemetry import context as otel_context
 
-from otel_dbevents import swallowing
+from otel_dbevents import signals, swallowing
 from otel_dbevents.bus import handlers, losses, subscription
 from otel_dbevents.bus.buffer import Buffer
 from otel_dbevents.bus.losses import Losses
@@ -92,7 +92,7 @@ def test_an_idle_worker_sleeps_without_a_time_out(
                 slept.put(len(sink.events))
             return super().get(block, timeout)
 
-    monkeypatch.setattr(subscription, "SimpleQueue", Signals)
+    monkeypatch.setattr(signals, "SimpleQueue", Signals)
     monkeypatch.setattr(subscription, "_IDLE_SECONDS", 0.01)
     bus.subscribe(sink, idle=idle)
     for number in range(1, 4):

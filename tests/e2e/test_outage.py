@@ -14,10 +14,12 @@ from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from sqlalchemy import Engine, create_engine, text
 
 from otel_dbevents import Pipeline
+from otel_dbevents.outbox import Limits
+from otel_dbevents.processors import CountingSpanProcessor
 from tests.services.collector import collector as run_collector
 from tests.services.jaeger import Jaeger
 from tests.services.postgresql import Postgresql
@@ -85,7 +87,7 @@ def test_nothing_that_was_accepted_is_lost(
     with run_collector(tmp_path, jaeger=jaeger.otlp_grpc) as collector:
         exporter = Accepted(collector.otlp_grpc)
         provider = TracerProvider(resource=Resource.create({"service.name": SERVICE}))
-        processor = BatchSpanProcessor(exporter, max_queue_size=100_000, schedule_delay_millis=50)
+        processor = CountingSpanProcessor(exporter, Limits(100_000, 512, 0.05))
         provider.add_span_processor(processor)
         pipeline = Pipeline(tracer_provider=provider, meter_provider=MeterProvider())
         pipeline.attach(engine)
@@ -109,6 +111,7 @@ def test_nothing_that_was_accepted_is_lost(
 
         wait_until(lambda: exporter.accepted <= seen(), within=60)
 
+    assert len(exporter.accepted) + sum(processor.lost.values()) == len(exporter.all)
     names = Counter(name.split()[0] for name in exporter.all.values())
     book = statements(postgresql)
     assert names["INSERT"] == book["INSERT"] > 100

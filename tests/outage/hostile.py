@@ -1,7 +1,7 @@
 """A collector as it should not be, in a process of its own, which counts what it takes.
 
 ``python -m tests.outage.hostile HOW`` prints its port, and what it has taken when its input ends.
-HOW is an HTTP status, ``slow`` (a fifth of a second for each request), ``hanging`` (never answers),
+HOW is an HTTP status, ``slow`` (two seconds for each request), ``hanging`` (never answers),
 or the name of a gRPC status. What it answered with OK, it has taken.
 """
 
@@ -48,7 +48,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.how == "hanging":
             time.sleep(3600)
         if self.how == "slow":
-            time.sleep(0.2)
+            time.sleep(2)
         status = 200 if self.how == "slow" else int(self.how)
         if status == 200:
             take(self.path, body)

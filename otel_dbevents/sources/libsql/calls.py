@@ -22,7 +22,6 @@ from otel_dbevents.events import (
 from otel_dbevents.sources.failure import describe, describe_connect
 from otel_dbevents.sources.libsql.codes import is_answer, is_lost, is_unreached
 from otel_dbevents.sources.location import locate, spot
-from otel_dbevents.sources.query import is_repeated
 from otel_dbevents.sources.statement import Statements
 from otel_dbevents.sources.summary import join_parts
 from otel_dbevents.sources.watch import Notice, Publish, Watch, guard, parent_of
@@ -146,7 +145,9 @@ class Call:
         if self._note is not None:
             self._note(start, statement.writes)
         parent, duration = parent_of(caller), max(0, end - start)
-        noticed = is_repeated(watch, parent, statement) or duration >= watch.slow_ns
+        noticed = (
+            watch.is_repeated(watch.runs_under(parent), statement) or duration >= watch.slow_ns
+        )
         reading = [result for result in results if result.columns]
         writing = [result.rows_affected for result in results if not result.columns]
         event = QueryExecuted(
@@ -174,7 +175,9 @@ class Call:
         if self._note is not None:
             self._note(start, statement.writes, failed=True)
         parent, duration = parent_of(caller), max(0, end - start)
-        noticed = is_repeated(watch, parent, statement) or duration >= watch.slow_ns
+        noticed = (
+            watch.is_repeated(watch.runs_under(parent), statement) or duration >= watch.slow_ns
+        )
         event = QueryFailed(
             watch.database,
             parent,

@@ -1,0 +1,138 @@
+"""Streams: a series as one view of one reader has it, and the aggregation its numbers go to.
+
+See `bridge.feeding` for who uses it.
+"""
+
+from bisect import bisect_left
+from collections.abc import Callable
+from time import time_ns
+from typing import Any, TypeAlias
+
+from opentelemetry.context import Context
+
+from otel_dbevents.bridge import known
+
+Call: TypeAlias = tuple[float, Context]
+"""A number and the context of its call."""
+
+Takes: TypeAlias = Callable[[float, Context], bool]
+"""Tells whether the exemplar filter takes a call."""
+
+
+class Stream:
+    """The aggregation of one series in one reader and view, found again when it is renewed.
+
+    The SDK keeps an aggregation for good, or throws all of a stream's away when it collects,
+    under the stream's lock.
+    """
+
+    __slots__ = ("_found", "_instrument", "_is_alone", "_is_renewed", "_key", "_labels", "_match")
+
+    def __init__(self, match: Any, instrument: Any, labels: Any) -> None:
+        self._match, self._instrument, self._labels = match, instrument, labels
+        self._is_renewed = getattr(match, "_reset_on_collect", False)
+        self._is_alone = match._view._attribute_keys is None
+        self._key = known.key_of(match, labels)
+        self._found: tuple[Any, Any, bool] = (None, None, False)
+
+    @property
+    def is_own_histogram(self) -> bool:
+        """Whether it is a histogram of fixed buckets that no other series adds to."""
+        return self._is_alone and self._found[2]
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the aggregation is the one that numbers go to now."""
+        return self._found[0] is self._match._attributes_aggregation
+
+    def add(self, number: float, at_ns: int, context: Context, is_sampled: bool) -> None:
+        """Add a number, as the SDK would. ``at_ns`` is its time since the epoch."""
+        match = self._match
+        aggregations, aggregation, _ = self._found
+        if self._is_renewed:
+            measurement = self._measurement(number, at_ns, context)
+            with match._lock:
+                if aggregations is match._attributes_aggregation:
+                    aggregation.aggregate(measurement, is_sampled)
+                    return
+        elif aggregation is not None:
+            aggregation.aggregate(self._measurement(number, at_ns, context), is_sampled)
+            return
+        self._add_first(number, at_ns, context, is_sampled)
+
+    def add_all(self, calls: list[Call], takes: Takes) -> None:
+        """Add the numbers of a batch to a histogram, in their order."""
+        match = self._match
+        aggregations, aggregation, is_histogram = self._found
+        if is_histogram:
+            bounds = aggregation._boundaries
+            buckets = [bisect_left(bounds, number) for number, _ in calls]
+            exemplars = _last_of_each_bucket(buckets, calls, takes)
+            if not self._is_renewed:
+                _add_all(aggregation, self._labels, calls, buckets, exemplars)
+                return
+            with match._lock:
+                if aggregations is match._attributes_aggregation:
+                    _add_all(aggregation, self._labels, calls, buckets, exemplars)
+                    return
+        for number, context in calls:
+            self.add(number, time_ns(), context, takes(number, context))
+
+    def _add_first(self, number: float, at_ns: int, context: Context, is_sampled: bool) -> None:
+        """Let the SDK add it, and remember where; nowhere, when labels of ours are too many."""
+        aggregations = self._match._attributes_aggregation
+        self._match.consume_measurement(self._measurement(number, at_ns, context), is_sampled)
+        aggregation = aggregations.get(self._key)
+        if aggregation is not None:
+            is_histogram = known.is_aligned_histogram(aggregation)
+            self._found = (aggregations, aggregation, is_histogram)
+
+    def _measurement(self, number: float, at_ns: int, context: Context) -> Any:
+        """Return an SDK's measurement whose labels are clean already."""
+        made = object.__new__(known.Measurement)
+        made.__dict__.update(
+            value=number,
+            time_unix_nano=at_ns,
+            instrument=self._instrument,
+            context=context,
+            attributes=self._labels,
+        )
+        return made
+
+
+def _add_all(
+    aggregation: Any, labels: Any, calls: list[Call], buckets: list[int], exemplars: list[Call]
+) -> None:
+    """Add to a histogram of fixed buckets, under one lock; then offer the exemplars."""
+    with aggregation._lock:
+        counts = aggregation._value
+        if counts is None:
+            counts = aggregation._value = aggregation._get_empty_bucket_counts()
+        for bucket in buckets:
+            counts[bucket] += 1
+        total, least, most = aggregation._sum, aggregation._min, aggregation._max
+        for number, _ in calls:
+            total += number
+            if number < least:
+                least = number
+            if number > most:
+                most = number
+        aggregation._sum = total
+        if aggregation._record_min_max:
+            aggregation._min, aggregation._max = least, most
+    if exemplars:
+        at_ns = time_ns()
+        for number, context in exemplars:
+            aggregation._reservoir.offer(number, at_ns, labels, context)
+
+
+def _last_of_each_bucket(buckets: list[int], calls: list[Call], takes: Takes) -> list[Call]:
+    """Return the calls that the reservoir would still have, had it been offered all."""
+    found: dict[int, Call] = {}
+    most = len({*buckets})
+    for bucket, call in zip(reversed(buckets), reversed(calls), strict=True):
+        if bucket not in found and takes(*call):
+            found[bucket] = call
+            if len(found) == most:
+                break
+    return list(found.values())

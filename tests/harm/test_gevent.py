@@ -1,0 +1,28 @@
+"""Greenlets: whenever gevent takes the threads over, what they do is told, and nothing waits."""
+
+from collections import Counter
+
+import pytest
+
+from tests.demo.receiver import receiving
+from tests.harm.running import run
+
+
+@pytest.mark.parametrize("patched", ["first", "after-import", "after-auto"])
+def test_each_greenlets_statements_are_told_below_its_own_span(tmp_path, patched):
+    with receiving() as receiver:
+        settings = {
+            "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+            "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint,
+            "OTEL_DBEVENTS_FLUSH_TIMEOUT_MS": "10000",
+        }
+        url = f"sqlite:///{tmp_path / 'app.db'}"
+        run("tests.harm.green", patched, url, settings=settings, within=90)
+        names = {span.span_id: span.name for span in receiver.spans}
+        below = Counter(
+            (attribute.value.string_value.rpartition(" ")[2], names[span.parent_span_id])
+            for span in receiver.spans
+            for attribute in span.attributes
+            if attribute.key == "db.query.text"
+        )
+    assert below == {(f"outer{number}", f"outer {number}"): 5 for number in range(22)}

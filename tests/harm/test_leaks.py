@@ -1,0 +1,93 @@
+"""What goes on for ever holds no more later than soon, and harms nobody."""
+
+import json
+import threading
+
+import pytest
+from sqlalchemy import (
+    Connection,
+    CursorResult,
+    Dialect,
+    Engine,
+    Pool,
+    QueuePool,
+    create_engine,
+    text,
+)
+
+from otel_dbevents.pipeline import Pipeline
+from otel_dbevents.sources.heap import objects_of
+from tests.harm.running import run
+
+POOL_EVENTS = ("checkin", "detach", "invalidate", "soft_invalidate", "close")
+
+
+def test_looking_for_engines_does_not_break_what_other_threads_are_making():
+    engine = create_engine("sqlite://")
+    many = [[number] for number in range(300_000)]
+    broken: list[BaseException] = []
+    stop = threading.Event()
+
+    def make() -> None:
+        while not stop.is_set():
+            try:
+                tuple(number * 1 for number in range(200))
+            except SystemError as error:
+                broken.append(error)
+
+    makers = [threading.Thread(target=make) for _ in range(3)]
+    for maker in makers:
+        maker.start()
+    for _ in range(15):
+        assert engine in objects_of({Engine})
+        stop.wait(0.01)
+    stop.set()
+    for maker in makers:
+        maker.join()
+    assert broken == []
+    assert len(many) == 300_000
+
+
+@pytest.mark.parametrize(
+    ("what", "few", "many", "spare"),
+    # Where threads go on publishing, what is under way differs from one look to the next.
+    [("engines", 400, 900, 250), ("statements", 4_500, 6_000, 1_500), ("attaching", 20, 80, 5_000)],
+)
+def test_what_goes_on_for_long_holds_no_more(what, few, many, spare):
+    grown = json.loads(run("tests.harm.endless", what, few, many, within=200))
+    assert grown["threads"] == 0
+    assert grown["watches"] == 0
+    assert grown["lost"] == {}
+    assert grown["objects"] < spare  # of `engines` that is less than one object for each
+
+
+def state(engine: Engine) -> dict[str, object]:
+    """What SQLAlchemy's classes, and this engine, have of their own; and who listens to pools."""
+    from sqlalchemy.event.registry import _key_to_collection
+
+    kinds = (Engine, Pool, QueuePool, Dialect, type(engine.dialect), Connection, CursorResult)
+    return {
+        **{kind.__qualname__: dict(kind.__dict__) for kind in kinds},
+        "engine": dict(engine.__dict__),
+        "dialect": dict(engine.dialect.__dict__),
+        "pool": set(engine.pool.__dict__),
+        "listeners": {name: list(getattr(engine.pool.dispatch, name)) for name in POOL_EVENTS},
+        "registered": {key for key, those in _key_to_collection.items() if those},
+    }
+
+
+def test_taken_away_again_sqlalchemy_is_what_it_was():
+    engine = create_engine("sqlite://", poolclass=QueuePool)
+    with engine.connect() as connection:
+        connection.execute(text("SELECT 1")).all()
+    before = state(engine)
+    pipeline = Pipeline()
+    pipeline.attach()
+    with engine.connect() as connection:
+        connection.execute(text("SELECT 1")).all()
+    assert state(engine) != before
+    assert pipeline.close()
+    after = state(engine)
+    assert after.keys() == before.keys()
+    for name, was in before.items():
+        assert after[name] == was, name
