@@ -356,13 +356,12 @@ def _listener(tell: _Tell) -> Callable[..., None]:
     """Make a pool listener that tells of the connections that we know, and never raises."""
 
     def listener(connection: Any, record: Any, error: BaseException | None = None) -> None:
-        state: ConnectionState | None = None
         try:
-            state = record.info.get(INFO_KEY) if record else None
+            state: ConnectionState | None = record.info.get(INFO_KEY) if record else None
             if state is not None and state.watch.active:
                 tell(state.watch, state, connection, error)
         except Exception as own:  # noqa: BLE001 - the application must not see it
-            (guard if state is None else state).caught(own)
+            guard.noted(own)  # it may be a finalizer that comes here
 
     return listener
 
