@@ -26,6 +26,7 @@ from otel_dbevents.events import (
 from otel_dbevents.forks import in_child
 
 Publish: TypeAlias = Callable[[Event, Any], None]
+_Query: TypeAlias = QueryExecuted | QueryFailed
 _Key: TypeAlias = tuple[bytes, bytes, str, str, str]
 """Trace and span, pool and database, and the statement's text: what makes runs one burst."""
 
@@ -76,14 +77,20 @@ class Judges:
 
     def consume(self, batch: Sequence[tuple[Event, Any]]) -> None:
         """Judge a batch of facts."""
+        slow_ns, queries = self._slow_ns, []
         for event, context in batch:
-            if isinstance(event, QueryExecuted | QueryFailed):
-                self._judge_duration(event, context)
-                self._judge_repetition(event, context)
+            kind = type(event)
+            if kind is QueryExecuted or kind is QueryFailed:
+                query: _Query = event  # type: ignore[assignment]
+                if slow_ns and query.spent_ns >= slow_ns:
+                    self._publish(self._slow(query), context)
+                queries.append((query, context))
             elif isinstance(event, DatabaseConnectionFailed):
                 self._note_failure(event)
             elif isinstance(event, DatabaseConnectionEstablished):
                 self._judge_recovery(event, context)
+        if queries and self._repeated:
+            self._judge_repetition(queries)
 
     def settle_quiet(self) -> None:
         """Tell of the bursts that had no run for a second. Called when nothing comes."""
@@ -106,10 +113,8 @@ class Judges:
         self._outages: OrderedDict[str, _Outage] = OrderedDict()
         self._lock = threading.Lock()
 
-    def _judge_duration(self, event: QueryExecuted | QueryFailed, context: Any) -> None:
-        if not self._slow_ns or event.spent_ns < self._slow_ns:
-            return
-        slow = SlowQueryDetected(
+    def _slow(self, event: _Query) -> SlowQueryDetected:
+        return SlowQueryDetected(
             event.database,
             event.parent,
             event.end_time_ns,
@@ -119,35 +124,55 @@ class Judges:
             event.id,
             event.called_from,
         )
-        self._publish(slow, context)
 
-    def _judge_repetition(self, event: QueryExecuted | QueryFailed, context: Any) -> None:
-        if not self._repeated or event.parent is None:
-            return
-        parent, database = event.parent, event.database
-        text = event.statement.query_text
-        key = (parent.trace_id, parent.span_id, database.pool_name, database.namespace, text)
+    def _judge_repetition(self, queries: Sequence[tuple[_Query, Any]]) -> None:
+        """Count the runs that have a parent; tell of the bursts that are over by the last.
+
+        One lock and one look for what is quiet serve the whole batch: each query comes here.
+        """
+        ended: list[_Burst] = []
         with self._lock:
-            ended = []
-            burst = self._bursts.get(key)
-            # A run that began a second after the last one is of another burst.
-            if burst and burst.end_time_ns + _QUIET_NS <= event.end_time_ns - event.duration_ns:
-                ended.append(self._bursts.pop(key))
-                burst = None
-            if burst is None:
-                burst = self._bursts[key] = _Burst(database, parent, event.statement, context)
-            burst.add(event)
-            self._bursts.move_to_end(key)
-            ended += self._ended(event.end_time_ns)
+            bursts, latest_ns = self._bursts, 0
+            for event, context in queries:
+                parent = event.parent
+                if parent is None:
+                    continue
+                database, statement, end_ns = event.database, event.statement, event.end_time_ns
+                key = (
+                    parent.trace_id,
+                    parent.span_id,
+                    database.pool_name,
+                    database.namespace,
+                    statement.query_text,
+                )
+                burst = bursts.get(key)
+                # A run that began a second after the last one is of another burst.
+                if burst is None or burst.end_time_ns + _QUIET_NS <= end_ns - event.duration_ns:
+                    if burst is not None:
+                        ended.append(bursts.pop(key))
+                    burst = bursts[key] = _Burst(database, parent, statement, context)
+                    if len(bursts) > _OPEN_BURSTS:
+                        ended.append(bursts.popitem(last=False)[1])
+                else:
+                    bursts.move_to_end(key)
+                burst.count += 1
+                burst.duration_ns += event.spent_ns
+                if end_ns > burst.end_time_ns:
+                    burst.end_time_ns = end_ns
+                if end_ns > latest_ns:
+                    latest_ns = end_ns
+                if event.advice or event.called_from is not None:
+                    burst.note(event)
+            ended += self._ended(latest_ns)
         for each in ended:
             self._tell(each)
 
     def _ended(self, now_ns: int) -> list["_Burst"]:
-        """Take out the bursts that are quiet, and the oldest where there are too many."""
+        """Take out the bursts that are quiet."""
         ended = []
         while self._bursts:
             oldest = next(iter(self._bursts.values()))
-            if oldest.end_time_ns + _QUIET_NS > now_ns and len(self._bursts) <= _OPEN_BURSTS:
+            if oldest.end_time_ns + _QUIET_NS > now_ns:
                 break
             ended.append(self._bursts.popitem(last=False)[1])
         return ended
@@ -221,14 +246,11 @@ class _Burst:
         self.called_from: CodeLocation | None = None
         self.advice = ""
 
-    def add(self, event: QueryExecuted | QueryFailed) -> None:
-        """Take a run in; what says where it came from and what would mend it is kept."""
-        self.count += 1
-        self.duration_ns += event.spent_ns
+    def note(self, event: _Query) -> None:
+        """Keep where a run came from and what would mend it, as far as it says so."""
         if event.advice or self.called_from is None:
             self.called_from = event.called_from or self.called_from
         self.advice = self.advice or event.advice
-        self.end_time_ns = max(self.end_time_ns, event.end_time_ns)
 
 
 class _Outage:

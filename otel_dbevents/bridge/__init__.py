@@ -28,6 +28,7 @@ from otel_dbevents.bridge.filtering import Filtering, Record, SpanFilter
 from otel_dbevents.bridge.folding import Folding
 from otel_dbevents.bridge.logs import EVENT_NAMES, OPEN_SPAN_TYPES, Logs, add_to_open_span
 from otel_dbevents.bridge.metrics import Metrics
+from otel_dbevents.bridge.pointing import Place, context_of
 from otel_dbevents.bridge.spans import NOWHERE, Spans, parent_context
 from otel_dbevents.events import Event, PoolReading
 from otel_dbevents.forks import in_child
@@ -197,21 +198,27 @@ class Bridge:
 
     def _tell(self, event: Event, captured: Context | None) -> None:
         """Make the span first: the other two point to it."""
-        record_span, metrics, logs = self._record_span, self._metrics, self._logs
-        context = captured
+        place: Place | None = captured
         try:
-            context = parent_context(event, captured)
+            place = context = parent_context(event, None) if captured is None else captured
+            record_span = self._record_span
             if record_span is not None:
-                context = record_span(event, context)
+                place = record_span(event, context)
         except Exception:  # noqa: BLE001 - a processor or sampler of anybody's may raise anything
             self._failed("span_error", event)
-        context = context or NOWHERE
-        for signal, recorder in (("metric_error", metrics), ("log_error", logs)):
-            try:
-                if recorder is not None:
-                    recorder.record(event, context)
-            except Exception:  # noqa: BLE001 - the next event and signal must not suffer
-                self._failed(signal, event)
+        place = place or NOWHERE
+        try:
+            metrics = self._metrics
+            if metrics is not None:
+                metrics.record(event, place)
+        except Exception:  # noqa: BLE001 - the next event and signal must not suffer
+            self._failed("metric_error", event)
+        try:
+            logs = self._logs
+            if logs is not None and type(event) in EVENT_NAMES:
+                logs.record(event, context_of(place))
+        except Exception:  # noqa: BLE001 - the next event must not suffer
+            self._failed("log_error", event)
 
     def _settle_metrics(self) -> None:
         if self._metrics is not None:

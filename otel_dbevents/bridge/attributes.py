@@ -207,7 +207,7 @@ class Shared(Struct, frozen=True, gc=False):
 
 NOTHING_SHARED: Final = Shared({}, 0)
 _MOST_KNOWN: Final = 2048
-_known: Final[dict[tuple[int, int, bool], tuple[str, Shared, Database, Statement]]] = {}
+_known: Final[dict[tuple[int, int, bool], tuple[tuple[str, Shared], Database, Statement]]] = {}
 
 
 def query_shared(database: Database, statement: Statement, is_batch: bool) -> tuple[str, Shared]:
@@ -223,11 +223,11 @@ def query_shared(database: Database, statement: Statement, is_batch: bool) -> tu
         about = database, statement, is_batch
         found = query_attributes(*about)
         texts = (len(value) for value in found.values() if isinstance(value, str))
-        known = query_name(*about), Shared(found, max(texts)), database, statement
+        known = (query_name(*about), Shared(found, max(texts))), database, statement
         if len(_known) >= _MOST_KNOWN:
             _known.clear()
         _known[key] = known
-    return known[0], known[1]
+    return known[0]
 
 
 def operation_name(operation: str, database: Database | None, target: str = "") -> str:

@@ -6,13 +6,23 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from opentelemetry.attributes import BoundedAttributes
+from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.util import BoundedList
+from opentelemetry.trace import SpanContext, Status, StatusCode
 
 from otel_dbevents.bridge import attributes as at
 from otel_dbevents.bridge.descriptions import Description
 from otel_dbevents.bridge.view import View
+from otel_dbevents.events import Failure
 
 _PLAIN: Final = frozenset({int, float, bool})
+_UNSET: Final = Status(StatusCode.UNSET)
+_new: Final[Any] = object.__new__
+_EMPTY: Final = vars(BoundedAttributes(immutable=False))
+_HAS_CHOICE: Final = "_extended_attributes" in _EMPTY
+_new_lock: Final[Any] = (
+    threading.RLock if type(_EMPTY.get("_lock")) is type(threading.RLock()) else threading.Lock
+)
 
 
 class Unfilled(BoundedList[Any]):
@@ -40,18 +50,63 @@ class Unfilled(BoundedList[Any]):
         return super().__iter__() if "_dq" in vars(self) else iter(())
 
 
+def ended(
+    event: Any,
+    said: Description,
+    held: BoundedAttributes,
+    identity: SpanContext,
+    parent: SpanContext | None,
+    view: View,
+    tracer: Any,
+) -> ReadableSpan:
+    """Return a span that has ended, without the call of its constructor and its lists'."""
+    events: Any = _new(Unfilled)
+    events._most = view.most_events
+    links: Any = _new(Unfilled)
+    links._most = view.most_links
+    span: Any = _new(ReadableSpan)
+    span._name = said.name
+    span._context = identity
+    span._kind = said.kind
+    span._instrumentation_info = tracer.instrumentation_info
+    span._instrumentation_scope = tracer._instrumentation_scope
+    span._parent = parent
+    end_ns = event.end_time_ns
+    span._start_time = end_ns - event.duration_ns
+    span._end_time = end_ns
+    span._attributes = held
+    span._events = events
+    span._links = links
+    span._resource = tracer.resource
+    span._status = _UNSET if said.failure is None else status_of(said.failure)
+    return span  # type: ignore[no-any-return]
+
+
+def status_of(failure: Failure) -> Status:
+    """Return the status of a span whose call failed."""
+    return Status(StatusCode.ERROR, failure.description or None)
+
+
 def bounded(said: Description, view: View) -> BoundedAttributes:
     """Return the attributes as a span holds them: cleaned, where they are not known to be clean."""
-    longest, most, shared = view.longest, view.most, said.shared
+    longest, most, shared, own = view.longest, view.most, said.shared, said.own
     if (
         (longest is None or shared.longest <= longest)
-        and (most is None or len(shared.attributes) + len(said.own) <= most)
-        and (not said.own or _are_clean(said.own, longest))
+        and (most is None or len(shared.attributes) + len(own) <= most)
+        and (said.is_clean or not own or _are_clean(own, longest))
     ):
-        made = BoundedAttributes(most, None, False, longest)
-        made._dict.update(shared.attributes)
-        made._dict.update(said.own)
-        return made
+        held: Any = _new(BoundedAttributes)
+        held._dict = found = {**shared.attributes}
+        if own:
+            found.update(own)
+        held.maxlen = most
+        held.dropped = 0
+        held.max_value_len = longest
+        held._lock = _new_lock()
+        held._immutable = False
+        if _HAS_CHOICE:
+            held._extended_attributes = False
+        return held  # type: ignore[no-any-return]
     return BoundedAttributes(most, said.attributes(), False, longest)
 
 

@@ -26,6 +26,7 @@ from otel_dbevents.events import (
     TransactionRolledBack,
 )
 
+_CLIENT: Final = SpanKind.CLIENT
 _READING_NS: Final = 1_000_000
 _UNKNOWN: Final = Failure("", "")
 _NO_CONNECTION: Final = Failure(
@@ -43,6 +44,8 @@ class Description(Struct, frozen=True, gc=False):
     """What it says beyond the shared attributes."""
     failure: Failure | None = None
     links: Sequence[Link] = ()
+    is_clean: bool = False
+    """What it says beyond the shared are numbers, under names of ours."""
 
     def attributes(self) -> dict[str, at.Value]:
         """Return all attributes, in their order, as a mapping of the caller's own."""
@@ -56,18 +59,21 @@ def describe_query(
     event: QueryExecuted | QueryFailed, more: at.Attributes | None = None
 ) -> Description:
     """Describe a query's span; ``more`` is what the event does not know of it."""
-    is_batch = event.batch_size != 1
-    name, shared = at.query_shared(event.database, event.statement, is_batch)
+    batch_size = event.batch_size
+    name, shared = at.query_shared(event.database, event.statement, batch_size != 1)
     own: dict[str, at.Value] = {}
-    if is_batch:
-        own[at.DB_OPERATION_BATCH_SIZE] = event.batch_size
+    if batch_size != 1:
+        own[at.DB_OPERATION_BATCH_SIZE] = batch_size
     failure = None
-    if isinstance(event, QueryFailed):
+    if type(event) is QueryExecuted:
+        if event.returned_rows >= 0:
+            own[at.DB_RESPONSE_RETURNED_ROWS] = event.returned_rows
+            if event.reading_ns >= _READING_NS or event.first_row_ns >= 0:
+                own.update(_fetch_attributes(event))
+        if event.called_from is None and event.attributes is None and more is None:
+            return Description(name, _CLIENT, shared, own, None, (), True)
+    elif isinstance(event, QueryFailed):
         failure = event.failure
-    elif event.returned_rows >= 0:
-        own[at.DB_RESPONSE_RETURNED_ROWS] = event.returned_rows
-        if event.reading_ns >= _READING_NS or event.first_row_ns >= 0:
-            own.update(_fetch_attributes(event))
     if event.called_from is not None:
         own.update(at.code_attributes(event.called_from))
     if event.attributes is not None:
@@ -76,7 +82,7 @@ def describe_query(
         own.update(more)
     if failure is not None:
         own.update(at.failure_attributes(failure))
-    return Description(name, SpanKind.CLIENT, shared, own, failure)
+    return Description(name, _CLIENT, shared, own, failure)
 
 
 def _commit(event: TransactionCommitted | CommitFailed) -> Description:

@@ -19,12 +19,13 @@ from typing import Any, Final, TypeAlias
 from opentelemetry.context import Context, get_current
 
 from otel_dbevents.bridge import known
+from otel_dbevents.bridge.pointing import Place, context_of
 from otel_dbevents.bridge.streams import Call, Stream
 
 _NO_CONTEXT: Final = Context()
 _NO_SWITCH: Final = type("_Enabled", (), {"is_enabled": True})()
 
-Waiting: TypeAlias = "deque[tuple[Fed, float, Context]]"
+Waiting: TypeAlias = "deque[tuple[Fed, float, Place] | tuple[Pair, tuple[float, float], Place]]"
 """Numbers of the batch that is being told; appended to and emptied by any thread."""
 
 
@@ -54,7 +55,7 @@ class Fed:
         self._route: tuple[Any, tuple[Stream, ...]] = (None, ())
         self._is_groupable = False
 
-    def record(self, number: float, context: Context) -> None:
+    def record(self, number: float, context: Place) -> None:
         """Leave ``number`` for the end of the batch."""
         self._waiting.append((self, number, context or get_current()))
 
@@ -71,33 +72,32 @@ class Fed:
         )
 
     def record_all(self, calls: list[Call], samples: dict[int, bool]) -> None:
-        """Add a group that waited. ``samples`` keeps the exemplar filter's answers, by context."""
+        """Add a group that waited. ``samples`` keeps the exemplar filter's answers, by place."""
         storages, streams = self._route
         if storages is not self._consumer._reader_storages or not self._switch.is_enabled:
             for number, context in calls:
                 self.record_now(number, context)
             return
-        calls = [call for call in calls if 0 <= call[0] < math.inf or self._refuse(*call)]
-        if not calls:
-            return
+        if not _are_plain(calls):
+            calls = [call for call in calls if 0 <= call[0] < math.inf or self._refuse(*call)]
+            if not calls:
+                return
         chosen = self._consumer._sdk_config.exemplar_filter
         if not known.is_by_context(chosen):
-            for number, context in calls:
-                self._add(streams, chosen, number, context)
+            for number, place in calls:
+                self._add(streams, chosen, number, context_of(place))
             return
 
-        def takes(number: float, context: Context) -> bool:
-            answer = samples.get(id(context))
-            if answer is None:
-                answer = chosen.should_sample(number, time_ns(), self._cleaned, context)
-                samples[id(context)] = answer
+        def ask(number: float, place: Place) -> bool:
+            answer: bool = chosen.should_sample(number, time_ns(), self._cleaned, context_of(place))
             return answer
 
         for stream in streams:
-            stream.add_all(calls, takes)
+            stream.add_all(calls, samples, ask)
 
-    def record_now(self, number: float, context: Context) -> None:
+    def record_now(self, number: float, place: Place) -> None:
         """Add it at once. What the SDK refuses or ignores, it is left to judge."""
+        context = context_of(place)
         if not (self._switch.is_enabled and 0 <= number < math.inf):
             self._plain(number, self._labels, context)
             return
@@ -108,8 +108,8 @@ class Fed:
         self._add(streams, self._consumer._sdk_config.exemplar_filter, number, context)
         self._is_groupable = all(stream.is_own_histogram for stream in streams)
 
-    def _refuse(self, number: float, context: Context) -> bool:
-        self._plain(number, self._labels, context)
+    def _refuse(self, number: float, place: Place) -> bool:
+        self._plain(number, self._labels, context_of(place))
         return False
 
     def _add(
@@ -129,3 +129,23 @@ class Fed:
         )
         self._route = (storages, streams)
         return streams
+
+
+class Pair:
+    """Two series that get their numbers together; they wait as one."""
+
+    __slots__ = ("first", "second")
+
+    def __init__(self, first: Fed, second: Fed) -> None:
+        self.first, self.second = first, second
+
+    def can_be_grouped(self) -> bool:
+        """Tell whether both can be."""
+        return self.first.can_be_grouped() and self.second.can_be_grouped()
+
+
+def _are_plain(calls: list[Call]) -> bool:
+    """Whether the SDK would take all these numbers."""
+    numbers = [number for number, _ in calls]
+    # One that is no number hides in `min` and `max`, and shows in the sum.
+    return min(numbers) >= 0 and max(numbers) < math.inf and sum(numbers) >= 0

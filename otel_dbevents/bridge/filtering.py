@@ -11,6 +11,7 @@ from typing import Final, TypeAlias
 
 from opentelemetry.context import Context
 
+from otel_dbevents.bridge.pointing import Place
 from otel_dbevents.events import (
     Event,
     QueryExecuted,
@@ -22,8 +23,8 @@ from otel_dbevents.forks import in_child
 
 SpanFilter: TypeAlias = Callable[[QueryExecuted | QueryFailed], bool]
 """Whether a query has a span. Called on the bridge's worker, once for each query."""
-Record: TypeAlias = Callable[[Event, Context], Context]
-"""Makes an event's span; returns a context that points to it, or to what there is instead."""
+Record: TypeAlias = Callable[[Event, Context], Place]
+"""Makes an event's span; returns what points to it, or to what there is instead."""
 
 _MOST_DROPPED: Final = 1_000
 
@@ -59,11 +60,13 @@ class Filtering:
     def _begin_anew(self) -> None:
         self._lock = threading.Lock()
 
-    def record(self, event: Event, context: Context) -> Context:
+    def record(self, event: Event, context: Context) -> Place:
         """Make the event's span if it is wanted; else return ``context``, as there is no other."""
-        if isinstance(event, QueryExecuted | QueryFailed):
-            if not self._is_wanted(event):
-                self._drop(event)
+        kind = type(event)
+        if kind is QueryExecuted or kind is QueryFailed:
+            query: QueryExecuted | QueryFailed = event  # type: ignore[assignment]
+            if not self._is_wanted(query):
+                self._drop(query)
                 return context
         elif isinstance(event, SlowQueryDetected | QueryExplained):
             with self._lock:

@@ -49,20 +49,28 @@ class Fold:
 
     def takes(self, event: QueryExecuted, context: Context) -> bool:
         """Whether the span of this query would say what the first one's would."""
-        return event.attributes == self.first.attributes and same(context, self.context)
+        return event.attributes == self.first.attributes and (
+            context is self.context or same(context, self.context)
+        )
 
     def add(self, event: QueryExecuted) -> None:
         """Add a query. They may come in another order than they ran."""
-        known = event.returned_rows >= 0 and self.rows >= 0
-        self.rows = self.rows + event.returned_rows if known else -1
+        duration_ns, rows, end_ns = event.duration_ns, event.returned_rows, event.end_time_ns
+        self.rows = self.rows + rows if rows >= 0 and self.rows >= 0 else -1
         self.count += 1
-        self.start_ns = min(self.start_ns, event.end_time_ns - event.duration_ns)
-        self.end_ns = max(self.end_ns, event.end_time_ns)
-        self.duration_ns += event.duration_ns
-        self.shortest_ns = min(self.shortest_ns, event.duration_ns)
-        self.longest_ns = max(self.longest_ns, event.duration_ns)
+        self.duration_ns += duration_ns
         self.reading_ns += event.reading_ns
-        self.called_from = self.called_from or event.called_from
+        # Compared by hand: each query that folds comes by here, and `min` is dearer than the rest.
+        if end_ns - duration_ns < self.start_ns:
+            self.start_ns = end_ns - duration_ns
+        if end_ns > self.end_ns:
+            self.end_ns = end_ns
+        if duration_ns < self.shortest_ns:
+            self.shortest_ns = duration_ns
+        if duration_ns > self.longest_ns:
+            self.longest_ns = duration_ns
+        if self.called_from is None:
+            self.called_from = event.called_from
         self.last_at = monotonic()
 
     def is_over(self, now: float) -> bool:

@@ -14,6 +14,7 @@ from typing import Final, TypeAlias, TypeGuard
 from opentelemetry.context import Context
 
 from otel_dbevents.bridge.fold import Fold
+from otel_dbevents.bridge.pointing import Place
 from otel_dbevents.bridge.spans import Spans
 from otel_dbevents.events import Event, QueryExecuted, QueryFailed, TraceParent
 from otel_dbevents.forks import in_child
@@ -25,7 +26,6 @@ _Query: TypeAlias = QueryExecuted | QueryFailed
 _QUIET_NS: Final = 1_000_000_000
 _LONGEST_NS: Final = 10_000_000_000
 _OPEN_BURSTS: Final = 1_000
-_NO_PARENT: Final = TraceParent(bytes(16), bytes(8))
 
 
 class Folding:
@@ -64,16 +64,22 @@ class Folding:
         self._begin_anew()
         in_child(self._begin_anew)
 
-    def record(self, event: Event, context: Context) -> Context:
-        """Make the event's span, or hold it back; return a context that points to it.
+    def record(self, event: Event, context: Context) -> Place:
+        """Make the event's span, or hold it back; return what points to it.
 
         For a query that is held back that is ``context``: there is no span of its own to point to,
         but the one that it ran under.
         """
-        if isinstance(event, QueryExecuted | QueryFailed):
-            parent = event.parent
-            sampled = parent is not None and parent.trace_flags & 1
-            if sampled and self._has_span(event) and self._hold(event, context):
+        kind = type(event)
+        if kind is QueryExecuted or kind is QueryFailed:
+            query: _Query = event  # type: ignore[assignment]
+            parent = query.parent
+            if (
+                parent is not None
+                and parent.trace_flags & 1
+                and (kind is QueryFailed or not self._spans.is_short(query))
+                and self._hold(query, parent, context)
+            ):
                 return context
         return self._spans.record(event, context)
 
@@ -110,29 +116,37 @@ class Folding:
         self._bursts: OrderedDict[_Key, _Burst] = OrderedDict()
         self._folds: dict[_Key, Fold] = {}
 
-    def _has_span(self, event: _Query) -> bool:
-        return isinstance(event, QueryFailed) or not self._spans.is_short(event)
-
-    def _hold(self, event: _Query, context: Context) -> bool:
+    def _hold(self, event: _Query, parent: TraceParent, context: Context) -> bool:
         """Count a run; True where it is held back."""
-        key = _key(event)
+        database, end_ns = event.database, event.end_time_ns
+        key = (
+            parent.trace_id,
+            parent.span_id,
+            database.pool_name,
+            database.namespace,
+            event.statement.query_text,
+        )
         with self._lock:
             burst = self._bursts.get(key)
-            if burst is None or burst.end_ns + _QUIET_NS <= event.end_time_ns - event.duration_ns:
+            if burst is None or burst.end_ns + _QUIET_NS <= end_ns - event.duration_ns:
                 burst = self._begin(key)
-            self._bursts.move_to_end(key)
+            else:
+                self._bursts.move_to_end(key)
             burst.runs += 1
-            burst.end_ns = max(burst.end_ns, event.end_time_ns)
+            if end_ns > burst.end_ns:
+                burst.end_ns = end_ns
             if burst.runs > self._after and self._is_foldable(event):
                 self._fold(key, event, context)
                 return True
-            self._tell(key)
+            if key in self._folds:
+                self._tell(key)
             return False
 
     def _begin(self, key: _Key) -> "_Burst":
         """Begin a burst; end the one before it, and the oldest where there are too many."""
         self._tell(key)
         burst = self._bursts[key] = _Burst()
+        self._bursts.move_to_end(key)
         if len(self._bursts) > _OPEN_BURSTS:
             oldest = next(iter(self._bursts))
             self._tell(oldest)
@@ -141,8 +155,8 @@ class Folding:
 
     def _is_foldable(self, event: _Query) -> TypeGuard[QueryExecuted]:
         return (
-            isinstance(event, QueryExecuted)
-            and event.spent_ns < self._fast_ns
+            type(event) is QueryExecuted
+            and event.duration_ns + event.reading_ns < self._fast_ns
             and event.batch_size == 1
             and event.first_row_ns < 0
             and not event.propagated
@@ -181,9 +195,3 @@ class _Burst:
     def __init__(self) -> None:
         self.runs = 0
         self.end_ns = 0
-
-
-def _key(event: _Query) -> _Key:
-    parent, database = event.parent or _NO_PARENT, event.database
-    text = event.statement.query_text
-    return parent.trace_id, parent.span_id, database.pool_name, database.namespace, text

@@ -61,7 +61,7 @@ _KNOWN: Final = frozenset(
 _ID: Final = bytes(range(1, 17))
 _ATTRIBUTES: Final[dict[str, at.Value]] = {"a": "text", "b": 1, "c": 0.5, "d": True}
 _MADE_OF_PARTS: Final = (ReadableSpan, BoundedAttributes, SpanLimits, Status, Event, Link)
-_APART: Final = frozenset({"_lock", "_span_processor", "_record_end_metrics"})
+_APART: Final = frozenset({"_span_processor", "_record_end_metrics"})
 
 
 class _Ended(Struct):
@@ -169,4 +169,6 @@ def _parts(thing: Any) -> Any:
     if isinstance(thing, _MADE_OF_PARTS):
         parts = {name: _parts(part) for name, part in vars(thing).items() if name not in _APART}
         return type(thing), parts
+    if hasattr(thing, "acquire"):
+        return type(thing)
     return dict(thing) if isinstance(thing, dict) else thing

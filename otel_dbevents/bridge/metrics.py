@@ -9,13 +9,15 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from operator import attrgetter
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
-from opentelemetry.context import Context
+from opentelemetry.context import get_current
 from opentelemetry.metrics import Counter, Histogram, Meter, MeterProvider, Observation
 
 from otel_dbevents.bridge import attributes as at
+from otel_dbevents.bridge.feeding import Pair
 from otel_dbevents.bridge.observables import Observables
+from otel_dbevents.bridge.pointing import Place
 from otel_dbevents.bridge.series import AllSeries, Series
 from otel_dbevents.events import (
     CheckoutTimedOut,
@@ -47,6 +49,9 @@ HEALTH_BUCKETS: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0
 """Seconds: ours; 0.1 and 0.2 are bounds, so that a promise of either can be checked exactly."""
 
 _MOST_DATABASES = 1000
+_MOST_QUERIES: Final = 2048
+_Query: TypeAlias = tuple[Series, Series, Pair | None, Database, Statement]
+"""The durations and the rows of a statement on a database, alone and together."""
 
 
 class Metrics:
@@ -67,14 +72,13 @@ class Metrics:
         self.begin_anew()
         self._make_instruments(meter)
         self._series = AllSeries()
-        self._of = self._series.of
-        self._queries = lru_cache(2048)(self._query_series)
+        self._of, self._wait_for_both = self._series.of, self._series.wait
+        self._queries: dict[tuple[int, int, bool], _Query] = {}
         self._pools = lru_cache(256)(self._pool_series)
         self._outcomes = lru_cache(256)(self._outcome_series)
         self._observed = Observables(meter)
         self._observe(read_pools, read_lost)
-        self._recorders: dict[type[Event], Callable[[Any, Context], None]] = {
-            QueryExecuted: self._query_executed,
+        self._recorders: dict[type[Event], Callable[[Any, Place], None]] = {
             QueryFailed: self._query_failed,
             TransactionCommitted: self._committed,
             CommitFailed: self._commit_failed,
@@ -98,11 +102,14 @@ class Metrics:
         self._status: dict[str, tuple[at.Attributes, int]] = {}
         self._lock = threading.Lock()
 
-    def record(self, event: Event, context: Context) -> None:
-        """Record what the event measures; exemplars point to the span that ``context`` holds.
+    def record(self, event: Event, context: Place) -> None:
+        """Record what the event measures; exemplars point to the span of ``context``.
 
         Part of it may wait for `settle`.
         """
+        if type(event) is QueryExecuted:
+            self._query_executed(event, context)
+            return
         recorder = self._recorders.get(type(event))
         if recorder is not None:
             recorder(event, context)
@@ -114,8 +121,9 @@ class Metrics:
     def close(self) -> None:
         """Report nothing more at collection, and let go of what was read there."""
         self._observed.close()
-        for made in (self._queries, self._pools, self._outcomes):
-            made.cache_clear()
+        self._queries.clear()
+        self._pools.cache_clear()
+        self._outcomes.cache_clear()
         self._series.clear()
         with self._lock:
             self._status.clear()
@@ -201,36 +209,45 @@ class Metrics:
         with self._lock:
             return [Observation(up, labels) for labels, up in self._status.values()]
 
-    def _query_executed(self, event: QueryExecuted, context: Context) -> None:
-        duration, rows = self._queries(event.database, event.statement, event.batch_size != 1)
-        duration.record(event.duration_ns / 1e9, context)
-        if event.returned_rows >= 0:
-            rows.record(event.returned_rows, context)
+    def _query_executed(self, event: QueryExecuted, context: Place) -> None:
+        database, statement, is_batch = event.database, event.statement, event.batch_size != 1
+        # Looked up by which objects these are: to compare what they hold would cost more than all
+        # the rest. Each is kept here as long, so that no other can be taken for it.
+        known = self._queries.get((id(database), id(statement), is_batch))
+        if known is None:
+            known = self._know(database, statement, is_batch)
+        pair, number = known[2], event.returned_rows
+        if pair is not None and number >= 0:
+            self._wait_for_both((pair, (event.duration_ns / 1e9, number), context or get_current()))
+            return
+        known[0].record(event.duration_ns / 1e9, context)
+        if number >= 0:
+            known[1].record(number, context)
 
-    def _query_failed(self, event: QueryFailed, context: Context) -> None:
+    def _query_failed(self, event: QueryFailed, context: Place) -> None:
         labels = at.query_labels(event.database, event.statement, event.batch_size != 1)
         failed = self._of(self._duration, labels, at.failure_attributes(event.failure))
         failed.record(event.duration_ns / 1e9, context)
 
-    def _committed(self, event: TransactionCommitted, context: Context) -> None:
+    def _committed(self, event: TransactionCommitted, context: Place) -> None:
         self._transaction(event, context, "COMMIT", "committed")
 
-    def _commit_failed(self, event: CommitFailed, context: Context) -> None:
+    def _commit_failed(self, event: CommitFailed, context: Place) -> None:
         self._transaction(event, context, "COMMIT", "commit_failed", event.failure)
 
-    def _rolled_back(self, event: TransactionRolledBack, context: Context) -> None:
+    def _rolled_back(self, event: TransactionRolledBack, context: Place) -> None:
         self._transaction(event, context, "ROLLBACK", "rolled_back")
 
-    def _rollback_failed(self, event: RollbackFailed, context: Context) -> None:
+    def _rollback_failed(self, event: RollbackFailed, context: Place) -> None:
         self._transaction(event, context, "ROLLBACK", "rollback_failed", event.failure)
 
-    def _released(self, event: TransactionReleased, context: Context) -> None:
+    def _released(self, event: TransactionReleased, context: Place) -> None:
         self._outcomes(event.database, "", "released")[0].record(1, context)
 
     def _transaction(
         self,
         event: TransactionCommitted | CommitFailed | TransactionRolledBack | RollbackFailed,
-        context: Context,
+        context: Place,
         operation: str,
         outcome: str,
         failure: Failure | None = None,
@@ -245,16 +262,16 @@ class Metrics:
             duration = self._of(self._duration, labels, said)
         duration.record(event.duration_ns / 1e9, context)
 
-    def _checked_out(self, event: ConnectionCheckedOut, context: Context) -> None:
+    def _checked_out(self, event: ConnectionCheckedOut, context: Place) -> None:
         self._pools(self._wait, event.database).record(event.duration_ns / 1e9, context)
 
-    def _checked_in(self, event: ConnectionCheckedIn, context: Context) -> None:
+    def _checked_in(self, event: ConnectionCheckedIn, context: Place) -> None:
         self._pools(self._use, event.database).record(event.duration_ns / 1e9, context)
 
-    def _timed_out(self, event: CheckoutTimedOut, context: Context) -> None:
+    def _timed_out(self, event: CheckoutTimedOut, context: Place) -> None:
         self._pools(self._timeouts, event.database).record(1, context)
 
-    def _established(self, event: DatabaseConnectionEstablished, context: Context) -> None:
+    def _established(self, event: DatabaseConnectionEstablished, context: Place) -> None:
         labels = _whereabouts(event)
         self._of(self._attempts, labels).record(1, context)
         # Zero, so that a rate can be computed from the start.
@@ -263,28 +280,31 @@ class Metrics:
         if event.duration_ns >= 0 and event.database is not None:
             self._pools(self._create, event.database).record(event.duration_ns / 1e9, context)
 
-    def _connect_failed(self, event: DatabaseConnectionFailed, context: Context) -> None:
+    def _connect_failed(self, event: DatabaseConnectionFailed, context: Place) -> None:
         labels = _whereabouts(event)
         self._of(self._attempts, labels).record(1, context)
         failed = self._of(self._failures, labels, at.failure_attributes(event.failure))
         failed.record(1, context)
         self._set_status(event, 0)
 
-    def _recovered(self, event: DatabaseRecovered, _context: Context) -> None:
+    def _recovered(self, event: DatabaseRecovered, _context: Place) -> None:
         self._set_status(event, 1)
 
-    def _health_checked(self, event: DatabaseHealthCheckCompleted, context: Context) -> None:
+    def _health_checked(self, event: DatabaseHealthCheckCompleted, context: Place) -> None:
         status = {at.HEALTH_STATUS: event.status.value}
         checked = self._of(self._health, _whereabouts(event), status)
         checked.record(event.latency_ms / 1e3, context)
         if event.is_healthy:
             self._set_status(event, 1)
 
-    def _query_series(
-        self, database: Database, statement: Statement, is_batch: bool
-    ) -> tuple[Series, Series]:
+    def _know(self, database: Database, statement: Statement, is_batch: bool) -> _Query:
         labels = at.query_labels(database, statement, is_batch)
-        return self._of(self._duration, labels), self._of(self._rows, labels)
+        duration, rows = self._of(self._duration, labels), self._of(self._rows, labels)
+        if len(self._queries) >= _MOST_QUERIES:
+            self._queries.clear()
+        known = duration, rows, self._series.pair(duration, rows), database, statement
+        self._queries[id(database), id(statement), is_batch] = known
+        return known
 
     def _pool_series(self, instrument: Histogram | Counter, database: Database) -> Series:
         return self._of(instrument, {at.POOL_NAME: at.pool_name(database)})

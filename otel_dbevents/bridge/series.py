@@ -11,14 +11,14 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from functools import lru_cache
-from typing import Protocol
+from typing import Any, Protocol
 
-from opentelemetry.context import Context
 from opentelemetry.metrics import Counter, Histogram
 
 from otel_dbevents.bridge import known
 from otel_dbevents.bridge.attributes import Attributes, Value
-from otel_dbevents.bridge.feeding import Fed, Waiting
+from otel_dbevents.bridge.feeding import Fed, Pair, Waiting
+from otel_dbevents.bridge.pointing import Place, context_of
 from otel_dbevents.bridge.streams import Call
 from otel_dbevents.forks import in_child
 
@@ -26,10 +26,10 @@ from otel_dbevents.forks import in_child
 class Series(Protocol):
     """An instrument with one set of labels."""
 
-    def record(self, number: float, context: Context) -> None:
+    def record(self, number: float, context: Place) -> None:
         """Record ``number``, at the latest with `AllSeries.settle`.
 
-        Exemplars point to the span that ``context`` holds.
+        Exemplars point to the span of ``context``.
         """
 
 
@@ -42,9 +42,9 @@ class Plain:
         self._record = _public_way(instrument)
         self._labels = dict(labels)
 
-    def record(self, number: float, context: Context) -> None:
+    def record(self, number: float, context: Place) -> None:
         """Record ``number`` with the instrument itself."""
-        self._record(number, self._labels, context)
+        self._record(number, self._labels, context_of(context))
 
 
 class AllSeries:
@@ -53,6 +53,9 @@ class AllSeries:
     def __init__(self) -> None:
         self._waiting: Waiting = deque()
         self._made = lru_cache(4096)(self._make)
+        self._pairs = lru_cache(4096)(Pair)
+        self.wait = self._waiting.append
+        """Leaves a pair with both its numbers, or a series with its own, for `settle`."""
         in_child(self._begin_anew)
 
     def of(self, instrument: Histogram | Counter, *labels: Attributes) -> Series:
@@ -65,25 +68,34 @@ class AllSeries:
         ``failed`` is called where that raised, while the error is being handled: a filter, view
         or span may be anybody's.
         """
-        calls_of: dict[Fed, list[Call]] = {}
+        calls_of: dict[Any, list[Any]] = {}
         waiting = self._waiting
         with suppress(IndexError):  # it is empty then; another thread may be taking too
             while True:
-                series, number, context = waiting.popleft()
+                series, number, place = waiting.popleft()
                 calls = calls_of.get(series)
                 if calls is not None:
-                    calls.append((number, context))
+                    calls.append((number, place))
                 elif series.can_be_grouped():
-                    calls_of[series] = [(number, context)]
+                    calls_of[series] = [(number, place)]
                 else:
-                    _try(failed, series.record_now, number, context)
+                    for one, its_number in _apart(series, number):
+                        _try(failed, one.record_now, its_number, place)
         samples: dict[int, bool] = {}
         for series, calls in calls_of.items():
-            _try(failed, series.record_all, calls, samples)
+            for one, its_calls in _all_apart(series, calls):
+                _try(failed, one.record_all, its_calls, samples)
+
+    def pair(self, first: Series, second: Series) -> Pair | None:
+        """Return the one pair of two series; None where they cannot wait as one."""
+        if not (type(first) is type(second) is Fed):
+            return None
+        return self._pairs(first, second)
 
     def clear(self) -> None:
         """Let go of all series. Those that somebody holds still work."""
         self._made.cache_clear()
+        self._pairs.cache_clear()
 
     def _make(self, instrument: Histogram | Counter, *labels: tuple[str, Value]) -> Series:
         if known.is_known(instrument):
@@ -93,6 +105,20 @@ class AllSeries:
     def _begin_anew(self) -> None:
         """Forget in a forked child what waits: it is the parent's."""
         self._waiting.clear()
+
+
+def _apart(series: Fed | Pair, number: Any) -> tuple[tuple[Fed, float], ...]:
+    if isinstance(series, Pair):
+        return (series.first, number[0]), (series.second, number[1])
+    return ((series, number),)
+
+
+def _all_apart(series: Fed | Pair, calls: list[Any]) -> tuple[tuple[Fed, list[Call]], ...]:
+    if isinstance(series, Pair):
+        first = [(numbers[0], place) for numbers, place in calls]
+        second = [(numbers[1], place) for numbers, place in calls]
+        return (series.first, first), (series.second, second)
+    return ((series, calls),)
 
 
 def _try(failed: Callable[[], None], record: Callable[..., None], *given: object) -> None:

@@ -14,28 +14,24 @@ from msgspec import Struct
 from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.context import Context
 from opentelemetry.sdk import trace as sdk
-from opentelemetry.sdk.trace import ReadableSpan, Tracer
-from opentelemetry.sdk.trace.sampling import Decision
+from opentelemetry.sdk.trace import Tracer
+from opentelemetry.sdk.trace.sampling import Decision, SamplingResult
 from opentelemetry.trace import (
     DEFAULT_TRACE_STATE,
-    INVALID_SPAN,
     NonRecordingSpan,
     SpanContext,
-    Status,
-    StatusCode,
     TraceFlags,
-    TraceState,
     get_current_span,
-    set_span_in_context,
 )
 
 from otel_dbevents.bridge import contents
 from otel_dbevents.bridge.descriptions import Describe, Description
 from otel_dbevents.bridge.ids import EventIds
+from otel_dbevents.bridge.pointing import KEY, Pointer
 from otel_dbevents.bridge.sampling import LAST_BYTES
 from otel_dbevents.bridge.started import Started
-from otel_dbevents.bridge.view import View, processors_of, view_of
-from otel_dbevents.events import Failure, span_id_of, trace_id_of
+from otel_dbevents.bridge.view import View, view_of
+from otel_dbevents.events import trace_id_of
 from otel_dbevents.swallowing import told
 
 
@@ -52,11 +48,11 @@ _START_SPAN: Final = Tracer.start_span
 _SPAN: Final[Any] = getattr(sdk, "_Span", None)
 _HOLDERS: Final = frozenset({NonRecordingSpan, _SPAN})
 """The spans whose identity is read without asking them, as most are."""
-_KEY: Final = next(iter(set_span_in_context(INVALID_SPAN, Context())))
 _FLAGS: Final = tuple(TraceFlags(number) for number in range(4))
-_UNSET: Final = Status(StatusCode.UNSET)
+_NOBODYS: Final[tuple[Any, ...]] = (None,) * 7
 _new_tuple: Final[Any] = tuple.__new__
-_put: Final = dict.__setitem__
+_SAMPLE: Final = Decision.RECORD_AND_SAMPLE
+_DROP: Final = Decision.DROP
 
 
 class Shortcut:
@@ -68,9 +64,12 @@ class Shortcut:
 
     def __init__(self, tracer: Any, traits: Traits) -> None:
         self._tracer = tracer
-        self._traits = traits
+        self._has_random_flag, self._freezes = traits.has_random_flag, traits.freezes
         self._started = Started(tracer)
         self._view: View | None = None
+        # The last context with a valid span, the view it was seen by, and what followed: parent,
+        # trace id, state, verdict, and the flag of random ids. Most queries share their span.
+        self._last = _NOBODYS
         self.look()
 
     @property
@@ -89,142 +88,116 @@ class Shortcut:
             self._view = None
 
     def settle(self) -> None:
-        """Count the spans in the SDK's own metrics. Called after each batch."""
+        """Count the spans in the SDK's own metrics, and hold nothing. Called after each batch."""
+        self._last = _NOBODYS
         self._started.settle()
 
     def begin_anew(self) -> None:
         """Count at nothing in a forked child: what was started before is the parent's."""
         self._started = Started(self._tracer)
 
-    def record(self, event: Any, context: Context, describe: Describe) -> Context | None:
-        """Make the event's span and return a context that holds its identity.
+    def record(self, event: Any, context: Context, describe: Describe) -> Pointer | None:
+        """Make the event's span and return a pointer to it.
 
         None: it is one for ``start_span``, and nothing was done. ``describe`` is called only where
         the sampler samples the span, or wants to know what it would say.
+
+        It is long, as every query comes by here: a function for each step costs more than the step.
         """
         view, tracer = self._view, self._tracer
-        if view is not None and (
-            view.sampler is not tracer.sampler or view.processors is not processors_of(tracer)
+        if view is None:
+            return None
+        multi = tracer.span_processor
+        if (
+            multi is not view.multi
+            or (view.has_many and multi._span_processors is not view.processors)
+            or tracer.sampler is not view.sampler
         ):
             self.look()
             view = self._view
-        above = _identity_in(context)
-        if view is None or type(above) is not SpanContext:
-            return None
-        if above[5]:  # valid; without asking each of its properties
-            verdict = view.verdicts[(3 if above[2] else 1) + (above[3] & 1)]
-            making = _Making(event, context, view, above, above[0], above[4])
-        else:
-            verdict = view.verdicts[0]
-            making = _Making(event, context, view, None, self._new_trace_id(event), None)
+            if view is None:
+                return None
+        generator = tracer.id_generator
+        is_events_own = type(generator) is EventIds
+        of, seen_by, parent, trace_id, state, verdict, random = self._last
+        if of is not context or seen_by is not view:  # it is not the last one's span again
+            span: Any = context.get(KEY)
+            above: Any = span._context if type(span) in _HOLDERS else _identity_in(context)
+            if type(above) is not SpanContext:
+                return None
+            if above[5]:  # valid; without asking each of its properties
+                parent, trace_id, state, random = above, above[0], above[4], above[3] & 2
+                verdict = view.verdicts[(3 if above[2] else 1) + (above[3] & 1)]
+                self._last = context, view, parent, trace_id, state, verdict, random
+            else:
+                parent, state, verdict = None, None, view.verdicts[0]
+                trace_id = trace_id_of(event.id) if is_events_own else 0
+                trace_id = trace_id or int(generator.generate_trace_id())
+                is_random = self._has_random_flag and generator.is_trace_id_random()
+                random = 2 if is_random else 0
+        said = result = None
         if verdict is None:
-            return self._ask(making, describe(event))
-        if making.trace_id & LAST_BYTES < verdict:
             said = describe(event)
-            return self._make(
-                making, said, contents.bounded(said, view), Decision.RECORD_AND_SAMPLE
-            )
-        return self._drop(making)
-
-    def _new_trace_id(self, event: Any) -> int:
-        generator = self._tracer.id_generator
-        own = trace_id_of(event.id) if type(generator) is EventIds else 0
-        return own or int(generator.generate_trace_id())
-
-    def _ask(self, making: "_Making", said: Description) -> Context:
-        """Ask a sampler that is not the SDK's own, as the SDK does."""
-        result = self._tracer.sampler.should_sample(
-            making.context, making.trace_id, said.name, said.kind, said.attributes(), said.links
-        )
-        making.state = result.trace_state
-        if result.decision is Decision.DROP:
-            return self._drop(making)
-        view = making.view
-        bounded = BoundedAttributes(view.most, result.attributes, False, view.longest)
-        return self._make(making, said, bounded, result.decision)
-
-    def _drop(self, making: "_Making") -> Context:
-        if self._started.counts:
-            self._started.add(making.parent, Decision.DROP)
-        return _holding(self._identity(making, 0), making.context)
-
-    def _make(
-        self,
-        making: "_Making",
-        said: Description,
-        bounded: BoundedAttributes,
-        decision: Decision,
-    ) -> Context:
-        identity = self._identity(making, 1 if decision is Decision.RECORD_AND_SAMPLE else 0)
-        if making.view.is_quiet and not said.links:
-            if self._started.counts:
-                self._started.add(making.parent, decision)
-            self._tell(making, said, bounded, identity)
+            result = self._ask(context, trace_id, said)
+            decision, state = result.decision, result.trace_state
         else:
-            self._live(making, said, bounded, identity, decision)
-        return _holding(identity, making.context)
-
-    def _identity(self, making: "_Making", flags: int) -> SpanContext:
-        generator, parent, state = self._tracer.id_generator, making.parent, making.state
-        if self._traits.has_random_flag:
-            if parent is not None:
-                flags |= parent[3] & 2
-            elif generator.is_trace_id_random():
-                flags |= 2
-        span_id = span_id_of(making.event.id) if type(generator) is EventIds else 0
-        if not span_id:
+            decision = _SAMPLE if trace_id & LAST_BYTES < verdict else _DROP
+        flags = 1 if decision is _SAMPLE else 0
+        if self._has_random_flag:
+            flags |= random
+        span_id = int.from_bytes(event.id[8:]) if is_events_own else 0  # `span_id_of`
+        if span_id:
+            state = DEFAULT_TRACE_STATE if state is None else state
+            identity: SpanContext = _new_tuple(
+                SpanContext, (trace_id, span_id, False, _FLAGS[flags], state, True)
+            )
+        else:
             span_id = generator.generate_span_id()
-            return SpanContext(making.trace_id, span_id, False, _FLAGS[flags], state)
-        if state is None:
-            state = DEFAULT_TRACE_STATE
-        identity: SpanContext = _new_tuple(
-            SpanContext, (making.trace_id, span_id, False, _FLAGS[flags], state, True)
-        )
-        return identity
+            identity = SpanContext(trace_id, span_id, False, _FLAGS[flags], state)
+        if decision is _DROP:
+            if self._started.counts:
+                self._started.add(parent, decision)
+        else:
+            if said is None or result is None:
+                said = describe(event)
+                held = contents.bounded(said, view)
+            else:
+                held = BoundedAttributes(view.most, result.attributes, False, view.longest)
+            if view.is_quiet and not said.links:
+                if self._started.counts:
+                    self._started.add(parent, decision)
+                if self._freezes:
+                    held._immutable = True
+                span = contents.ended(event, said, held, identity, parent, view, tracer)
+                tracer.span_processor.on_end(span)
+            else:
+                self._live(event, context, parent, said, held, identity, decision)
+        return Pointer(identity, context)
 
-    def _tell(
-        self,
-        making: "_Making",
-        said: Description,
-        bounded: BoundedAttributes,
-        identity: SpanContext,
-    ) -> None:
-        """Make a span that has ended, and tell the processors of its end."""
-        tracer, view, event = self._tracer, making.view, making.event
-        if self._traits.freezes:
-            bounded._immutable = True
-        span = ReadableSpan(
-            said.name,
-            identity,
-            making.parent,
-            tracer.resource,
-            bounded,
-            contents.Unfilled(view.most_events),
-            contents.Unfilled(view.most_links),
-            said.kind,
-            tracer.instrumentation_info,
-            _UNSET if said.failure is None else _status(said.failure),
-            event.end_time_ns - event.duration_ns,
-            event.end_time_ns,
-            tracer._instrumentation_scope,
+    def _ask(self, context: Context, trace_id: int, said: Description) -> SamplingResult:
+        """Ask a sampler that is not the SDK's own, as the SDK does."""
+        result: SamplingResult = self._tracer.sampler.should_sample(
+            context, trace_id, said.name, said.kind, said.attributes(), said.links
         )
-        tracer.span_processor.on_end(span)
+        return result
 
     def _live(
         self,
-        making: "_Making",
+        event: Any,
+        context: Context,
+        parent: SpanContext | None,
         said: Description,
-        bounded: BoundedAttributes,
+        held: BoundedAttributes,
         identity: SpanContext,
         decision: Decision,
     ) -> None:
         """Make a span of the SDK's own kind, start it and end it."""
-        tracer, event = self._tracer, making.event
+        tracer = self._tracer
         metrics = getattr(tracer, "_tracer_metrics", None)
         span = _SPAN(
             name=said.name,
             context=identity,
-            parent=making.parent,
+            parent=parent,
             sampler=tracer.sampler,
             resource=tracer.resource,
             span_processor=tracer.span_processor,
@@ -233,39 +206,14 @@ class Shortcut:
             instrumentation_info=tracer.instrumentation_info,
             limits=tracer._span_limits,
             instrumentation_scope=tracer._instrumentation_scope,
-            record_end_metrics=metrics and metrics.start_span(making.parent, decision),
+            record_end_metrics=metrics and metrics.start_span(parent, decision),
         )
-        span._attributes = bounded
-        span.start(event.end_time_ns - event.duration_ns, making.context)
+        span._attributes = held
+        span.start(event.end_time_ns - event.duration_ns, context)
         if said.failure is not None:
-            span.set_status(_status(said.failure))
+            span.set_status(contents.status_of(said.failure))
         span.end(event.end_time_ns)
 
 
-class _Making(Struct, gc=False):
-    """What is known of a span before it is made."""
-
-    event: Any
-    context: Context
-    view: View
-    parent: SpanContext | None
-    trace_id: int
-    state: TraceState | None
-
-
 def _identity_in(context: Context) -> SpanContext:
-    span: Any = context.get(_KEY)
-    if type(span) in _HOLDERS:
-        return span._context  # type: ignore[no-any-return]
     return get_current_span(context).get_span_context()
-
-
-def _holding(identity: SpanContext, context: Context) -> Context:
-    """Return a copy of ``context`` that holds a span of this identity."""
-    made = Context(context)
-    _put(made, _KEY, NonRecordingSpan(identity))
-    return made
-
-
-def _status(failure: Failure) -> Status:
-    return Status(StatusCode.ERROR, failure.description or None)

@@ -30,6 +30,7 @@ from otel_dbevents.bridge.descriptions import (
 )
 from otel_dbevents.bridge.ids import take_ids
 from otel_dbevents.bridge.likeness import shortcut
+from otel_dbevents.bridge.pointing import Place
 from otel_dbevents.events import (
     CheckoutTimedOut,
     CommitFailed,
@@ -89,6 +90,8 @@ class Spans:
         self._least_ns = min(min_duration_ns, slow_query_ns or min_duration_ns)
         self._require_parent = require_parent
         self._wait_span_ns = wait_span_ns
+        self._tells_all = self._shortcut is not None and self._least_ns <= 0 and not require_parent
+        """Whether each query that went well has a span, which may be made at once."""
 
     @property
     def has_own_ids(self) -> bool:
@@ -110,12 +113,16 @@ class Spans:
         if self._shortcut is not None:
             self._shortcut.begin_anew()
 
-    def record(self, event: Event, context: Context) -> Context:
-        """Make the event's span, if it has one, and return a context that holds its identity.
+    def record(self, event: Event, context: Context) -> Place:
+        """Make the event's span, if it has one, and return what points to it.
 
         Where no span is made that is ``context``. What is returned is meant for the event's log
         record and exemplars.
         """
+        if self._tells_all and type(event) is QueryExecuted:  # the way of nearly all
+            made = self._shortcut.record(event, context, describe_query)  # type: ignore[union-attr]
+            if made is not None:
+                return made
         describe = DESCRIBERS.get(type(event))
         if describe is not None:
             return self._make(event, context, describe) if self._has_span(event) else context
@@ -125,7 +132,7 @@ class Spans:
 
     def record_folded(
         self, whole: QueryExecuted, context: Context, attributes: at.Attributes
-    ) -> Context:
+    ) -> Place:
         """Make one span for many queries, which ``whole`` is the sum of; ``attributes`` say so."""
         if not self._has_span(whole):
             return context
@@ -133,13 +140,13 @@ class Spans:
 
     def is_short(self, event: Any) -> bool:
         """Whether ``min_duration_ns`` drops the span of a call that went well."""
-        if isinstance(event, QueryExecuted):
-            return event.spent_ns < self._least_ns
+        if type(event) is QueryExecuted:
+            return event.duration_ns + event.reading_ns < self._least_ns  # its `spent_ns`
         return bool(event.duration_ns < self._least_ns)
 
     def _has_span(self, event: Any) -> bool:
         if type(event) is QueryExecuted:
-            return self._least_ns <= 0 or event.spent_ns >= self._least_ns
+            return self._least_ns <= 0 or not self.is_short(event)
         if isinstance(event, ConnectionCheckedOut):
             return event.duration_ns - event.create_ns >= self._wait_span_ns
         if event.duration_ns < 0:  # it was part of a batch, implied by a close, or is not known
@@ -155,7 +162,7 @@ class Spans:
         found = SpanContext(trace_id, span_id_of(event.query_id), False, parent.trace_flags)
         return set_span_in_context(NonRecordingSpan(found), context)
 
-    def _make(self, event: Any, context: Context, describe: Describe) -> Context:
+    def _make(self, event: Any, context: Context, describe: Describe) -> Place:
         """Make one span: all that is known of it is there when the sampler is asked."""
         if self._require_parent and not get_current_span(context).get_span_context().is_valid:
             return context

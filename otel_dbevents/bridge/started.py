@@ -6,11 +6,13 @@ Where the SDK counts its spans, ours are counted by its own code; a whole batch 
 from collections import deque
 from contextlib import suppress
 from copy import copy
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from opentelemetry.sdk.trace.sampling import Decision
 from opentelemetry.trace import SpanContext
 
+_DROP: Final = Decision.DROP
+_RECORD: Final = Decision.RECORD_ONLY
 _Kind: TypeAlias = tuple[bool | None, bool, bool]
 """The parent is remote (None: there is none); dropped; recorded only."""
 
@@ -35,8 +37,8 @@ class Started:
         with suppress(IndexError):  # another thread may settle some of them
             while self._spans:
                 span = parent, decision = self._spans.popleft()
-                remote = None if parent is None else parent.is_remote
-                kind = remote, decision is Decision.DROP, decision is Decision.RECORD_ONLY
+                remote = None if parent is None else parent[2]
+                kind = remote, decision is _DROP, decision is _RECORD
                 numbers[kind] = numbers.get(kind, 0) + 1
                 examples[kind] = span
         for kind, (parent, decision) in examples.items():

@@ -5,18 +5,24 @@ See `bridge.feeding` for who uses it.
 
 from bisect import bisect_left
 from collections.abc import Callable
+from functools import reduce
+from operator import add
 from time import time_ns
 from typing import Any, TypeAlias
 
 from opentelemetry.context import Context
 
 from otel_dbevents.bridge import known
+from otel_dbevents.bridge.pointing import Place, Pointer, context_of
 
-Call: TypeAlias = tuple[float, Context]
-"""A number and the context of its call."""
+Call: TypeAlias = tuple[float, Place]
+"""A number and what its exemplar points to."""
 
-Takes: TypeAlias = Callable[[float, Context], bool]
-"""Tells whether the exemplar filter takes a call."""
+Samples: TypeAlias = dict[int, bool]
+"""The exemplar filter's answers: by a span's flags, of which it sees no more, or a context's id."""
+
+Ask: TypeAlias = Callable[[float, Place], bool]
+"""Asks the exemplar filter whether it takes a call."""
 
 
 class Stream:
@@ -60,14 +66,17 @@ class Stream:
             return
         self._add_first(number, at_ns, context, is_sampled)
 
-    def add_all(self, calls: list[Call], takes: Takes) -> None:
-        """Add the numbers of a batch to a histogram, in their order."""
+    def add_all(self, calls: list[Call], samples: Samples, ask: Ask) -> None:
+        """Add the numbers of a batch to a histogram, in their order.
+
+        The exemplar filter is asked what is not in ``samples``, and its answers are put there.
+        """
         match = self._match
         aggregations, aggregation, is_histogram = self._found
         if is_histogram:
             bounds = aggregation._boundaries
             buckets = [bisect_left(bounds, number) for number, _ in calls]
-            exemplars = _last_of_each_bucket(buckets, calls, takes)
+            exemplars = _last_of_each_bucket(buckets, calls, samples, ask)
             if not self._is_renewed:
                 _add_all(aggregation, self._labels, calls, buckets, exemplars)
                 return
@@ -75,8 +84,8 @@ class Stream:
                 if aggregations is match._attributes_aggregation:
                     _add_all(aggregation, self._labels, calls, buckets, exemplars)
                     return
-        for number, context in calls:
-            self.add(number, time_ns(), context, takes(number, context))
+        for number, place in calls:
+            self.add(number, time_ns(), context_of(place), ask(number, place))
 
     def _add_first(self, number: float, at_ns: int, context: Context, is_sampled: bool) -> None:
         """Let the SDK add it, and remember where; nowhere, when labels of ours are too many."""
@@ -111,27 +120,33 @@ def _add_all(
         for bucket in buckets:
             counts[bucket] += 1
         total, least, most = aggregation._sum, aggregation._min, aggregation._max
-        for number, _ in calls:
-            total += number
-            if number < least:
-                least = number
-            if number > most:
-                most = number
+        numbers = [number for number, _ in calls]
+        total = reduce(add, numbers, total)  # one by one, as the SDK does: `sum` may round less
+        least, most = min(least, *numbers), max(most, *numbers)
         aggregation._sum = total
         if aggregation._record_min_max:
             aggregation._min, aggregation._max = least, most
     if exemplars:
         at_ns = time_ns()
-        for number, context in exemplars:
-            aggregation._reservoir.offer(number, at_ns, labels, context)
+        for number, place in exemplars:
+            aggregation._reservoir.offer(number, at_ns, labels, context_of(place))
 
 
-def _last_of_each_bucket(buckets: list[int], calls: list[Call], takes: Takes) -> list[Call]:
+def _last_of_each_bucket(
+    buckets: list[int], calls: list[Call], samples: Samples, ask: Ask
+) -> list[Call]:
     """Return the calls that the reservoir would still have, had it been offered all."""
     found: dict[int, Call] = {}
     most = len({*buckets})
     for bucket, call in zip(reversed(buckets), reversed(calls), strict=True):
-        if bucket not in found and takes(*call):
+        if bucket in found:
+            continue
+        place = call[1]
+        key = place.identity[3] if type(place) is Pointer else id(place)  # less than any id
+        answer = samples.get(key)
+        if answer is None:
+            answer = samples[key] = ask(*call)
+        if answer:
             found[bucket] = call
             if len(found) == most:
                 break

@@ -26,6 +26,10 @@ _SILENT: Final = frozenset(
 class View(Struct, frozen=True, gc=False):
     """What decides how a span of the tracer is made."""
 
+    multi: object
+    """What the tracer tells of its spans."""
+    has_many: bool
+    """It is one of the SDK's that pass on to ``processors``, which change."""
     processors: object
     sampler: Sampler
     verdicts: Verdicts
@@ -39,21 +43,19 @@ class View(Struct, frozen=True, gc=False):
     most_links: int | None
 
 
-def processors_of(tracer: Any) -> Any:
-    """Return the processors as they are registered now: the same object while they are the same."""
-    multi = tracer.span_processor
-    return multi._span_processors if type(multi) in _MULTI else multi
-
-
 def view_of(tracer: Any, before: View | None) -> View:
     """Look at the tracer. The sampler that was there ``before`` is not tried again.
 
     Raises whatever it raises where the tracer is not as the SDK's is.
     """
-    processors, sampler, limits = processors_of(tracer), tracer.sampler, tracer._span_limits
+    multi, sampler, limits = tracer.span_processor, tracer.sampler, tracer._span_limits
+    has_many = type(multi) in _MULTI
+    processors = multi._span_processors if has_many else multi
     each = processors if isinstance(processors, tuple) else (processors,)
     verdicts = before.verdicts if before and before.sampler is sampler else verdicts_of(sampler)
     return View(
+        multi,
+        has_many,
         processors,
         sampler,
         verdicts,

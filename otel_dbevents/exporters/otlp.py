@@ -8,6 +8,7 @@ reads private fields of the SDK; `is_faithful` tells whether they are what is kn
 
 import logging
 from collections.abc import Sequence
+from functools import lru_cache
 from struct import Struct
 from typing import Any, Final
 
@@ -180,8 +181,8 @@ class SpanEncoder:
 
     def _rest(self, events: Any, links: Any, status: Any) -> bytes:
         if (
-            type(events) is type(links) is _LIST
-            and not (events._dq or links._dq or events.dropped or links.dropped)
+            _is_empty_list(events)
+            and _is_empty_list(links)
             and type(status) is Status
             and status._status_code is _UNSET
             and status._description is None
@@ -271,6 +272,19 @@ def _count(number: int) -> bytes:
 def _fields(tag: bytes, encoded: Sequence[bytes]) -> bytes:
     """Return one field for each of what is behind its length already."""
     return tag + tag.join(encoded) if encoded else b""
+
+
+def _is_empty_list(bounded: Any) -> bool:
+    """Whether it is a list of the SDK's kind that has nothing in it, and has dropped nothing."""
+    kind: Any = type(bounded)
+    if kind is _LIST:
+        return not (bounded._dq or bounded.dropped)
+    return _is_list(kind) and not (bounded.dropped or len(bounded))
+
+
+@lru_cache(maxsize=64)
+def _is_list(kind: Any) -> bool:
+    return issubclass(kind, BoundedList)
 
 
 def _items(bounded: Any) -> tuple[Sequence[Any], int]:

@@ -27,11 +27,18 @@ from opentelemetry.sdk.trace.sampling import (
     TraceIdRatioBased,
 )
 from opentelemetry.sdk.util import BoundedList
-from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
+from opentelemetry.trace import (
+    NonRecordingSpan,
+    SpanContext,
+    TraceFlags,
+    get_current_span,
+    set_span_in_context,
+)
 
 from otel_dbevents.bridge import Bridge, likeness
 from otel_dbevents.bridge.attributes import SCHEMA_URL, SCOPE, VERSION
 from otel_dbevents.bridge.contents import Unfilled
+from otel_dbevents.bridge.pointing import context_of
 from otel_dbevents.bridge.sampling import verdicts_of
 from otel_dbevents.events import new_id
 from tests.bridge.support import PARENT, SELECT, executed, failed
@@ -276,7 +283,7 @@ def test_of_a_query_that_is_not_sampled_nothing_is_computed(sampler, context):
 def test_a_span_that_was_not_sampled_can_be_pointed_to():
     event = executed()
     spans = Bridge(provider(sampler=ALWAYS_OFF), None, None)._spans
-    found = next(iter(spans.record(event, parent()).values())).get_span_context()
+    found = get_current_span(context_of(spans.record(event, parent()))).get_span_context()
     assert found.span_id == int.from_bytes(event.id[8:], "big")
     assert found.trace_flags & 1 == 0
 

@@ -1,6 +1,8 @@
 """Our encoding of spans against the SDK's own: the same messages, whatever the spans."""
 
 import logging
+import threading
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -9,7 +11,7 @@ from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, TracerProvider
+from opentelemetry.sdk.trace import Event, ReadableSpan, SpanLimits, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.util import BoundedList
@@ -121,6 +123,39 @@ def test_spans_as_the_bridge_makes_them_are_the_same_messages():
     assert len(spans) > 4
     encoder = SpanEncoder()
     assert same(encoder, spans)
+    assert encoder.fallbacks == 0
+
+
+class Lazy(BoundedList):
+    """A list of the SDK's kind that is made when it is looked at, as those of the bridge's are."""
+
+    dropped = 0
+    _lock = threading.Lock()
+
+    def __init__(self, *held):
+        self._held = held
+
+    def __getattr__(self, name):
+        if name != "_dq":
+            raise AttributeError(name)
+        return deque(self._held)
+
+
+@pytest.mark.parametrize("empty", [lambda: BoundedList(9), Lazy], ids=["the SDK's", "another's"])
+def test_events_and_links_of_which_there_are_none_are_not_looked_through(empty, monkeypatch):
+    span = ReadableSpan("a", SpanContext(1, 1, False), events=empty(), links=empty())
+    monkeypatch.delattr(SpanEncoder, "_events")
+    encoder = SpanEncoder()
+    assert same(encoder, [span])
+    assert encoder.fallbacks == 0
+
+
+def test_what_is_in_a_list_of_another_kind_than_the_sdks_is_told():
+    link = Link(SpanContext(3, 3, False))
+    encoder = SpanEncoder()
+    for held in ({"events": Lazy(Event("e", {"a": 1}, 7))}, {"links": Lazy(link)}):
+        empty = {"events": Lazy(), "links": Lazy()}
+        assert same(encoder, [ReadableSpan("a", SpanContext(1, 1, False), **{**empty, **held})])
     assert encoder.fallbacks == 0
 
 
