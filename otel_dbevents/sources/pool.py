@@ -4,8 +4,7 @@ No event of SQLAlchemy fires when a pool is exhausted, nor when `Engine.raw_conn
 connect. So that method, through which every checkout of an engine goes, is where we stand.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from time import time_ns
 from typing import Any
 
@@ -50,17 +49,6 @@ from otel_dbevents.sources.watch import (
 _OURS_AND_ENGINES = 2
 """Frames between `checked_out` and the application at the least: ours and SQLAlchemy's."""
 _MOST_PINGS = 100
-
-
-@contextmanager
-def waiting(watch: Watch) -> Iterator[None]:
-    """Count the caller as waiting for a connection."""
-    pending = watch.pending  # a forked child has another
-    pending.append(None)
-    try:
-        yield
-    finally:
-        pending.pop()
 
 
 def checked_out(watch: Watch, pool: Pool, proxied: Any, start: int) -> None:
