@@ -72,6 +72,8 @@ class Watch:
         self.explainer: Any = None
         """Who asks for the plans of slow queries, where it was wished for (`sources.explain`)."""
         self.active = True
+        self.recognised = False
+        """Whether the database is known as the engine knows it after it spoke to the server."""
         self.engine = weakref.ref(engine)
         self.records = Living()
         """SQLAlchemy's records of the connections that were seen: what is open and in use is read
