@@ -71,13 +71,10 @@ IN_THE_WAY: dict[str, dict[str, str]] = {
     },
     "_raw_connection.raw_connection": {
         "original": _DRIVERS,
-        "pool.waiting": "it appends to a deque, and pops",
-        "pool.refused": _GUARDED,
-        "pool.checked_out": _GUARDED,
-    },
-    "waiting": {
         "pending.append": "a deque without a bound",
         "pending.pop": "what it appended itself",
+        "pool.refused": _GUARDED,
+        "pool.checked_out": _GUARDED,
     },
     "Around.enter": {"Call": _NAMES_ONLY},
     "Around.ending": {"Call": _NAMES_ONLY},
