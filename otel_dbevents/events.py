@@ -544,6 +544,18 @@ class DatabaseConnectionEstablished(Event, frozen=True, gc=False):
         ) -> None: ...
 
     def __post_init__(self) -> None:
+        end = self.end_time_ns
+        if (
+            self.timestamp is None
+            and type(self.environment) is Environment
+            and type(self.database_type) is DatabaseType
+            and type(self.connection_pool_size) is int
+            and 0 <= self.connection_pool_size <= _LARGEST
+            and type(end) is int
+            and 0 < end <= _LARGEST
+        ):  # as the sources make it: the same as below, without a call for each field
+            force_setattr(self, "timestamp", _EPOCH + timedelta(0, 0, end // 1_000))
+            return
         _settle(self, "environment", Environment, self.environment)
         _settle(self, "database_type", DatabaseType, self.database_type)
         _count("connection_pool_size", self.connection_pool_size)

@@ -10,6 +10,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from inspect import ismethod
 from time import monotonic
 from typing import Any, Final, TypeAlias
@@ -53,9 +54,12 @@ def free(lock: object) -> None:
 
 
 def _keep(those: list[_Reference], function: Callable[[], Any]) -> None:
-    # No callback of a reference takes the dead ones out: it would run in an interpreter that ends.
-    those[:] = [reference for reference in those if reference() is not None]
     those.append(weakref.WeakMethod(function) if ismethod(function) else lambda: function)
+    # No callback of a reference takes the dead ones out: it would run in an interpreter that ends.
+    # One by one, and no new list in the place of this: another thread may add to it meanwhile.
+    for reference in [each for each in tuple(those) if each() is None]:
+        with suppress(ValueError):  # another thread took it out
+            those.remove(reference)
 
 
 def _call_all(those: list[_Reference], use: Callable[[Any], object]) -> None:

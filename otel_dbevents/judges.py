@@ -3,9 +3,7 @@
 In: batches from the bus. Out: judgements, published to the bus with the context of the fact.
 """
 
-import os
 import threading
-import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from time import time_ns
@@ -25,6 +23,7 @@ from otel_dbevents.events import (
     Statement,
     TraceParent,
 )
+from otel_dbevents.forks import in_child
 
 Publish: TypeAlias = Callable[[Event, Any], None]
 _Query: TypeAlias = QueryExecuted | QueryFailed
@@ -73,8 +72,8 @@ class Judges:
         self._publish = publish
         self._slow_ns = slow_query_ns
         self._repeated = repeated_queries
-        self._renew()
-        _all.add(self)
+        self._begin_anew()
+        in_child(self._begin_anew)
 
     def consume(self, batch: Sequence[tuple[Event, Any]]) -> None:
         """Judge a batch of facts."""
@@ -108,7 +107,7 @@ class Judges:
         for burst in open_bursts:
             self._tell(burst)
 
-    def _renew(self) -> None:
+    def _begin_anew(self) -> None:
         """Begin at nothing, also in a forked child, where another thread may have had the lock."""
         self._bursts: OrderedDict[_Key, _Burst] = OrderedDict()
         self._outages: OrderedDict[str, _Outage] = OrderedDict()
@@ -262,15 +261,3 @@ class _Outage:
     def __init__(self, began_ns: int) -> None:
         self.began_ns = self.last_ns = began_ns
         self.attempts = 0
-
-
-_all: Final["weakref.WeakSet[Judges]"] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for judges in tuple(_all):
-        judges._renew()
-
-
-if hasattr(os, "register_at_fork"):  # pragma: no branch - only Windows has no fork
-    os.register_at_fork(after_in_child=_after_fork)

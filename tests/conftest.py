@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
+from otel_dbevents.sources.watch import guard
 from tests import canaries
 from tests.swallowed import collecting
 
@@ -36,6 +37,12 @@ def nothing_swallowed(request: pytest.FixtureRequest) -> Iterator[None]:
     if collector.found and wanted is None:
         said = "\n".join(map(str, collector.found[:3]))
         raise AssertionError(f"{len(collector.found)} errors were swallowed:\n{said}")
+
+
+@pytest.fixture(autouse=True)
+def errors_from_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Count the sources' errors anew: a process has one count, and each test is to see its own."""
+    monkeypatch.setattr(guard, "errors", 0)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -510,3 +510,50 @@ def test_facts_of_the_wire_are_made_by_position() -> None:
         query.batch_size, query.returned_rows, query.affected_rows, query.fetch_ns, id=query.id,
     )  # fmt: skip
     assert made == query
+
+
+@given(
+    environment=st.sampled_from(Environment),
+    database_type=st.sampled_from(DatabaseType),
+    size=st.integers(0, 2**63 - 1),
+    end=st.integers(1, 2**63 - 1),
+    duration=st.integers(-1, 2**63 - 1),
+)
+def test_made_as_the_sources_make_it_it_is_the_same_as_by_texts(
+    environment: Environment, database_type: DatabaseType, size: int, end: int, duration: int
+) -> None:
+    more: dict[str, Any] = {"id": new_id(), "database": DATABASE}
+    ours, theirs = (
+        DatabaseConnectionEstablished(*first, size, None, end, duration, **more)
+        for first in ((environment, database_type), (environment.value, database_type.value))
+    )
+    assert ours == theirs
+    assert ours.timestamp == theirs.timestamp == ours.occurred_at
+    assert ours.timestamp is not None
+    assert ours.timestamp.tzinfo is UTC
+    assert encode(ours) == encode(theirs)
+    assert decode(encode(ours)) == theirs
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"connection_pool_size": -1},
+        {"connection_pool_size": 2**63},
+        {"connection_pool_size": True},
+        {"end_time_ns": -1},
+        {"end_time_ns": 2**63},
+        {"end_time_ns": True},
+        {"environment": DatabaseType.SQLITE, "database_type": "nosuch"},
+        {"database_type": Environment.LOCAL},
+    ],
+)
+def test_made_as_the_sources_make_it_it_refuses_the_same(wrong: dict[str, Any]) -> None:
+    ours: dict[str, Any] = {
+        "environment": Environment.LOCAL,
+        "database_type": DatabaseType.SQLITE,
+        "connection_pool_size": 5,
+        "end_time_ns": 10**18,
+    }
+    with pytest.raises(ValueError, match=r"takes"):
+        DatabaseConnectionEstablished(**{**ours, **wrong})

@@ -21,7 +21,13 @@ from opentelemetry.util._once import Once
 
 from otel_dbevents import exporters, unreachable
 from otel_dbevents.ending import Ending
-from otel_dbevents.exporters import SetupError, ensure_providers, exporter_names, sdk_disabled
+from otel_dbevents.exporters import (
+    SetupError,
+    ensure_providers,
+    exporter_names,
+    sdk_disabled,
+    setup,
+)
 from otel_dbevents.exporters.closing import exporters_of
 from otel_dbevents.processors import CountingLogRecordProcessor, CountingSpanProcessor
 from tests.demo.receiver import receiving
@@ -267,7 +273,7 @@ def stuck(monkeypatch, no_exporters):
     """Providers of ours whose exporters all hang."""
     made = Stuck()
     monkeypatch.setattr(
-        exporters.sdk,
+        setup.sdk,
         "_import_exporters",
         lambda *_: ({"x": lambda: made}, {}, {"x": lambda: made}),
     )
@@ -378,7 +384,7 @@ def test_a_file_is_applied_by_the_sdks_configurator(monkeypatch):
         environment_variables, "OTEL_CONFIG_FILE", "OTEL_CONFIG_FILE", raising=False
     )
     asked = []
-    monkeypatch.setattr(exporters, "_configure", lambda **names: asked.append(names))
+    monkeypatch.setattr(setup, "_configure", lambda **names: asked.append(names))
     assert not ensure_providers().ours
     assert asked == [{}]
 
@@ -386,7 +392,7 @@ def test_a_file_is_applied_by_the_sdks_configurator(monkeypatch):
 def test_a_file_that_this_sdk_cannot_read_is_warned_of(monkeypatch, caplog, no_exporters):
     monkeypatch.setenv("OTEL_CONFIG_FILE", "otel.yaml")
     monkeypatch.delattr(environment_variables, "OTEL_CONFIG_FILE", raising=False)
-    monkeypatch.setattr(exporters, "_configure", lambda **_: None)
+    monkeypatch.setattr(setup, "_configure", lambda **_: None)
     ensure_providers()
     assert "needs a newer opentelemetry-sdk and is ignored" in caplog.text
 

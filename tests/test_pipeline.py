@@ -619,13 +619,16 @@ def test_what_is_lost_is_told_by_reason_and_a_judges_loss_is_no_spans(
         held.set()
         free.wait(60)
 
-    pipeline.bus.handle(slow, QueryExecuted)
-    query(engine)
-    held.wait(60)
-    for _ in range(9):
+    def query_told() -> None:
         query(engine)
-        pipeline.bridge.settle()
         wait_until(lambda: not len(pipeline._telling.buffer))  # type: ignore[attr-defined]
+
+    pipeline.bus.handle(slow, QueryExecuted)
+    query_told()
+    assert held.wait(60)
+    for _ in range(9):
+        query_told()
+        pipeline.bridge.settle()
     assert pipeline.lost() == {"handler_queue_full": 4}
     processor.give_up()
     query(engine)

@@ -5,9 +5,7 @@ application go through as they are. The ones that follow are held back while the
 told as one span that says how many there were and how long they took.
 """
 
-import os
 import threading
-import weakref
 from collections import OrderedDict
 from collections.abc import Callable
 from time import monotonic
@@ -19,6 +17,7 @@ from otel_dbevents.bridge.fold import Fold
 from otel_dbevents.bridge.pointing import Place
 from otel_dbevents.bridge.spans import Spans
 from otel_dbevents.events import Event, QueryExecuted, QueryFailed, TraceParent
+from otel_dbevents.forks import in_child
 
 _Key: TypeAlias = tuple[bytes, bytes, str, str, str]
 """Trace and span, pool and database, and the statement's text: what makes runs one burst."""
@@ -62,8 +61,8 @@ class Folding:
         self._after = after
         self._fast_ns = fast_ns
         self._failed = failed
-        self._renew()
-        _all.add(self)
+        self._begin_anew()
+        in_child(self._begin_anew)
 
     def record(self, event: Event, context: Context) -> Place:
         """Make the event's span, or hold it back; return what points to it.
@@ -108,7 +107,7 @@ class Folding:
             self._lock.release()
         return True
 
-    def _renew(self) -> None:
+    def _begin_anew(self) -> None:
         """Begin at nothing, also in a forked child, where another thread may have had the lock.
 
         The lock may be taken again by its holder: a span processor may flush.
@@ -196,15 +195,3 @@ class _Burst:
     def __init__(self) -> None:
         self.runs = 0
         self.end_ns = 0
-
-
-_all: Final["weakref.WeakSet[Folding]"] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for folding in tuple(_all):
-        folding._renew()
-
-
-if hasattr(os, "register_at_fork"):  # pragma: no branch - only Windows has no fork
-    os.register_at_fork(after_in_child=_after_fork)

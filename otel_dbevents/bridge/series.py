@@ -7,13 +7,11 @@ the SDK as we know it (`bridge.known`), that is done once (`bridge.feeding`); ev
 number goes the public way.
 """
 
-import os
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from functools import lru_cache
 from typing import Any, Protocol
-from weakref import WeakMethod
 
 from opentelemetry.metrics import Counter, Histogram
 
@@ -22,6 +20,7 @@ from otel_dbevents.bridge.attributes import Attributes, Value
 from otel_dbevents.bridge.feeding import Fed, Pair, Waiting
 from otel_dbevents.bridge.pointing import Place, context_of
 from otel_dbevents.bridge.streams import Call
+from otel_dbevents.forks import in_child
 
 
 class Series(Protocol):
@@ -57,7 +56,7 @@ class AllSeries:
         self._pairs = lru_cache(4096)(Pair)
         self.wait = self._waiting.append
         """Leaves a pair with both its numbers, or a series with its own, for `settle`."""
-        _after_fork_in_child(WeakMethod(self._waiting_is_the_parents))
+        in_child(self._begin_anew)
 
     def of(self, instrument: Histogram | Counter, *labels: Attributes) -> Series:
         """Return the one series of ``instrument`` with these labels; nothing is reported yet."""
@@ -103,7 +102,8 @@ class AllSeries:
             return Fed(instrument, _public_way(instrument), dict(labels), self._waiting)
         return Plain(instrument, dict(labels))
 
-    def _waiting_is_the_parents(self) -> None:
+    def _begin_anew(self) -> None:
+        """Forget in a forked child what waits: it is the parent's."""
         self._waiting.clear()
 
 
@@ -130,13 +130,3 @@ def _try(failed: Callable[[], None], record: Callable[..., None], *given: object
 
 def _public_way(instrument: Histogram | Counter) -> Callable[..., None]:
     return instrument.add if isinstance(instrument, Counter) else instrument.record
-
-
-def _after_fork_in_child(method: "WeakMethod[Callable[[], None]]") -> None:
-    def call() -> None:
-        alive = method()
-        if alive is not None:
-            alive()
-
-    if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=call)

@@ -1,12 +1,10 @@
 """The bus in memory: a buffer and a worker for each subscriber, nothing shared but the event."""
 
-import os
 import threading
-import weakref
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
-from typing import Any, Final, TypeAlias
+from typing import Any, TypeAlias
 
 from otel_dbevents.bus import Consumer, Delivery, E, Handler, Idle, InlineHandler
 from otel_dbevents.bus.buffer import Buffer, Tally
@@ -23,6 +21,7 @@ from otel_dbevents.bus.handlers import (
 from otel_dbevents.bus.losses import Losses
 from otel_dbevents.bus.subscription import MemorySubscription
 from otel_dbevents.events import Event
+from otel_dbevents.forks import in_child
 
 _ROUNDS = 16
 
@@ -70,7 +69,7 @@ class MemoryBus:
         self._losses = Losses("the bus")
         self._closed = False
         self._turn = threading.local()
-        _buses.add(self)
+        in_child(self._begin_anew)
 
     def publish(self, event: Event, context: Any = None) -> None:
         """Hand an event to all subscribers. Never raises, never waits."""
@@ -328,7 +327,8 @@ class MemoryBus:
         finally:
             self._turn.waiting = None
 
-    def _after_fork(self) -> None:
+    def _begin_anew(self) -> None:
+        """Begin empty in a forked child, which has no worker: what was there is the parent's."""
         self._lock = threading.RLock()
         self._turn = threading.local()
         self._leaving, self._workers, self._dropped = (), (), 0
@@ -357,15 +357,3 @@ def _check_subscriber(
         if not (isinstance(kind, type) and issubclass(kind, Event)):
             raise TypeError(f"types takes classes of events; got {kind!r}")
     _check("capacity", capacity, 0)
-
-
-_buses: Final["weakref.WeakSet[MemoryBus]"] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for bus in tuple(_buses):
-        bus._after_fork()
-
-
-if hasattr(os, "register_at_fork"):  # pragma: no branch - only Windows has no fork
-    os.register_at_fork(after_in_child=_after_fork)

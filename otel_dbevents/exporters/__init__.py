@@ -15,16 +15,12 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, Final
 
 from opentelemetry import _logs, metrics, trace
-from opentelemetry.sdk import _configuration as sdk
 from opentelemetry.sdk import environment_variables
-from opentelemetry.sdk.resources import Resource
 
 from otel_dbevents.ending import ending
-from otel_dbevents.events import redact
 from otel_dbevents.exporters.closing import (
     Aborter,
     Aside,
@@ -40,7 +36,6 @@ from otel_dbevents.unreachable import say_once, tell_of_loss
 SIGNALS: Final = {"tracer": "traces", "meter": "metrics", "logger": "logs"}
 """The kinds of providers, and the signal of each."""
 
-_CONFIG_FILE: Final = "OTEL_CONFIG_FILE"
 _GRACE: Final = 0.2
 _KINDS: Final = {CountingSpanProcessor: "span", CountingLogRecordProcessor: "log"}
 _AT_LAST: Final = -1_000
@@ -103,7 +98,9 @@ def ensure_providers(timeout: float = 2.0, *, direct_otlp: bool = True) -> Provi
             return _made
         missing = _missing()
         if missing:
-            _set_up(missing, timeout)
+            from otel_dbevents.exporters.setup import set_up
+
+            set_up(missing, timeout)
         ours = missing - _missing()
         if not ours:
             return Providers(**_global())
@@ -123,9 +120,9 @@ def exporter_names(signal: str) -> list[str]:
 
     The variables are read by the SDK's own functions, so that they mean what they always mean.
     """
-    if os.environ.get(f"OTEL_{signal.upper()}_EXPORTER", "").strip():
-        return list(sdk._get_exporter_names(signal))  # type: ignore[arg-type]
-    return [str(sdk._get_exporter_entry_point("otlp", signal))]  # type: ignore[arg-type]
+    from otel_dbevents.exporters.setup import exporter_names
+
+    return exporter_names(signal)
 
 
 def _global() -> dict[str, Any]:
@@ -145,83 +142,6 @@ def _missing() -> frozenset[str]:
         for name, kind in kinds.items()
         if "Proxy" in kind.__name__ and kind.__module__.startswith(api)
     )
-
-
-class _Configurator(sdk._OTelSDKConfigurator):
-    """The standard configurator, as distributions of OpenTelemetry make theirs."""
-
-
-def _configure(**options: Any) -> None:
-    make: Any = _Configurator
-    make().configure(**options)
-
-
-def _set_up(missing: frozenset[str], timeout: float) -> None:
-    from_file = bool(os.environ.get(_CONFIG_FILE))
-    processors = {
-        "export_span_processor": partial(CountingSpanProcessor, shutdown_s=timeout),
-        "export_log_record_processor": partial(CountingLogRecordProcessor, shutdown_s=timeout),
-    }
-    if from_file and not hasattr(environment_variables, _CONFIG_FILE):
-        _log.warning("%s needs a newer opentelemetry-sdk and is ignored", _CONFIG_FILE)
-        from_file = False
-    try:
-        if missing != SIGNALS.keys():
-            _set_up_some(missing, from_file, **processors)
-        elif from_file:
-            _configure()
-        else:
-            _configure(**_unnamed_exporters(), **processors)
-    except Exception as error:
-        said = redact(f"{type(error).__name__}: {error}")
-        raise SetupError(f"OpenTelemetry could not be set up from OTEL_*: {said}") from error
-
-
-def _unnamed_exporters() -> dict[str, list[str]]:
-    """Return the exporters of the signals for which no variable names any, for the configurator."""
-    return {
-        f"{argument}_exporter_names": exporter_names(signal)
-        for argument, signal in (("trace", "traces"), ("metric", "metrics"), ("log", "logs"))
-        if not os.environ.get(f"OTEL_{signal.upper()}_EXPORTER", "").strip()
-    }
-
-
-def _set_up_some(
-    missing: frozenset[str],
-    from_file: bool,
-    export_span_processor: Any,
-    export_log_record_processor: Any,
-) -> None:
-    """Set up the missing providers beside the application's own."""
-    if from_file:
-        _log.warning(
-            "%s is not applied, as the application has set a provider itself; there is no %s",
-            _CONFIG_FILE,
-            " and no ".join(f"{kind} provider" for kind in sorted(missing)),
-        )
-        return
-    names = [exporter_names(s) if kind in missing else [] for kind, s in SIGNALS.items()]
-    spans, readers, records = sdk._import_exporters(*names)
-    resource = Resource.create()
-    if "tracer" in missing:
-        sampler = sdk._import_sampler(sdk._get_sampler())
-        ids = sdk._import_id_generator(sdk._get_id_generator())
-        sdk._init_tracing(
-            spans,
-            id_generator=ids,
-            sampler=sampler,
-            resource=resource,
-            export_span_processor=export_span_processor,
-        )
-    if "meter" in missing:
-        sdk._init_metrics(readers, resource)
-    if "logger" in missing:
-        sdk._init_logging(
-            records,
-            resource,
-            setup_logging_handler=False,
-            export_log_record_processor=export_log_record_processor,
-        )
 
 
 def _encode_directly(provider: Any) -> None:

@@ -90,16 +90,15 @@ class Around:
     def __init__(self, wishes: Wishes, paramstyle: str, driver: str) -> None:
         self._wishes = wishes
         self._paramstyle = paramstyle
-        self._driver = driver
+        self._instrumentor = instrumentor_of(driver)
+        self._asked = bool(wishes.propagator or wishes.request_hook or wishes.response_hook)
         self.nested = False
         """Whether the driver is instrumented by itself."""
 
     def if_needed(self) -> "Around | None":
         """Look whether the driver is instrumented now; return this if there is anything to do."""
-        self.nested = is_instrumented(self._driver)
-        wishes = self._wishes
-        needed = wishes.propagator or wishes.request_hook or wishes.response_hook or self.nested
-        return self if needed else None
+        self.nested = is_at_work(self._instrumentor)
+        return self if self.nested or self._asked else None
 
     def enter(self, sql: str, parameters: Any, execution: Any) -> Call:
         """Prepare a call. ``parameters`` is None when the driver takes the text as it is."""
@@ -187,16 +186,24 @@ class Around:
             return None
 
 
-def is_instrumented(driver: str) -> bool:
+def instrumentor_of(driver: str) -> tuple[str, str]:
+    """Return the full name of the driver's instrumentor's module, and its class; else two empty."""
+    module, name = _INSTRUMENTORS.get(driver, ("", ""))
+    return (f"opentelemetry.instrumentation.{module}", name) if module else ("", "")
+
+
+def is_at_work(instrumentor: tuple[str, str]) -> bool:
     """Whether an OpenTelemetry instrumentor of the driver's own is at work.
 
-    An instrumentor that was only given single connections is not seen.
+    Mostly it was not even imported. One that was only given single connections is not seen.
     """
-    module, name = _INSTRUMENTORS.get(driver, ("", ""))
-    loaded = sys.modules.get(f"opentelemetry.instrumentation.{module}") if module else None
+    module, name = instrumentor
+    loaded = sys.modules.get(module)
+    if loaded is None:
+        return False
     # Its one instance, not a call of the class: that would set the instance up anew.
-    instrumentor = getattr(getattr(loaded, name, None), "_instance", None)
-    return bool(getattr(instrumentor, "is_instrumented_by_opentelemetry", False))
+    instance = getattr(getattr(loaded, name, None), "_instance", None)
+    return bool(getattr(instance, "is_instrumented_by_opentelemetry", False))
 
 
 def silenced(context: Any) -> Any:

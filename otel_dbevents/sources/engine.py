@@ -328,18 +328,24 @@ def _is_dispatching() -> bool:
 def _raw_connection(original: _RawConnection) -> _RawConnection:
     @wraps(original)
     def raw_connection(engine: Engine) -> Any:
-        watch = None
+        watch = pending = None
         try:
-            watch = EngineSource.seen(engine) if _sources else None
+            watch = engine.dialect.__dict__.get(_WATCH)
+            if watch is None or not watch.active:
+                watch = EngineSource.seen(engine) if _sources else None
+            if watch is not None:
+                engine_pool, start = engine.pool, time_ns()
+                pending = watch.pending  # a forked child has another
         except Exception as error:  # noqa: BLE001 - the application must not see it
             guard.caught(error)
-        if watch is None:
+        if watch is None or pending is None:
             return original(engine)
-        engine_pool = engine.pool
-        start = time_ns()
+        pending.append(None)
         try:
-            with pool.waiting(watch):
+            try:
                 proxied = original(engine)
+            finally:
+                pending.pop()
         except BaseException as error:
             pool.refused(watch, engine_pool, error, start)
             raise

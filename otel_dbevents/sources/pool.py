@@ -4,8 +4,7 @@ No event of SQLAlchemy fires when a pool is exhausted, nor when `Engine.raw_conn
 connect. So that method, through which every checkout of an engine goes, is where we stand.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from time import time_ns
 from typing import Any
 
@@ -13,6 +12,7 @@ from sqlalchemy import exc
 from sqlalchemy.engine import Engine
 from sqlalchemy.pool import (
     AssertionPool,
+    AsyncAdaptedQueuePool,
     NullPool,
     Pool,
     QueuePool,
@@ -50,17 +50,8 @@ from otel_dbevents.sources.watch import (
 _OURS_AND_ENGINES = 2
 """Frames between `checked_out` and the application at the least: ours and SQLAlchemy's."""
 _MOST_PINGS = 100
-
-
-@contextmanager
-def waiting(watch: Watch) -> Iterator[None]:
-    """Count the caller as waiting for a connection."""
-    pending = watch.pending  # a forked child has another
-    pending.append(None)
-    try:
-        yield
-    finally:
-        pending.pop()
+_USUAL = frozenset({QueuePool, NullPool, AsyncAdaptedQueuePool})
+"""Pools that are no `StaticPool`: asking that of their class is slower than to find them here."""
 
 
 def checked_out(watch: Watch, pool: Pool, proxied: Any, start: int) -> None:
@@ -71,19 +62,21 @@ def checked_out(watch: Watch, pool: Pool, proxied: Any, start: int) -> None:
         if record is None or proxied._counter != 1:
             return
         # SQLAlchemy clears `info` when it opens the record's connection anew.
-        state: ConnectionState | None = record.info.get(INFO_KEY)
+        info = record.info
+        state: ConnectionState | None = info.get(INFO_KEY)
         is_new = False
-        if state is None or state.watch is not watch:
+        if state is None:
             created = int(record.starttime * 1e9)
-            is_new = state is None and created >= start - 1_000
-            if state is None:
-                watch.records.add(record)
-            state = state_of(watch, record, created)
+            is_new = created >= start - 1_000
+            watch.records.add(record)
+            state = info[INFO_KEY] = ConnectionState(watch, created)
+        elif state.watch is not watch:
+            state = state_of(watch, record, int(record.starttime * 1e9))
         caller = current_context()
         seen = state.look(caller)
         state.taken(proxied, parent_of(caller) if seen is None else seen[1], end)
         state.spot = spot(_OURS_AND_ENGINES)
-        if isinstance(pool, StaticPool):
+        if type(pool) not in _USUAL and isinstance(pool, StaticPool):
             watch.proxies.add(proxied)
         state.told_out = seen is not None
         if seen is None:
@@ -91,15 +84,12 @@ def checked_out(watch: Watch, pool: Pool, proxied: Any, start: int) -> None:
         parent = seen[1]
         create_ns = 0
         if is_new:
-            create_ns = max(0, end - max(state.created_ns, start))
-            watch.look_around()
-            watch.database = recognised(watch.database, watch.engine())
+            begun = max(state.created_ns, start)
+            create_ns = end - begun if end > begun else 0
             watch.publish(_established(watch, pool, parent, end, create_ns), caller)
         watch.failures = 0
-        watch.publish(
-            ConnectionCheckedOut(watch.database, parent, end, max(0, end - start), create_ns),
-            caller,
-        )
+        waited = end - start if end > start else 0  # the clock may have been set back
+        watch.publish(ConnectionCheckedOut(watch.database, parent, end, waited, create_ns), caller)
     except Exception as error:  # noqa: BLE001 - the application must not see it
         guard.caught(error)
 
@@ -107,13 +97,18 @@ def checked_out(watch: Watch, pool: Pool, proxied: Any, start: int) -> None:
 def _established(
     watch: Watch, pool: Pool, parent: Any, end: int, create_ns: int
 ) -> DatabaseConnectionEstablished:
+    watch.look_around()
+    if not watch.recognised:  # by now SQLAlchemy has asked the server what it is
+        watch.database = recognised(watch.database, watch.engine())
+        watch.recognised = True
     database = watch.database
     return DatabaseConnectionEstablished(
         database.environment,
         database.system_name,
-        _size(pool),
-        end_time_ns=end,
-        duration_ns=create_ns,
+        0 if type(pool) is NullPool else _size(pool),
+        None,
+        end,
+        create_ns,
         database=database,
         parent=parent,
     )
@@ -169,7 +164,8 @@ def _timed_out(watch: Watch, pool: Pool, parent: Any, start: int, end: int) -> C
 
 def checked_in(watch: Watch, state: ConnectionState, *_: Any) -> None:
     """Tell that a connection came back, after what was still to be told of its results."""
-    collected = state.is_collected
+    proxied = state.proxied
+    collected = proxied is not None and proxied() is None  # `is_collected`, without its call
     if state.latest is not None or state.others:
         for reading in state.unread():
             reading.done(in_call=not collected)
@@ -180,9 +176,9 @@ def checked_in(watch: Watch, state: ConnectionState, *_: Any) -> None:
     if seen is None or seen[0] is not caller:
         seen = state.look(caller)
     if was_told and seen is not None:
+        used = end - state.since_ns if end > state.since_ns else 0
         (watch.from_finalizer if collected else watch.publish)(
-            ConnectionCheckedIn(watch.database, seen[1], end, max(0, end - state.since_ns)),
-            caller,
+            ConnectionCheckedIn(watch.database, seen[1], end, used), caller
         )
     state.given_back(collected=collected)
 
@@ -257,12 +253,10 @@ def invalidated(
 
 def closed(watch: Watch, state: ConnectionState, *_: Any) -> None:
     """Tell that a connection of the pool was closed."""
-    caller = current_context()
-    end = time_ns()
-    state.publish(
-        ConnectionClosed(watch.database, parent_of(caller), end, max(0, end - state.created_ns)),
-        caller,
-    )
+    caller, end, begun, proxied = current_context(), time_ns(), state.created_ns, state.proxied
+    lived = end - begun if end > begun else 0
+    event = ConnectionClosed(watch.database, parent_of(caller), end, lived)
+    (watch.publish if proxied is None else state.publish)(event, caller)
 
 
 def read_engine(watch: Watch) -> PoolReading | None:

@@ -165,9 +165,15 @@ def _open_transaction(connection: Any) -> ConnectionState | None:
     ``connection`` is the pool's proxy, or SQLAlchemy's `Connection` for two-phase transactions.
     """
     try:
-        if type(connection) is not _ConnectionFairy and is_connecting(connection):
+        info = None
+        if type(connection) is _ConnectionFairy:
+            # The proxy's own `info` is made when it is asked for; a detached one has it already.
+            record = connection._connection_record
+            info = None if record is None else record.info
+        elif is_connecting(connection):
             return None
-        state: ConnectionState | None = connection.info.get(INFO_KEY)
+        found = connection.info if info is None else info
+        state: ConnectionState | None = found.get(INFO_KEY)
     except Exception as error:  # noqa: BLE001 - the application must not see it
         guard.caught(error)
         return None

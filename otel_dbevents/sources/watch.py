@@ -4,13 +4,14 @@ import logging
 import weakref
 from collections import deque
 from collections.abc import Callable
-from functools import partial
 from time import time_ns
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.context.contextvars_context import ContextVarsRuntimeContext
+from opentelemetry.trace import DEFAULT_TRACE_STATE, NonRecordingSpan, SpanContext, TraceFlags
+from opentelemetry.trace import propagation as trace_propagation
 from sqlalchemy.engine import Engine
 from sqlalchemy.pool.base import _AdhocProxiedConnection
 
@@ -71,6 +72,8 @@ class Watch:
         self.explainer: Any = None
         """Who asks for the plans of slow queries, where it was wished for (`sources.explain`)."""
         self.active = True
+        self.recognised = False
+        """Whether the database is known as the engine knows it after it spoke to the server."""
         self.engine = weakref.ref(engine)
         self.records = Living()
         """SQLAlchemy's records of the connections that were seen: what is open and in use is read
@@ -133,16 +136,16 @@ class Living:
     """Objects that are not kept alive by being in here. Read by any thread, without a lock."""
 
     def __init__(self) -> None:
-        self._references: dict[int, weakref.ref[Any]] = {}
+        self._references: dict[weakref.ref[Any], None] = {}
+        self._forget = self._references.pop
 
     def add(self, thing: Any) -> None:
-        """Take it in; twice is once."""
-        key = id(thing)
-        self._references[key] = weakref.ref(thing, partial(self._references.pop, key))
+        """Take it in, which has no equality of its own; twice is once."""
+        self._references.setdefault(weakref.ref(thing, self._forget))
 
     def all(self) -> list[Any]:
-        """Return those that are still there."""
-        found = (reference() for reference in list(self._references.values()))
+        """Return those that are still there, in the order in which they came."""
+        found = (reference() for reference in list(self._references))
         return [thing for thing in found if thing is not None]
 
 
@@ -214,8 +217,8 @@ class ConnectionState:
         """Take note of a caller's context; None where it is one to be silent in."""
         if suppressed(caller):
             return None
-        parent = parent_of(caller)
-        seen = self.seen = (caller, parent, self.watch.runs_under(parent))
+        parent, watch = parent_of(caller), self.watch
+        seen = self.seen = (caller, parent, watch.runs_under(parent) if watch.repeated else None)
         return seen
 
     def make_room(self) -> None:
@@ -268,29 +271,54 @@ current_context: Final = _current_context()
 
 def suppressed(context: Any) -> bool:
     """Whether somebody asked instrumentations to be silent in this context."""
+    if SUPPRESS not in context and "suppress_instrumentation" not in context:
+        return False
     return bool(context.get(SUPPRESS) or context.get("suppress_instrumentation"))
 
 
-_last: tuple[Any, TraceParent | None] = (None, None)
+_SPAN: Final[str | None] = getattr(trace_propagation, "_SPAN_KEY", None)
+"""Where `opentelemetry.trace` keeps the current span in a context."""
+_last: tuple[Any, TraceParent | None, type[Any]] = (None, None, NonRecordingSpan)
+"""The latest span's context, what was made of it, and a type that is known to be a span's."""
 
 
 def parent_of(context: Any) -> TraceParent | None:
     """Return the span that is current in this context, None where there is none."""
     global _last
-    span_context = trace.get_current_span(context).get_span_context()
-    known, parent = _last
-    if known is span_context:
-        return parent
-    parent = None
-    if span_context.is_valid:
-        parent = TraceParent(
-            span_context.trace_id.to_bytes(16, "big"),
-            span_context.span_id.to_bytes(8, "big"),
-            int(span_context.trace_flags),
-            span_context.trace_state.to_header() if span_context.trace_state else "",
-        )
-    _last = (span_context, parent)
+    known, parent, kind = _last
+    # As `trace.get_current_span` does it, in one frame.
+    span = trace.get_current_span(context) if _SPAN is None else context.get(_SPAN)
+    if type(span) is not kind:
+        if not isinstance(span, trace.Span):
+            return None
+        kind = type(span)
+    span_context = span.get_span_context()
+    if known is not span_context:
+        parent = _parent_in(span_context)
+        _last = (span_context, parent, kind)
     return parent
+
+
+def _is_tuple_as_known() -> bool:
+    """Whether a span's context is a tuple whose order is the one that `_parent_in` takes."""
+    made: Any = SpanContext(1, 2, False, TraceFlags(1))
+    return isinstance(made, tuple) and made[:4] == (1, 2, False, 1) and made[5:] == (True,)
+
+
+_KNOWN: Final = SpanContext if _is_tuple_as_known() else None
+
+
+def _parent_in(span_context: Any) -> TraceParent | None:
+    if type(span_context) is _KNOWN:  # five properties less, each a call
+        trace_id, span_id, _, flags, state, is_valid = span_context
+    else:
+        trace_id, span_id = span_context.trace_id, span_context.span_id
+        flags, state = span_context.trace_flags, span_context.trace_state
+        is_valid = span_context.is_valid
+    if not is_valid:
+        return None
+    header = "" if state is DEFAULT_TRACE_STATE or not state else state.to_header()
+    return TraceParent(trace_id.to_bytes(16, "big"), span_id.to_bytes(8, "big"), int(flags), header)
 
 
 def is_connecting(connection: Any) -> bool:

@@ -496,7 +496,7 @@ def test_begun_anew_a_bus_has_nothing_of_its_past() -> None:
     assert bus.flush(PATIENCE)
     assert bus.lost == {"handler_error": 6, "queue_full": 1}
     del loops[1:], sink.deliveries[:]
-    bus._after_fork()
+    bus._begin_anew()
     assert (bus.lost, inline.lost, refusing.lost, bus.history) == ({}, {}, {}, ())
     again = failed(2)
     bus.publish(again)
@@ -508,7 +508,7 @@ def test_begun_anew_a_bus_has_nothing_of_its_past() -> None:
     assert inline.lost == {"handler_error": 1}
     assert bus.close(PATIENCE)
     off = MemoryBus(history=0)
-    off._after_fork()
+    off._begin_anew()
     assert off.history == ()
 
 
@@ -526,7 +526,7 @@ def test_begun_anew_a_bus_waits_for_no_lock_of_another_thread() -> None:
     taking.join(PATIENCE)
 
     def begin_anew() -> None:
-        bus._after_fork()
+        bus._begin_anew()
         bus.publish(checked(1))
         assert bus.flush(PATIENCE)
         assert bus.lost == held.lost == {}

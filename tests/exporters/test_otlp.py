@@ -118,6 +118,7 @@ def test_spans_as_the_bridge_makes_them_are_the_same_messages():
         assert pipeline.flush(30)
     finally:
         otel_dbevents.uninstrument()
+        engine.dispose()
     spans = finished.get_finished_spans()
     assert len(spans) > 4
     encoder = SpanEncoder()

@@ -16,8 +16,8 @@ from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from types import CodeType, ModuleType
 from typing import Any, NamedTuple
 
-_HARMLESS = {"time_ns", "len", "max", "min", "isinstance", "list", "bool"}
-"""Calls that do not fail with what they are given here."""
+_HARMLESS = {"time_ns", "len", "max", "min", "isinstance", "list", "bool", "type", "told"}
+"""Calls that do not fail with what they are given here; the steps of `told` are tried in it."""
 
 _NOTING = (".caught", ".noted")
 """What takes note of an error: its own steps are tried in it."""
@@ -71,13 +71,10 @@ IN_THE_WAY: dict[str, dict[str, str]] = {
     },
     "_raw_connection.raw_connection": {
         "original": _DRIVERS,
-        "pool.waiting": "it appends to a deque, and pops",
-        "pool.refused": _GUARDED,
-        "pool.checked_out": _GUARDED,
-    },
-    "waiting": {
         "pending.append": "a deque without a bound",
         "pending.pop": "what it appended itself",
+        "pool.refused": _GUARDED,
+        "pool.checked_out": _GUARDED,
     },
     "Around.enter": {"Call": _NAMES_ONLY},
     "Around.ending": {"Call": _NAMES_ONLY},
@@ -96,6 +93,9 @@ IN_THE_WAY: dict[str, dict[str, str]] = {
             "super": _SQLALCHEMYS,
             "self._reading.done": _GUARDED,
             "self._reading.fail": _GUARDED,
+            "self.done": _GUARDED,
+            "self.fail": _GUARDED,
+            "CursorFetchStrategy.handle_exception": _SQLALCHEMYS,
             "self._spent": "it adds two numbers",
             "self._count": "it adds two numbers, and what it tells is guarded",
             "deque": _NAMES_ONLY,
@@ -177,7 +177,7 @@ class Faults:
             return
         self.fired.add(number)
         self.now.append(number)
-        raise (Fault, MemoryError, RecursionError)[number % 3](f"Xq7 at {self.points[number]}")
+        raise (Fault, MemoryError, RecursionError)[number % 3](f"fault at {self.points[number]}")
 
 
 def install() -> Faults:

@@ -30,6 +30,7 @@ def play(driver: str, url: str, mode: str) -> dict[str, object]:
     return told
 
 
+@pytest.mark.shows  # where there is harm, what the application saw is printed
 @pytest.mark.parametrize(
     ("driver", "mode"),
     [

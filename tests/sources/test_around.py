@@ -272,14 +272,14 @@ def test_with_a_drivers_own_instrumentor_there_is_one_span_or_a_child(
 def test_an_instrumentor_that_is_not_at_work_changes_nothing(told: Told) -> None:
     from opentelemetry.instrumentation.sqlite3 import SQLite3Instrumentor
 
-    from otel_dbevents.sources.around import is_instrumented
+    from otel_dbevents.sources.around import instrumentor_of, is_at_work
 
-    assert not is_instrumented("pysqlite")
+    assert not is_at_work(instrumentor_of("pysqlite"))
     SQLite3Instrumentor().instrument()
-    assert is_instrumented("pysqlite")
+    assert is_at_work(instrumentor_of("pysqlite"))
     SQLite3Instrumentor().uninstrument()
-    assert not is_instrumented("pysqlite")
-    assert not is_instrumented("nosuch")
+    assert not is_at_work(instrumentor_of("pysqlite"))
+    assert not is_at_work(instrumentor_of("nosuch"))
 
 
 def test_a_listener_of_the_applications_may_add_a_comment_of_its_own(

@@ -478,6 +478,7 @@ def test_a_timeout_names_only_those_who_hold_this_pools_connections(told: Told, 
     with engine.connect(), pytest.raises(exc.TimeoutError):
         engine.connect()
     assert len(told.one(CheckoutTimedOut).holders) == 1
+    before.invalidate()  # its pool is gone
     before.close()
     source.detach()
     engine.dispose()

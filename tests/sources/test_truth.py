@@ -381,6 +381,7 @@ def test_names_that_were_imported_before_see_nothing_of_us_afterwards(engine: En
     late = create_engine("sqlite://")
     query(engine)
     query(late)
+    late.dispose()
     assert telemetry.names() == ["SELECT"]
     assert not {"do_execute", "do_commit", "do_ping"} & set(vars(engine.dialect))
 

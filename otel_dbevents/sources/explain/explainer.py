@@ -6,9 +6,7 @@ questions. How often is bounded twice: each statement once in ten minutes, and s
 """
 
 import logging
-import os
 import threading
-import weakref
 from collections import deque
 from contextlib import suppress
 from time import monotonic, time_ns
@@ -18,6 +16,7 @@ from opentelemetry import context as otel_context
 from sqlalchemy.engine import Engine
 
 from otel_dbevents.events import QueryExecuted, QueryExplained
+from otel_dbevents.forks import in_child
 from otel_dbevents.sources.around import silenced
 from otel_dbevents.sources.explain.asking import CONNECTING_S, ask
 from otel_dbevents.sources.explain.question import Question, is_reading_select, refusal
@@ -64,8 +63,8 @@ class Explainer:
         self._timeout_ms = timeout_ms
         self._closed = False
         self._per_minute = per_minute
-        self._renew()
-        _all.add(self)
+        self._begin_anew()
+        in_child(self._begin_anew)
 
     def offer(
         self, watch: Watch, event: QueryExecuted, question: Question | None, context: Any
@@ -128,7 +127,7 @@ class Explainer:
         with self._changed:
             return dict(self._lost)
 
-    def _renew(self) -> None:
+    def _begin_anew(self) -> None:
         """Begin at nothing, also in a forked child, which has no worker."""
         self._changed = threading.Condition()
         self._tasks: deque[_Task] = deque()
@@ -234,15 +233,3 @@ class Explainer:
                 return
             self._silent_until = now + _LOG_S
         _log.warning("A slow query was not explained: %s (%s: %d so far)", why, reason, so_far)
-
-
-_all: Final["weakref.WeakSet[Explainer]"] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for explainer in tuple(_all):
-        explainer._renew()
-
-
-if hasattr(os, "register_at_fork"):  # pragma: no branch - only Windows has no fork
-    os.register_at_fork(after_in_child=_after_fork)
