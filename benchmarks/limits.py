@@ -30,7 +30,7 @@ LIMITS: tuple[Limit, ...] = (
     Limit("held", "thread", "ours", "contrib", 1 / 10, 0.14),
     Limit("held", "thread", "ours", "two empty listeners", 1.0, 1.0),
     Limit("held", "thread", "ours, unsampled", "contrib, unsampled", 1 / 6, 0.22),
-    Limit("connect", "thread", "ours", "contrib", 1 / 6, 0.60),
+    Limit("connect", "thread", "ours", "contrib", 1 / 6, 0.44),
     Limit("held", "process", "ours", "contrib", 1 / 5, 0.66),
     Limit("held", "process", "ours, OTLP", "contrib, OTLP", 1 / 5, 0.47),
 )
