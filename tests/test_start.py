@@ -35,12 +35,16 @@ ALLOWED = {
 }
 
 
+def uncovered() -> dict[str, str]:
+    """Return an environment in which a process is as it would be without the coverage's tracer."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("COV")}
+
+
 def started(code: str) -> tuple[int, set[str]]:
     """Return the bytes that ``code`` adds to a process, and the modules that are not Python's."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
     done = subprocess.run(
         [sys.executable, "-c", _WITHOUT_US + code + _TOLD],
-        env=environment, capture_output=True, text=True, check=False,
+        env=uncovered(), capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     memory, modules = json.loads(done.stdout)
@@ -63,6 +67,6 @@ def test_what_only_some_need_is_not_imported() -> None:
     """What is for errors of libSQL, for exports, for commands."""
     done = subprocess.run(
         [sys.executable, "-c", "import otel_dbevents.pipeline, sys; print(*sys.modules)"],
-        capture_output=True, text=True, check=True,
+        env=uncovered(), capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert not {"sqlite3", "grpc", "requests", "rich", "asyncpg"} & set(done.stdout.split())

@@ -18,6 +18,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from sqlalchemy import create_engine, text
 from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 import otel_dbevents
 from otel_dbevents.config import Config
@@ -55,7 +56,8 @@ def threads(url: str) -> None:
 
 
 async def tasks(url: str) -> None:
-    engine = create_async_engine(url, pool_size=10, max_overflow=0, pool_timeout=120)
+    pool = {"poolclass": AsyncAdaptedQueuePool, "pool_size": 10, "max_overflow": 0}
+    engine = create_async_engine(url, pool_timeout=120, **pool)
 
     async def one(number: int) -> None:
         with tracer.start_as_current_span(f"outer {number}"):

@@ -59,6 +59,7 @@ def sigterm_handled(_: Callable[[], None]) -> None:
 
 
 def sigint(_: Callable[[], None]) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
     os.kill(os.getpid(), signal.SIGINT)
     time.sleep(60)
 

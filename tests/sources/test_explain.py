@@ -380,6 +380,7 @@ WRITING = """
 """
 
 
+@pytest.mark.swallows  # the server refuses to explain it
 @pytest.mark.parametrize("case", ["pymysql", "asyncmy"], indirect=True)
 def test_a_function_that_mariadb_runs_to_explain_writes_nothing_for_us(
     case: Case, told: Told, engine: Engine, explainer: Explainer

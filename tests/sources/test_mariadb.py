@@ -300,6 +300,7 @@ def test_generated_keys_and_returned_rows(case: Case, told: Told, engine: Engine
     assert told.one(TransactionCommitted).statement_count == 4
 
 
+@pytest.mark.swallows(sometimes=True)  # an older SQLAlchemy cannot print a part of it alone
 def test_an_upsert_tells_the_number_that_the_server_gives(
     case: Case, told: Told, engine: Engine
 ) -> None:
