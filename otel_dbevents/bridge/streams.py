@@ -5,7 +5,7 @@ See `bridge.feeding` for who uses it.
 
 from bisect import bisect_left
 from collections.abc import Callable
-from functools import partial, reduce
+from functools import reduce
 from operator import add
 from time import time_ns
 from typing import Any, TypeAlias
@@ -75,7 +75,7 @@ class Stream:
         aggregations, aggregation, is_histogram = self._found
         if is_histogram:
             bounds = aggregation._boundaries
-            buckets = [*map(partial(bisect_left, bounds), [number for number, _ in calls])]
+            buckets = [bisect_left(bounds, number) for number, _ in calls]
             exemplars = _last_of_each_bucket(buckets, calls, samples, ask)
             if not self._is_renewed:
                 _add_all(aggregation, self._labels, calls, buckets, exemplars)
