@@ -85,6 +85,7 @@ def _panel(lines: list[Line], part: Part, heading: str, x: int) -> Iterator[str]
         empty = line.empty.ratio(part) if line.empty else None
         if empty is not None and empty > 0:
             tick = x + empty * scale
+            long = max(long, empty * scale)  # the number stands behind both
             yield f'<path d="M{tick:.1f} {y - 3}v26" stroke="{EMPTY}" stroke-width="3"/>'
         yield _text(x + long + 8, y + 15, f"{ratio:.2f}")
     if part == "thread":
@@ -96,5 +97,4 @@ def _text(
     x: float, y: float, said: str, fill: str = TEXT, size: int = 14, anchor: str = "start"
 ) -> str:
     at = f'x="{x:.1f}" y="{y:.1f}" fill="{fill}" font-size="{size}" text-anchor="{anchor}"'
-    halo = f'paint-order="stroke" stroke="{GROUND}" stroke-width="4"'
-    return f"<text {at} {halo}>{escape(said)}</text>"
+    return f"<text {at}>{escape(said)}</text>"
