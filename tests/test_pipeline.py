@@ -38,8 +38,8 @@ from otel_dbevents.events import (
     QueryFailed,
     RepeatedQueryDetected,
 )
-from otel_dbevents.outbox import Limits
-from otel_dbevents.processors import CountingSpanProcessor
+from otel_dbevents.exporters.outbox import Limits
+from otel_dbevents.exporters.processors import CountingSpanProcessor
 from otel_dbevents.sources.watch import guard
 from tests.services.process import wait_until
 

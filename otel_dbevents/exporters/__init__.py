@@ -29,8 +29,8 @@ from otel_dbevents.exporters.closing import (
     stages_of,
     wait_for,
 )
+from otel_dbevents.exporters.processors import CountingLogRecordProcessor, CountingSpanProcessor
 from otel_dbevents.forks import hold, in_child
-from otel_dbevents.processors import CountingLogRecordProcessor, CountingSpanProcessor
 from otel_dbevents.unreachable import say_once, tell_of_loss
 
 SIGNALS: Final = {"tracer": "traces", "meter": "metrics", "logger": "logs"}
@@ -190,7 +190,7 @@ def lost(*providers: Any) -> Mapping[str, int]:
     """Return how much was lost on the way out of these providers, by reason.
 
     The reasons begin with ``span_`` or ``log_``. Only processors that `ensure_providers` made, and
-    those of `otel_dbevents.processors` that the application added itself, count what they lose.
+    those of `exporters.processors` that the application added itself, count what they lose.
     """
     counts: Counter[str] = Counter()
     for provider in providers:

@@ -10,9 +10,9 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
+from otel_dbevents.exporters.processors import CountingLogRecordProcessor, CountingSpanProcessor
+from otel_dbevents.exporters.reconnecting import reconnect
 from otel_dbevents.forks import hold, in_child
-from otel_dbevents.processors import CountingLogRecordProcessor, CountingSpanProcessor
-from otel_dbevents.reconnecting import reconnect
 from otel_dbevents.swallowing import told
 
 _log: Final = logging.getLogger("otel_dbevents.exporters")

@@ -14,7 +14,7 @@ from opentelemetry.sdk.resources import Resource
 
 from otel_dbevents.events import redact
 from otel_dbevents.exporters import SIGNALS, SetupError
-from otel_dbevents.processors import CountingLogRecordProcessor, CountingSpanProcessor
+from otel_dbevents.exporters.processors import CountingLogRecordProcessor, CountingSpanProcessor
 
 _CONFIG_FILE: Final = "OTEL_CONFIG_FILE"
 _log = logging.getLogger("otel_dbevents.exporters")

@@ -18,8 +18,8 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from sqlalchemy import Engine, create_engine, text
 
 from otel_dbevents import Pipeline
-from otel_dbevents.outbox import Limits
-from otel_dbevents.processors import CountingSpanProcessor
+from otel_dbevents.exporters.outbox import Limits
+from otel_dbevents.exporters.processors import CountingSpanProcessor
 from tests.services.collector import collector as run_collector
 from tests.services.jaeger import Jaeger
 from tests.services.postgresql import Postgresql

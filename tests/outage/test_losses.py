@@ -18,8 +18,8 @@ from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from opentelemetry.sdk.trace import TracerProvider
 
 from otel_dbevents import Pipeline
-from otel_dbevents.outbox import Limits
-from otel_dbevents.processors import CountingLogRecordProcessor, CountingSpanProcessor
+from otel_dbevents.exporters.outbox import Limits
+from otel_dbevents.exporters.processors import CountingLogRecordProcessor, CountingSpanProcessor
 from tests.demo.receiver import Receiver, receiving
 from tests.outage.hostile import hostile
 from tests.outage.million import publish

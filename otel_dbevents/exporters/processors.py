@@ -2,7 +2,7 @@
 
 They honour the variables of those (``OTEL_BSP_*`` for spans, ``OTEL_BLRP_*`` for log records; the
 defaults are the specification's), and keep to the time that they are given: what was not sent by
-then is counted in `lost` as everything else that was not delivered (`otel_dbevents.outbox`).
+then is counted in `lost` as everything else that was not delivered (`exporters.outbox`).
 """
 
 import copy
@@ -17,7 +17,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 
-from otel_dbevents.outbox import Limits, Outbox
+from otel_dbevents.exporters.outbox import Limits, Outbox
 
 _SHUTDOWN_S: Final = 2.0
 _log = logging.getLogger("otel_dbevents.exporters")

@@ -19,8 +19,8 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
 from otel_dbevents import unreachable
-from otel_dbevents.outbox import Limits
-from otel_dbevents.processors import CountingLogRecordProcessor, CountingSpanProcessor
+from otel_dbevents.exporters.outbox import Limits
+from otel_dbevents.exporters.processors import CountingLogRecordProcessor, CountingSpanProcessor
 from tests.services.process import wait_until
 
 NEVER_S = 3600.0
@@ -377,8 +377,8 @@ FORKED = """
 import os, signal, sys, threading
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from otel_dbevents.outbox import Limits
-from otel_dbevents.processors import CountingSpanProcessor
+from otel_dbevents.exporters.outbox import Limits
+from otel_dbevents.exporters.processors import CountingSpanProcessor
 
 exporter = InMemorySpanExporter()
 processor = CountingSpanProcessor(exporter, Limits(100, 100, 3600))
