@@ -27,7 +27,7 @@ CLOUDEVENT_CONTENT_TYPE: Final = "application/cloudevents+json"
 _PREFIX: Final = "otel_dbevents."
 _NAMES: Final = frozenset(kind.__name__ for kind in EVENT_TYPES)
 _ENVELOPE: Final = frozenset({"id", "event_type"})
-_BYTES: Final = frozenset({"trace_id", "span_id", "query_id"})
+_BYTES: Final = frozenset({"generation_id", "trace_id", "span_id", "query_id"})
 _FREE: Final = frozenset({"details", "attributes"})  # the user's mappings: names mean nothing
 _URI: Final = pattern(r"[\w.~:/?#\[\]@!$&'()*+,;=%-]+")
 _CONTROL: Final = pattern(r"[\x00-\x1f\x7f-\x9f\ufdd0-\ufdef\ufffe\uffff]")

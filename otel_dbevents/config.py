@@ -9,6 +9,7 @@ import difflib
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Final, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError
@@ -25,6 +26,15 @@ _DAY_MS = 86_400_000
 _log = logging.getLogger("otel_dbevents")
 
 
+class Langfuse(StrEnum):
+    """What goes to Langfuse of the database work within an LLM trace; outside of one, nothing."""
+
+    OFF = "off"
+    SUMMARY = "summary"
+    SLOW_AND_ERRORS = "slow_and_errors"
+    ALL = "all"
+
+
 class ConfigError(ValueError):
     """One or more settings are wrong. The message tells each, what it takes, and an example."""
 
@@ -33,6 +43,10 @@ def _number(value: object) -> object:
     if isinstance(value, bool):
         raise ValueError("a truth value is not a number")
     return value
+
+
+def _mode(value: object) -> object:
+    return value.strip().lower() if isinstance(value, str) else value
 
 
 def _environment(value: object) -> object:
@@ -149,6 +163,12 @@ class Config(BaseSettings):
     spans: bool = Field(True, description="Emit spans.", examples=["false"])
     metrics: bool = Field(True, description="Emit metrics.", examples=["false"])
     logs: bool = Field(True, description="Emit domain events as log records.", examples=["false"])
+    langfuse: Annotated[Langfuse, BeforeValidator(_mode)] = Field(
+        Langfuse.SUMMARY,
+        description="What Langfuse is shown of the database: `summary`, totals on the LLM spans "
+        "that are there anyway; `slow_and_errors` or `all`, such queries too; `off`.",
+        examples=["slow_and_errors"],
+    )
     direct_otlp: bool = Field(
         True,
         description="Encode spans for OTLP ourselves where `import otel_dbevents.auto` sets up the "
@@ -222,7 +242,8 @@ def takes(name: str) -> str:
     rule: dict[str, Any] = Config.model_json_schema()["properties"][name]
     rule = rule.get("anyOf", [rule])[0]
     if "$ref" in rule:
-        return "one of " + ", ".join(Environment)
+        kinds = {kind.__name__: kind for kind in (Environment, Langfuse)}
+        return "one of " + ", ".join(kinds[rule["$ref"].rpartition("/")[2]])
     if rule["type"] == "boolean":
         return "true or false"
     number = "a whole number" if rule["type"] == "integer" else "a number of milliseconds"

@@ -215,6 +215,22 @@ class Failure(Struct, frozen=True, gc=False):
     """The driver's own message; empty unless the user asked for it."""
 
 
+class LlmContext(Struct, frozen=True, gc=False):
+    """The part of an LLM trace that something happened in: which generation caused it.
+
+    The generation is the one that was open, else the latest that had ended under the nearest span
+    that both have in common: the model asks for a tool, ends, and the tool runs the SQL.
+    ``generation_id`` is its span's id; None where there was none yet. The prompt and the session
+    are those of that generation, empty unless the user asked for them.
+    """
+
+    generation_id: SpanId | None = None
+    generation_name: str = ""
+    prompt_name: str = ""
+    prompt_version: str = ""
+    session_id: str = ""
+
+
 class PoolReading(Struct, frozen=True, gc=False):
     """A pool's numbers at one moment, read from SQLAlchemy's records. -1: has no such limit.
 
@@ -239,6 +255,8 @@ class Event(Struct, frozen=True, gc=False, tag_field="event_type", tag=True, kw_
     id: Id = field(default_factory=new_id)
     database: Database | None = None
     parent: TraceParent | None = None
+    llm: LlmContext | None = None
+    """None outside LLM traces."""
 
     @property
     def event_id(self) -> UUID:

@@ -31,7 +31,7 @@ def test_its_python_runs(number: int, tmp_path: Path, monkeypatch: pytest.Monkey
 def test_it_names_every_setting_with_its_default() -> None:
     rows = dict(re.findall(r"^\| `(OTEL_DBEVENTS_\w+)` \| [^|]+ \| ([^|]+) \|", TEXT, re.MULTILINE))
     settings = {
-        variable(name): "not set" if field.default is None else json.dumps(field.default)
+        variable(name): "not set" if field.default is None else json.dumps(field.default).strip('"')
         for name, field in Config.model_fields.items()
     }
     assert rows == settings
