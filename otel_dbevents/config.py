@@ -169,6 +169,12 @@ class Config(BaseSettings):
         "that are there anyway; `slow_and_errors` or `all`, such queries too; `off`.",
         examples=["slow_and_errors"],
     )
+    langfuse_prompt: bool = Field(
+        False,
+        description="Database spans within LLM work say the prompt's name and version and the "
+        "session too, of the generation that caused them.",
+        examples=["true"],
+    )
     direct_otlp: bool = Field(
         True,
         description="Encode spans for OTLP ourselves where `import otel_dbevents.auto` sets up the "
