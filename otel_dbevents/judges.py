@@ -136,13 +136,13 @@ class Judges:
                 parent = event.parent
                 if parent is None:
                     continue
-                database, end_ns = event.database, event.end_time_ns
+                database, statement, end_ns = event.database, event.statement, event.end_time_ns
                 key = (
                     parent.trace_id,
                     parent.span_id,
                     database.pool_name,
                     database.namespace,
-                    event.statement.query_text,
+                    statement.query_text,
                 )
                 burst = bursts.get(key)
                 # A run that began a second after the last one is of another burst.
@@ -237,9 +237,9 @@ class _Burst:
 
     def __init__(self, first: _Query, parent: TraceParent, context: Any) -> None:
         self.database = first.database
+        self.parent = parent
         self.statement = first.statement
         self.llm = first.llm
-        self.parent = parent
         self.context = context
         self.count = 0
         self.duration_ns = 0
