@@ -5,6 +5,7 @@ from typing import Final
 # Langfuse
 LANGFUSE_SCOPE: Final = "langfuse-sdk"
 LANGFUSE_TYPE: Final = "langfuse.observation.type"
+LANGFUSE_ENVIRONMENT: Final = "langfuse.environment"
 LANGFUSE_PROMPT_NAME: Final = "langfuse.observation.prompt.name"
 LANGFUSE_PROMPT_VERSION: Final = "langfuse.observation.prompt.version"
 LANGFUSE_BAGGAGE: Final = "langfuse_trace_id"
