@@ -15,7 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from math import isfinite
 from threading import RLock
-from typing import Any, Final, Protocol, TypeAlias
+from time import sleep
+from typing import Final, Protocol, TypeAlias
 
 from otel_dbevents.bus.errands import Errands
 from otel_dbevents.ending import ending
@@ -29,6 +30,10 @@ COUNT: Final = "db_query_count"
 """How many queries it caused."""
 
 _WAITING: Final = 1_000
+_MOST_BACKLOG: Final = 30
+"""Two batches of Langfuse's. Its client waits for its queue when the process ends, without a limit,
+so what a Langfuse that does not answer holds up waits with us, and gives way here."""
+_LOOK_S: Final = 0.02
 _NS_PER_MS: Final = 1_000_000
 _log = logging.getLogger("otel_dbevents.langfuse")
 
@@ -61,8 +66,25 @@ class Turn(Protocol):
         ...
 
 
-FindClient: TypeAlias = Callable[[str | None], Any]
-"""Returns the client of a public key, or None. What it returns has Langfuse's `create_score`."""
+class Taker(Protocol):
+    """A Langfuse client, as far as scores go."""
+
+    @property
+    def create_score(self) -> Callable[..., object]:
+        """Put a score into its queue."""
+        ...
+
+    def takes_scores(self) -> bool:
+        """Whether anybody takes what is put into its queue."""
+        ...
+
+    def backlog(self) -> int:
+        """How many scores wait in its queue."""
+        ...
+
+
+FindClient: TypeAlias = Callable[[str | None], Taker | None]
+"""Returns the client of a public key, or None."""
 
 
 class Scores:
@@ -79,6 +101,7 @@ class Scores:
 
     def __init__(self, find_client: FindClient | None = None, *, at_exit: float = 2.0) -> None:
         self._find_client = find_client or Clients().get
+        self._closed = False
         self._known: set[str | None] = set()
         self._at_exit = partial(_settle_at_exit, weakref.ref(self), at_exit)
         self._swallowing = Swallowing("langfuse: scores", _log)
@@ -113,6 +136,7 @@ class Scores:
     def close(self) -> None:
         """Take no turn any more. Those before are still scored."""
         atexit.unregister(self._at_exit)
+        self._closed = True
         self._errands.close()
 
     def settle_at_exit(self, timeout: float) -> None:
@@ -147,7 +171,7 @@ class Scores:
         if not caused.count and not caused.time_ns:
             return
         client = self._find_client(caused.public_key)
-        if client is None:
+        if client is None or not self._has_room(client):
             self._lose("score_no_client")
             self._say_that_none_is_there()
             return
@@ -163,6 +187,16 @@ class Scores:
                     data_type="NUMERIC",
                 )
 
+    def _has_room(self, client: Taker) -> bool:
+        """Wait until the client has room for more; False where it takes none, or we are closed."""
+        while client.takes_scores():
+            if client.backlog() < _MOST_BACKLOG:
+                return True
+            if self._closed:
+                return False
+            sleep(_LOOK_S)
+        return False
+
     def _lose(self, reason: str) -> None:
         with self._lock:
             self._lost[reason] += 1
@@ -173,8 +207,8 @@ class Scores:
             return
         self._said = True
         _log.warning(
-            "a generation got no scores: there is no Langfuse client in this process that takes "
-            "them, or there are several and the generation is none of theirs (said once)"
+            "a generation got no scores: no Langfuse client in this process takes them: there is "
+            "none, it was shut down, or there are several and it is none of theirs (said once)"
         )
 
 

@@ -25,10 +25,17 @@ class Turn(NamedTuple):
 class Client:
     """Stands at our seam: takes scores, and says who called."""
 
-    def __init__(self, fails_on=()):
+    def __init__(self, fails_on=(), room=None):
         self.scores = []
         self.threads = set()
+        self.room = room
         self._fails_on = fails_on
+
+    def takes_scores(self):
+        return self.room != 0
+
+    def backlog(self):
+        return 0 if self.room is None or len(self.scores) < self.room else 30
 
     def create_score(self, **score):
         self.threads.add(threading.current_thread().name)
@@ -117,7 +124,35 @@ def test_without_a_client_it_is_counted_and_said_once(caplog):
     assert scored(caused, lambda key: None).lost == {"score_no_client": 2}
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
-    assert "there is no Langfuse client" in record.getMessage()
+    assert "no Langfuse client in this process takes them" in record.getMessage()
+
+
+def test_a_client_that_takes_nothing_any_more_is_given_nothing():
+    client = Client(room=0)
+    assert scored({GENERATION: Caused(1, 1)}, lambda key: client).lost == {"score_no_client": 1}
+    assert client.scores == []
+
+
+def test_a_client_that_sends_nothing_is_not_filled_up_and_gets_the_rest_when_it_does():
+    client = Client(room=4)
+    scores = Scores(lambda key: client)
+    scores.take(TRACE, Turn({bytes([n] * 8): Caused(1, 1) for n in range(5)}))
+    assert not scores.settle(0.1)
+    assert len(client.scores) == 4
+    client.room = 100
+    assert scores.settle(10)
+    assert len(client.scores) == 10
+    scores.close()
+
+
+def test_the_close_does_not_wait_for_a_client_that_sends_nothing():
+    client = Client(room=2)
+    scores = Scores(lambda key: client)
+    scores.take(TRACE, Turn({bytes([n] * 8): Caused(1, 1) for n in range(3)}))
+    assert not scores.settle(0.05)
+    scores.close()
+    assert scores.settle(10)
+    assert (len(client.scores), scores.lost) == (2, {"score_no_client": 2})
 
 
 def test_turns_that_are_too_many_give_way_and_are_counted():
