@@ -42,7 +42,7 @@ class Caused(Protocol):
     """What one generation caused in a turn."""
 
     @property
-    def count(self) -> int:
+    def query_count(self) -> int:
         """How many queries."""
         ...
 
@@ -167,8 +167,8 @@ class Scores:
                     self._swallowing.caught(error, "Langfuse's client took no score")
 
     def _score(self, trace: str, generation: str, caused: Caused) -> None:
-        numbers = {TIME: round(caused.time_ns / _NS_PER_MS, 3), COUNT: float(caused.count)}
-        if not caused.count and not caused.time_ns:
+        numbers = {TIME: round(caused.time_ns / _NS_PER_MS, 3), COUNT: float(caused.query_count)}
+        if not caused.query_count and not caused.time_ns:
             return
         client = self._find_client(caused.public_key)
         if client is None or not self._has_room(client):

@@ -19,7 +19,7 @@ STARTS_ANEW_IN_A_CHILD = int(version("langfuse").split(".")[0]) >= 5
 
 
 class Caused(NamedTuple):
-    count: int
+    query_count: int
     time_ns: int
     public_key: str | None
 

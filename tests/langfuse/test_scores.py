@@ -13,7 +13,7 @@ TRACE, GENERATION, OTHER = bytes(range(16)), b"\x01" * 8, b"\x02" * 8
 
 
 class Caused(NamedTuple):
-    count: int
+    query_count: int
     time_ns: float
     public_key: str | None = "pk"
 
