@@ -116,7 +116,7 @@ class _Turns:
             duration=_spread(milliseconds([row.duration for row in rows])) or Spread(0, 0),
             model=_spread(milliseconds([row.model for row in rows])) or Spread(0, 0),
             database=_spread(milliseconds([row.busy for row in known])),
-            other=_spread(milliseconds([row.other for row in known])),
+            rest=_spread(milliseconds([row.rest for row in known])),
             share=_spread([row.share_ppm / 1e6 for row in known]),
             queries=_spread([row.queries for row in known]),
             failures=self.failures,
@@ -140,7 +140,7 @@ def _typical(rows: Sequence[Row]) -> Verdict | None:
     return _largest(
         median([row.model for row in rows]) or 0,
         median([row.busy for row in rows]) or 0,
-        median([row.other for row in rows]) or 0,
+        median([row.rest for row in rows]) or 0,
     )
 
 
@@ -151,19 +151,19 @@ def _slow(rows: Sequence[Row]) -> Verdict | None:
     return _largest(
         sum(row.model for row in slow),
         sum(row.busy for row in slow),
-        sum(row.other for row in slow),
+        sum(row.rest for row in slow),
     )
 
 
-def _largest(model: float, database: float, other: float) -> Verdict | None:
-    everything = model + database + other
+def _largest(model: float, database: float, rest: float) -> Verdict | None:
+    everything = model + database + rest
     if not everything:
         return None
-    if database >= max(model, other):
+    if database >= max(model, rest):
         return Verdict("database", database / everything)
-    if model >= other:
+    if model >= rest:
         return Verdict("model", model / everything)
-    return Verdict("other", other / everything)
+    return Verdict("rest", rest / everything)
 
 
 def _in_order(groups: Iterable[_Turns]) -> list[_Turns]:
@@ -174,8 +174,8 @@ def _in_order(groups: Iterable[_Turns]) -> list[_Turns]:
         name = each.prompt.name if each.prompt else ""
         times[name] = times.get(name, 0) + each.busy_ns
 
-    def place(each: _Turns) -> tuple[int, str, int, Prompt]:
+    def place(each: _Turns) -> tuple[int, bool, str, int, Prompt]:
         prompt = each.prompt or Prompt()
-        return -times[prompt.name], prompt.name, each.first_ns, prompt
+        return -times[prompt.name], not prompt.name, prompt.name, each.first_ns, prompt
 
     return sorted(groups, key=place)

@@ -12,7 +12,7 @@ from otel_dbevents.report.shown import plain
 MOST: Final = 40
 """Bars; further prompts are in the table only."""
 _WIDTH, _LEFT, _RIGHT, _TOP, _STEP = 1080, 280, 120, 58, 46
-_PARTS: Final = (("model", "model"), ("database", "database"), ("other", "other"))
+_PARTS: Final = (("model", "model"), ("database", "database"), ("rest", "rest"))
 
 
 def chart(groups: Sequence[Group]) -> str:
@@ -24,9 +24,7 @@ def chart(groups: Sequence[Group]) -> str:
     step = _round(longest / 5)
     end = step * ceil(longest / step)
     height = _TOP + _STEP * len(drawn) + 30
-    title = (
-        "Where the time of a turn went, by prompt: medians of model, database and other, and P95"
-    )
+    title = "Where the time of a turn went, by prompt: medians of model, database and rest, and P95"
     return "\n".join(
         (
             f'<svg viewBox="0 0 {_WIDTH} {height}" role="img" aria-labelledby="chart-title">',
@@ -40,11 +38,11 @@ def chart(groups: Sequence[Group]) -> str:
 
 
 def _medians(group: Group) -> tuple[float, float, float]:
-    """Return the medians of what is known; all of the turn is "other" where the database is not."""
+    """Return the medians of what is known: the model alone where the database is not."""
     model = group.model.median
-    if group.database is None or group.other is None:
+    if group.database is None or group.rest is None:
         return model, 0.0, 0.0
-    return model, group.database.median, group.other.median
+    return model, group.database.median, group.rest.median
 
 
 def _legend() -> Iterator[str]:
@@ -91,7 +89,7 @@ def _told(group: Group, name: str, model: str) -> str:
     return (
         f"{name}{f', {model}' if model else ''}: {group.turns:,} turns, median / P95: turn "
         f"{shown.times(group.duration)}, model {shown.times(group.model)}, database "
-        f"{shown.times(group.database)}, other {shown.times(group.other)}"
+        f"{shown.times(group.database)}, rest {shown.times(group.rest)}"
     )
 
 

@@ -9,14 +9,14 @@ from msgspec import Struct
 
 from otel_dbevents.report.model import Prompt
 
-PartName: TypeAlias = Literal["model", "database", "other"]
-"""Where time went: other is what neither a model nor the database was at work in."""
+PartName: TypeAlias = Literal["model", "database", "rest"]
+"""Where time went: the rest is what neither a model nor the database was at work in."""
 
 RULES = {
     "turn": "A turn is the outermost LLM span of a trace.",
     "model": "Model time is the time in which at least one generation ran.",
     "database": "Database time is the time in which at least one piece of database work ran.",
-    "other": "Other is the rest of the turn: your code, other services, and, where a turn has "
+    "rest": "The rest of a turn is your code, other services, and, where it has "
     "several prompts, what the others did.",
     "median": "The median is the middle turn's; P95 is what 95 % of the turns do not exceed.",
     "typical": "Typically: the largest of the three medians, as a share of their sum.",
@@ -77,7 +77,7 @@ class Group(Struct, frozen=True):
     duration: Spread
     model: Spread
     database: Spread | None
-    other: Spread | None
+    rest: Spread | None
     share: Spread | None
     queries: Spread | None
     failures: int

@@ -13,23 +13,14 @@ from otel_dbevents.report.findings import RULES, Group, Report
 from otel_dbevents.report.shown import plain
 
 _HEADS: Final = (
-    ("Prompt", ""),
-    ("Model", ""),
-    ("Turns", ""),
-    ("Turn", "median / P95"),
-    ("Model time", "median / P95"),
-    ("Database", "median / P95"),
-    ("Share", "median / P95"),
-    ("Queries", "median / P95"),
-    ("Failed", "queries in turns"),
-    ("Typically", ""),
-    ("When slow", ""),
+    *("Prompt", "Model", "Turns", "Typically", "When slow"),
+    *("Turn", "Model time", "Database", "Share", "Queries", "Failed"),
 )
 _STYLE: Final = """
 :root{color-scheme:light dark;--ground:#fff;--raised:#f6f7f8;--text:#1c2024;--faint:#5b6470;
---line:#d9dde2;--model:#3b6fb6;--database:#c2571a;--other:#8a939e;--good:#1d7a46;--bad:#b3261e}
+--line:#d9dde2;--model:#3b6fb6;--database:#c2571a;--rest:#8a939e;--good:#1d7a46;--bad:#b3261e}
 @media (prefers-color-scheme:dark){:root{--ground:#15181c;--raised:#1d2126;--text:#e4e7ea;
---faint:#9aa4af;--line:#343a42;--model:#6ea3ea;--database:#f0914f;--other:#737d89;--good:#5fc98d;
+--faint:#9aa4af;--line:#343a42;--model:#6ea3ea;--database:#f0914f;--rest:#737d89;--good:#5fc98d;
 --bad:#ff8a80}}
 *{box-sizing:border-box}
 body{margin:0;background:var(--ground);color:var(--text);font:15px/1.5 system-ui,sans-serif}
@@ -40,22 +31,22 @@ p{margin:0 0 8px}.faint,caption{color:var(--faint)}
 .wide{overflow-x:auto}
 table{border-collapse:collapse;width:100%;font-size:14px}
 caption{text-align:left;padding:0 0 6px}
-th,td{padding:7px 10px;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap;
-font-variant-numeric:tabular-nums}
+th,td{padding:6px 10px;vertical-align:top;text-align:right;
+border-bottom:1px solid var(--line);white-space:nowrap;font-variant-numeric:tabular-nums}
 thead th{background:var(--raised);vertical-align:bottom}
-thead small{display:block;font-weight:400;color:var(--faint)}
+small{display:block;font-size:12px;font-weight:400;color:var(--faint)}
 tbody th{font-weight:600}th.text,td.text{text-align:left}
 td.text.query{white-space:normal;overflow-wrap:anywhere;min-width:320px}
 tfoot th,tfoot td{border-top:2px solid var(--line);font-weight:600}
 code{font:13px/1.45 ui-monospace,Consolas,monospace}
-.model{color:var(--model)}.database{color:var(--database)}.other{color:var(--faint)}
+.model{color:var(--model)}.database{color:var(--database)}.rest{color:var(--faint)}
 .worse{color:var(--bad)}.better{color:var(--good)}
 li{margin:0 0 6px}ul{margin:0;padding-left:22px}
 svg{display:block;width:100%;height:auto}
 svg text{fill:var(--text);font:13px system-ui,sans-serif}
 svg .small{fill:var(--faint);font-size:12px}
 svg .grid{stroke:var(--line)}svg .bar-model{fill:var(--model)}
-svg .bar-database{fill:var(--database)}svg .bar-other{fill:var(--other)}
+svg .bar-database{fill:var(--database)}svg .bar-rest{fill:var(--rest)}
 svg .tick{stroke:var(--text);stroke-width:2}
 """
 
@@ -106,11 +97,11 @@ def _changes(report: Report) -> Iterator[str]:
 
 def _table(groups: Sequence[Group], total: Group) -> Iterator[str]:
     yield '<div class="wide" role="region" aria-label="Numbers by prompt" tabindex="0">\n<table>\n'
-    yield "<caption>Times are those of one turn.</caption>\n"
+    yield "<caption>Of one turn: the median, and below it P95. Failed are queries.</caption>\n"
     yield "<thead><tr>"
-    for number, (title, note) in enumerate(_HEADS):
+    for number, title in enumerate(_HEADS):
         kind = ' class="text"' if number < 2 else ""
-        yield f'<th scope="col"{kind}>{title}{f" <small>{note}</small>" if note else ""}</th>'
+        yield f'<th scope="col"{kind}>{title}</th>'
     yield "</tr></thead>\n<tbody>\n"
     for group in groups:
         yield _row(group)
@@ -123,7 +114,6 @@ def _table(groups: Sequence[Group], total: Group) -> Iterator[str]:
 def _row(group: Group) -> str:
     prompt = group.prompt
     cells = (
-        f"{group.turns:,}",
         shown.times(group.duration),
         shown.times(group.model),
         shown.times(group.database),
@@ -139,10 +129,17 @@ def _row(group: Group) -> str:
     model = (prompt.model or shown.DASH) if prompt else ""
     return (
         f'<tr><th scope="row" class="text">{_said(name)}</th><td class="text">{_said(model)}</td>'
-        + "".join(f"<td>{cell}</td>" for cell in cells)
+        f"<td>{group.turns:,}</td>"
         + "".join(verdicts)
+        + "".join(f"<td>{_stacked(cell)}</td>" for cell in cells)
         + "</tr>\n"
     )
+
+
+def _stacked(cell: str) -> str:
+    """Return median and P95 one above the other."""
+    median, between, p95 = cell.partition(" / ")
+    return f"{median}<small>{p95}</small>" if between else cell
 
 
 def _queries(group: Group) -> Iterator[str]:

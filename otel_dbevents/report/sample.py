@@ -21,7 +21,7 @@ class Row(NamedTuple):
     queries: int
 
     @property
-    def other(self) -> int:
+    def rest(self) -> int:
         """What neither the model nor the database was at work in, as far as is known."""
         return max(0, self.duration - self.model - max(0, self.busy))
 

@@ -1,6 +1,7 @@
 """How a report's values are written for people, on a terminal and on a page."""
 
 import unicodedata
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final
 
@@ -37,19 +38,17 @@ def number(value: float | None) -> str:
 
 def times(spread: Spread | None) -> str:
     """Return median and P95 of times."""
-    return DASH if spread is None else f"{duration(spread.median)} / {duration(spread.p95)}"
+    return _both(spread, duration)
 
 
 def shares(spread: Spread | None) -> str:
     """Return median and P95 of shares."""
-    if spread is None:
-        return DASH
-    return f"{percent(spread.median)} / {percent(spread.p95)}"
+    return _both(spread, percent)
 
 
 def numbers(spread: Spread | None) -> str:
     """Return median and P95 of numbers."""
-    return DASH if spread is None else f"{number(spread.median)} / {number(spread.p95)}"
+    return _both(spread, number)
 
 
 def failures(group: Group) -> str:
@@ -88,7 +87,7 @@ def change(found: Change) -> str:
     if found.before_ms and found.after_ms:
         low, high = sorted((found.before_ms, found.after_ms))
         numbers += f", {_three(high / low)} x"
-    return f"since {moment(found.since_ns)} {what} ({numbers})"
+    return f"Since {moment(found.since_ns)} {what} ({numbers})"
 
 
 def caveats(report: Report) -> list[str]:
@@ -125,6 +124,10 @@ def caveats(report: Report) -> list[str]:
     if total.sampled:
         said.append("Medians and P95 are of a sample, as there are so many turns.")
     return said
+
+
+def _both(spread: Spread | None, said: Callable[[float | None], str]) -> str:
+    return DASH if spread is None else f"{said(spread.median)} / {said(spread.p95)}"
 
 
 def plain(text: str) -> str:

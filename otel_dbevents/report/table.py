@@ -98,9 +98,9 @@ def _details(group: Group, width: int, coloured: bool) -> Iterator[str]:
     model = f", {_model(group)}" if group.prompt and group.prompt.model else ""
     yield from ("", _paint(f"{_name(group)}{model}: its queries", _BOLD, coloured))
     for query in group.top_queries:
-        most = f"slowest {shown.duration(query.slowest_ms)}"
+        most = f"at most {shown.duration(query.slowest_ms)}"
         if query.count is None:
-            often = f"the slowest of {query.turns:,} turns, how often it ran is not known"
+            often = f"the slowest one in {query.turns:,} turns, how often it ran is not known"
         else:
             often = f"{query.count:,} x in {query.turns:,} turns"
             often += f", {shown.duration(query.time_ms)} in all"
@@ -118,7 +118,7 @@ def _notes(report: Report, width: int, coloured: bool) -> Iterator[str]:
         for each in caveats:
             yield from _listed(each, width)
     yield ""
-    for line in wrap(" ".join(RULES[each] for each in ("turn", "other", "typical", "slow")), width):
+    for line in wrap(" ".join(RULES[each] for each in ("turn", "rest", "typical", "slow")), width):
         yield _paint(line, _FAINT, coloured)
 
 
