@@ -103,9 +103,12 @@ class Watching(SpanProcessor):
 
         Any processor will do while the application has no global provider yet: this may become it.
         """
-        is_for_llm = type(processor).__module__.partition(".")[0] in _LLM_PACKAGES
-        if self.is_on and (is_for_llm or self.awaits_provider):
-            self.follow(provider)
+        try:
+            is_for_llm = type(processor).__module__.partition(".")[0] in _LLM_PACKAGES
+            if self.is_on and (is_for_llm or self.awaits_provider):
+                self.follow(provider)
+        except Exception as error:  # noqa: BLE001 - it is within the application's call
+            self._guard.caught(error, "LLM spans of a tracer provider may not be seen")
 
 
 def _langfuse_providers() -> Iterator[Any]:

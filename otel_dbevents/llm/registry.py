@@ -11,7 +11,7 @@ from typing import Any
 from opentelemetry import trace
 from opentelemetry.context import Context
 
-from otel_dbevents.llm.ending import Before, Ending
+from otel_dbevents.llm.ending import Ending, Watcher
 from otel_dbevents.llm.kinds import is_llm, starts_as_llm
 from otel_dbevents.llm.nodes import Node, SpanReference
 
@@ -23,7 +23,7 @@ class Registry:
         key: the name of the attribute in which a span keeps its node.
         most: so many are known at once; of more the oldest are forgotten. They are spans that never
             end.
-        ending: is called when one of them ends.
+        watcher: is told when one of them ends.
         follow: takes what passes a span on to its processors, where it was not seen to start.
         hosted: is called when LLM work begins in a span that was not known to have any.
 
@@ -33,13 +33,13 @@ class Registry:
         self,
         key: str,
         most: int,
-        ending: Before,
+        watcher: Watcher,
         follow: Callable[[Any], None],
         hosted: Callable[[], None],
     ) -> None:
         self._key = key
         self._most = most
-        self._ending = ending
+        self._watcher = watcher
         self._follow = follow
         self._hosted = hosted
         self._open: dict[int, Node] = {}
@@ -98,7 +98,7 @@ class Registry:
             return known
         held[self._key] = node
         with suppress(AttributeError):  # whose end cannot be seen has what the worker wrote
-            Ending.put_on(span, self._ending)
+            Ending.put_on(span, self._watcher)
         self._open[node.span_id] = node
         if len(self._open) > self._most and self.close(next(iter(self._open))) is not None:
             self.forgotten += 1

@@ -8,7 +8,6 @@ import logging
 import weakref
 from collections import deque
 from collections.abc import Callable
-from functools import partial
 from itertools import count
 from time import time_ns
 from typing import Any, Final, TypeAlias
@@ -19,6 +18,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 
 from otel_dbevents.forks import in_child
 from otel_dbevents.llm import keys
+from otel_dbevents.llm.ending import Ending
 from otel_dbevents.llm.ledger import ELSEWHERE, Elsewhere, Ledger
 from otel_dbevents.llm.nodes import NOTHING, Node, Tree, held
 from otel_dbevents.llm.processor import Watching
@@ -58,9 +58,7 @@ class Turns:
 
     def _begin_anew(self) -> None:
         """Begin at nothing, also in a forked child: what was done before is the parent's."""
-        self._open = Registry(
-            self._key, self._most, self._ending, self._watching.follow, self._hosted
-        )
+        self._open = Registry(self._key, self._most, self, self._watching.follow, self._hosted)
         self._dirty: deque[Tree] = deque()
 
     def __len__(self) -> int:
@@ -81,9 +79,12 @@ class Turns:
         Of several users the latest one's holds.
         """
         self.repeated = repeated
-        self._users[id(look_anew.__self__)] = weakref.WeakMethod(look_anew)
-        self._watching.begin()
-        self.follow(provider)
+        try:
+            self._users[id(look_anew.__self__)] = weakref.WeakMethod(look_anew)
+            self._watching.begin()
+            self.follow(provider)
+        except Exception as error:  # noqa: BLE001 - the application must not see it
+            self._guard.caught(error, "LLM spans are not seen")
 
     def leave(self, look_anew: LookAnew) -> None:
         """Do nothing more, once the last user has left or is gone. Twice is harmless."""
@@ -187,28 +188,45 @@ class Turns:
         except Exception as error:  # noqa: BLE001 - the application must not see it
             self._guard.caught(error, "a span was not taken note of")
 
-    def _ending(self, span: Any, end_ns: int | None) -> Callable[[], None] | None:
-        """Write the exact numbers on a span that is about to end."""
-        node = None
+    def ending(self, span: Any, given: Any) -> RollUp | None:
+        """Write the exact numbers on a span that is about to end. Never raises.
+
+        ``given``: the end that it is given; None: now. Returns what was done in a turn, where it is
+        the turn's outermost span.
+        """
         try:
-            node = self._open.of(span)
-            if node is None or node.is_over:
-                return None
+            return self._end(span, given if isinstance(given, int) else time_ns())
+        except Exception as error:  # noqa: BLE001 - it is within the application's call
+            self._guard.caught(error, "a roll-up may be missing on a span that has ended")
+            return None
+
+    def ended(self, span: Any, ending: Ending, found: RollUp | None) -> None:
+        """Take our hands off a span that has ended, and tell of the turn's end. Never raises."""
+        try:
+            ending.take_off()
+            if found is not None:
+                trace_id = span.get_span_context().trace_id.to_bytes(16)
+                for callback in self._turn_listeners:
+                    self._call(callback, trace_id, found)
+        except Exception as error:  # noqa: BLE001 - it is within the application's call
+            self._guard.caught(error, "the end of a turn was not told")
+
+    def _end(self, span: Any, end_ns: int) -> RollUp | None:
+        node = self._open.of(span)
+        if node is None or node.is_over:
+            return None
+        try:
             is_llm = node.is_llm
             found = self._close(node)
             if is_llm and found is not NOTHING and span.is_recording():
                 with held(node.tree.writing):
-                    write(span, found, end_ns or time_ns())
-            if is_llm and not any(above.is_llm for above in node.path() if above is not node):
-                return partial(self._turn_ended, node.trace_id.to_bytes(16), found)
-        except Exception as error:  # noqa: BLE001 - the application must not see it
-            self._guard.caught(error, "a roll-up may be missing on a span that has ended")
+                    write(span, found, end_ns)
+            is_outermost = not any(above.is_llm for above in node.path() if above is not node)
+            return found if is_llm and is_outermost else None
         finally:
-            if node is not None:
-                if not node.is_over:  # its numbers are lost, what it caused is not
-                    node.over()
-                self._open.close(node.span_id)
-        return None
+            if not node.is_over:  # its numbers are lost, what it caused is not
+                node.over()
+            self._open.close(node.span_id)
 
     def _close(self, node: Node) -> RollUp:
         """Let nothing more be added to a node, and return what was."""
@@ -222,14 +240,15 @@ class Turns:
 
     def _ended(self, span: ReadableSpan) -> None:
         """Take note of an end that was not seen before it was over: nothing can be written."""
-        context = span.context
-        node = None if context is None or not len(self._open) else self._open.close(context.span_id)
-        if node is not None and not node.is_over:
-            node.over()
-
-    def _turn_ended(self, trace_id: bytes, found: RollUp) -> None:
-        for callback in self._turn_listeners:
-            self._call(callback, trace_id, found)
+        try:
+            context = span.context
+            if context is None or not len(self._open):
+                return
+            node = self._open.close(context.span_id)
+            if node is not None and not node.is_over:
+                node.over()
+        except Exception as error:  # noqa: BLE001 - it is within the application's call
+            self._guard.caught(error, "the end of a span was not taken note of")
 
     def _hosted(self) -> None:
         for user in list(self._users.values()):
