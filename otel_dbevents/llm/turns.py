@@ -32,6 +32,8 @@ TurnEnded: TypeAlias = Callable[[bytes, RollUp], object]
 
 LookAnew: TypeAlias = Any
 """A bound method without arguments."""
+_BAGGAGE: Final[str | None] = getattr(baggage, "_BAGGAGE_KEY", None)
+"""Where `opentelemetry.baggage` keeps it in a context."""
 _numbers: Final = count()
 _MOST: Final = 10_000
 _REPEATED: Final = 10
@@ -58,7 +60,10 @@ class Turns:
 
     def _begin_anew(self) -> None:
         """Begin at nothing, also in a forked child: what was done before is the parent's."""
-        self._open = Registry(self._key, self._most, self, self._watching.follow, self._hosted)
+        follow, self._watching.known = self._watching.follow, {}
+        self._open = Registry(
+            self._watching.known, self._key, self._most, self, follow, self._hosted
+        )
         self._dirty: deque[Tree] = deque()
 
     def __len__(self) -> int:
@@ -128,6 +133,8 @@ class Turns:
             node = self._open.find(context)
             if node is not None:
                 return Ledger(node, self._dirty.append, prompt=prompt)
+            if _BAGGAGE is not None and _BAGGAGE not in context:  # as mostly
+                return None
             said = baggage.get_baggage(keys.LANGFUSE_BAGGAGE, context)
             if said is None:
                 return None
@@ -182,11 +189,8 @@ class Turns:
                     write(span, roll_up, time_ns())
 
     def _started(self, span: Any, parent_context: Context | None) -> None:
-        try:
-            context = get_current() if parent_context is None else parent_context
-            self._open.started(span, context)
-        except Exception as error:  # noqa: BLE001 - the application must not see it
-            self._guard.caught(error, "a span was not taken note of")
+        context = get_current() if parent_context is None else parent_context
+        self._open.started(span, context)
 
     def ending(self, span: Any, given: Any) -> RollUp | None:
         """Write the exact numbers on a span that is about to end. Never raises.
@@ -240,15 +244,10 @@ class Turns:
 
     def _ended(self, span: ReadableSpan) -> None:
         """Take note of an end that was not seen before it was over: nothing can be written."""
-        try:
-            context = span.context
-            if context is None or not len(self._open):
-                return
-            node = self._open.close(context.span_id)
-            if node is not None and not node.is_over:
-                node.over()
-        except Exception as error:  # noqa: BLE001 - it is within the application's call
-            self._guard.caught(error, "the end of a span was not taken note of")
+        context = span.context
+        node = None if context is None else self._open.close(context.span_id)
+        if node is not None and not node.is_over:
+            node.over()
 
     def _hosted(self) -> None:
         for user in list(self._users.values()):

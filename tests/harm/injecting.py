@@ -147,8 +147,6 @@ IN_THE_WAY: dict[str, dict[str, str]] = {
         "self._watcher.ending": _GUARDED,
         "self._watcher.ended": _GUARDED,
     },
-    "Watching.on_start": {"self._tell_started": _GUARDED},
-    "Watching.on_end": {"self._tell_ended": _GUARDED},
     "_telling.add_span_processor": {
         "original": "the provider's own",
         "watching.added": _GUARDED,
