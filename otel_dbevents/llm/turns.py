@@ -20,7 +20,7 @@ from otel_dbevents.forks import in_child
 from otel_dbevents.llm import keys
 from otel_dbevents.llm.ending import Ending
 from otel_dbevents.llm.ledger import ELSEWHERE, Elsewhere, Ledger
-from otel_dbevents.llm.nodes import NOTHING, Node, Tree, held
+from otel_dbevents.llm.nodes import NOTHING, Held, Node, Tree
 from otel_dbevents.llm.processor import Watching
 from otel_dbevents.llm.registry import Registry
 from otel_dbevents.llm.rollup import RollUp
@@ -152,8 +152,8 @@ class Turns:
                 node = node.above
             if node is None:
                 return None
-            node.tree.drain()
-            with held(node.tree.lock):
+            with Held(node.tree.lock):
+                node.tree.drain()
                 return node.roll_up(self.repeated)
         except Exception as error:  # noqa: BLE001 - the application must not see it
             self._guard.caught(error, "it is not known what was done in LLM work so far")
@@ -178,13 +178,13 @@ class Turns:
             self._watching.follow(provider)
 
     def _write(self, tree: Tree) -> None:
-        tree.drain()
-        with held(tree.lock):
+        with Held(tree.lock):
+            tree.drain()
             touched, tree.touched = tree.touched, {}
             found = [(node, node.roll_up(self.repeated)) for node in touched if node.is_llm]
         for node, roll_up in found:
             span = node.span()
-            with held(tree.writing):
+            with Held(tree.writing):
                 if span is not None and not node.is_over and span.is_recording():
                     write(span, roll_up, time_ns())
 
@@ -223,10 +223,11 @@ class Turns:
             is_llm = node.is_llm
             found = self._close(node)
             if is_llm and found is not NOTHING and span.is_recording():
-                with held(node.tree.writing):
+                with Held(node.tree.writing):
                     write(span, found, end_ns)
-            is_outermost = not any(above.is_llm for above in node.path() if above is not node)
-            return found if is_llm and is_outermost else None
+            if not is_llm or (node.above and any(each.is_llm for each in node.above.path())):
+                return None
+            return found
         finally:
             if not node.is_over:  # its numbers are lost, what it caused is not
                 node.over()
@@ -235,8 +236,8 @@ class Turns:
     def _close(self, node: Node) -> RollUp:
         """Let nothing more be added to a node, and return what was."""
         tree = node.tree
-        tree.drain()
-        with held(tree.lock):
+        with Held(tree.lock):
+            tree.drain()
             found = node.roll_up(self.repeated)
             node.over()
             tree.touched.pop(node, None)
