@@ -15,6 +15,7 @@ from typing import Any, Final, TypeAlias
 from opentelemetry import baggage, trace
 from opentelemetry.context import Context, get_current
 from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.trace import NonRecordingSpan, propagation
 
 from otel_dbevents.forks import in_child
 from otel_dbevents.llm import keys
@@ -32,6 +33,8 @@ TurnEnded: TypeAlias = Callable[[bytes, RollUp], object]
 
 LookAnew: TypeAlias = Any
 """A bound method without arguments."""
+_SPAN: Final[str | None] = getattr(propagation, "_SPAN_KEY", None)
+"""Where `opentelemetry.trace` keeps the current span in a context."""
 _BAGGAGE: Final[str | None] = getattr(baggage, "_BAGGAGE_KEY", None)
 """Where `opentelemetry.baggage` keeps it in a context."""
 _numbers: Final = count()
@@ -130,15 +133,19 @@ class Turns:
         ``prompt``: events shall say the generation's prompt and session too.
         """
         try:
-            node = self._open.find(context)
-            if node is not None:
-                return Ledger(node, self._dirty.append, prompt=prompt)
+            span: Any = trace.get_current_span(context) if _SPAN is None else context.get(_SPAN)
+            if span is None:
+                return None
+            if type(span) is not NonRecordingSpan or self._watching.known:
+                node = self._open.find(span)
+                if node is not None:
+                    return Ledger(node, self._dirty.append, prompt=prompt)
             if _BAGGAGE is not None and _BAGGAGE not in context:  # as mostly
                 return None
             said = baggage.get_baggage(keys.LANGFUSE_BAGGAGE, context)
             if said is None:
                 return None
-            trace_id = trace.get_current_span(context).get_span_context().trace_id
+            trace_id = span.get_span_context().trace_id
             return ELSEWHERE if said == trace.format_trace_id(trace_id) else None
         except Exception as error:  # noqa: BLE001 - the application must not see it
             self._guard.caught(error, "it is not known whether a query belongs to LLM work")
@@ -147,7 +154,7 @@ class Turns:
     def roll_up(self, context: Context) -> RollUp | None:
         """Return what was done so far below the nearest open LLM span; None without one."""
         try:
-            node = self._open.find(context)
+            node = self._open.find(trace.get_current_span(context))
             while node is not None and (node.is_over or not node.is_llm):
                 node = node.above
             if node is None:
@@ -190,7 +197,7 @@ class Turns:
 
     def _started(self, span: Any, parent_context: Context | None) -> None:
         context = get_current() if parent_context is None else parent_context
-        self._open.started(span, context)
+        self._open.started(span, trace.get_current_span(context))
 
     def ending(self, span: Any, given: Any) -> RollUp | None:
         """Write the exact numbers on a span that is about to end. Never raises.
