@@ -141,10 +141,11 @@ def _checked(url: str) -> str:
     )
     try:
         parts = urlsplit(url)
-        has_port = parts.port is not None or ":" not in parts.netloc.rpartition("]")[2]
+        is_address = parts.scheme in ("http", "https") and bool(parts.hostname)
+        is_address = is_address and parts.port != 0  # asked, as it raises where it is no number
     except ValueError:
-        raise SetupError(f"LANGFUSE_BASE_URL {takes}") from None
-    if parts.scheme not in ("http", "https") or not parts.hostname or not has_port:
+        is_address = False
+    if not is_address:
         raise SetupError(f"LANGFUSE_BASE_URL {takes}")
     if "@" in parts.netloc or parts.query or parts.fragment:
         raise SetupError(f"LANGFUSE_BASE_URL {takes}, without user, password or query")
