@@ -64,10 +64,16 @@ class Destination:
         """Host and port."""
         return urlsplit(self.base_url).netloc
 
-    def post(self, path: str, body: bytes, headers: Mapping[str, str], timeout_s: float) -> bytes:
-        """Send a request and return the answer. Raises `Unsent`."""
+    def ask(
+        self,
+        path: str,
+        timeout_s: float,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> bytes:
+        """Send a request, with a body a POST, and return the answer. Raises `Unsent`."""
         url = self.base_url + path  # of HTTP, as was seen to
-        request = Request(url, body, dict(headers), method="POST")  # noqa: S310
+        request = Request(url, body, dict(headers or {}))  # noqa: S310
         keys = base64.b64encode(f"{self.public_key}:{self.secret_key}".encode()).decode()
         request.add_unredirected_header("Authorization", f"Basic {keys}")
         try:
