@@ -86,6 +86,11 @@ def told_of(span: Any, span_id: bytes, *, prompt: bool) -> LlmContext:
     )
 
 
+def environment_of(span: Any) -> str:
+    """Return what Langfuse files the span under; empty where it does not say it itself."""
+    return _text(attributes_of(span).get(keys.LANGFUSE_ENVIRONMENT))
+
+
 def _text(value: Any) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int):
         return ""

@@ -7,7 +7,7 @@ up anew only when one has ended, and nothing is added up.
 from collections.abc import Callable
 from typing import Final
 
-from msgspec.structs import force_setattr
+from msgspec.structs import force_setattr, replace
 
 from otel_dbevents.events import Event, LlmContext
 from otel_dbevents.llm.nodes import Node, Tree
@@ -33,7 +33,9 @@ class Ledger:
         version = self._tree.version
         if version is not self._version:
             told = self._node.cause()
-            self._llm = NO_GENERATION if told is None else told[self._prompt]
+            llm = NO_GENERATION if told is None else told[self._prompt]
+            environment = self._node.environment()
+            self._llm = replace(llm, environment=environment) if environment else llm
             self._version = version
         return self._llm
 

@@ -127,6 +127,12 @@ class Node:
                 return found
         return None
 
+    def environment(self) -> str:
+        """Return the environment of the nearest span on the way up that says it; else nothing."""
+        spans = (node.span() for node in self.path())
+        found = (kinds.environment_of(span) for span in spans if span is not None)
+        return next(filter(None, found), "")
+
     def as_generation(self) -> Told | None:
         """Return what is told of it as a generation; None where it is none, or not yet."""
         span = self.span()

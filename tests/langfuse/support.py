@@ -1,5 +1,6 @@
 """An application with Langfuse's real client, a pipeline of ours, and what the database did."""
 
+import gc
 from contextlib import ExitStack
 from importlib.metadata import version
 
@@ -8,6 +9,7 @@ from langfuse._client.resource_manager import LangfuseResourceManager
 from opentelemetry import trace
 from opentelemetry.context import get_current
 from opentelemetry.sdk.trace import TracerProvider
+from sqlalchemy import StaticPool, create_engine
 
 from otel_dbevents import Pipeline
 from otel_dbevents.config import Config
@@ -24,6 +26,7 @@ class Application(ExitStack):
 
     def __init__(self, server):
         super().__init__()
+        gc.collect()  # an earlier client, and the filter that it was given
         self.server = server
         server.needs_version = IS_5
         self.provider = TracerProvider(shutdown_on_exit=False)
@@ -42,6 +45,13 @@ class Application(ExitStack):
         self.callback(pipeline.close)
         self.bus = pipeline.bus
         return pipeline
+
+    def engine(self, pipeline, url="sqlite://"):
+        """Make an engine that the pipeline observes."""
+        engine = create_engine(url, poolclass=StaticPool)
+        self.callback(engine.dispose)
+        pipeline.attach(engine)
+        return engine
 
     def happen(self, make=made.executed, **changed):
         """Have something happen to the database, under the span that is current."""

@@ -21,7 +21,6 @@ def application(langfuse, monkeypatch):
         monkeypatch.setenv(name, value)
     with Application(langfuse) as made:
         yield made
-    gc.collect()
 
 
 @pytest.fixture(params=["filter", "exporter"])
