@@ -36,6 +36,10 @@ class Watching(SpanProcessor):
         if self.is_on:
             self._tell_ended(span)
 
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:  # noqa: ARG002
+        """Say that it is done: in older SDKs the processors after it are not flushed otherwise."""
+        return True
+
     def follow(self, provider: Any) -> None:
         """Be told of what a provider's tracers start. Twice is harmless.
 
