@@ -282,12 +282,14 @@ def test_a_forked_child_tells_of_its_own_turn_and_the_parent_of_its_own(app: App
 def test_an_error_in_the_turn_is_the_applications_own(app: Application) -> None:
     app.observe()
     client = app.client()
-    with (
-        pytest.raises(ValueError, match="the application's own"),
-        client.start_as_current_observation(name="agent", as_type="agent"),
-    ):
-        app.query(2)
-        raise ValueError("the application's own")
+
+    def turn() -> None:
+        with client.start_as_current_observation(name="agent", as_type="agent"):
+            app.query(2)
+            raise ValueError("the application's own")
+
+    with pytest.raises(ValueError, match="the application's own"):
+        turn()
     assert app.counts() == {"agent": 2}
 
 
