@@ -170,12 +170,6 @@ class Config(BaseSettings):
         "that are there anyway; `slow_and_errors` or `all`, such queries too; `off`.",
         examples=["slow_and_errors"],
     )
-    langfuse_scores: bool = Field(
-        False,
-        description="Two scores on each generation that caused database work, `db_time_ms` and "
-        "`db_query_count`: numbers that Langfuse can chart. Two billed units each.",
-        examples=["true"],
-    )
     langfuse_prompt: bool = Field(
         False,
         description="Database spans within LLM work say the prompt's name and version and the "
@@ -200,6 +194,12 @@ class Config(BaseSettings):
         False,
         description="Send those queries and events to Langfuse ourselves (`LANGFUSE_PUBLIC_KEY`, "
         "`LANGFUSE_SECRET_KEY`, `LANGFUSE_BASE_URL`), where its client has no `langfuse_filter()`.",
+        examples=["true"],
+    )
+    langfuse_scores: bool = Field(
+        False,
+        description="Two scores on each generation that caused database work, `db_time_ms` and "
+        "`db_query_count`: numbers that Langfuse can chart. Two billed units each.",
         examples=["true"],
     )
     direct_otlp: bool = Field(
@@ -248,11 +248,21 @@ class Config(BaseSettings):
                 f"{explain} is on, but no query is slow while {slow} is 0: set {slow} to a number "
                 f"of milliseconds, for example {slow}=500, or turn {explain} off"
             )
-        if self.langfuse_scores:
-            self._refuse_scores_that_cannot_be()
         for name in ("langfuse_events", "langfuse_export"):
             if getattr(self, name):
                 self._refuse_what_langfuse_never_sees(name)
+        if self.langfuse_scores:
+            self._refuse_scores_that_cannot_be()
+
+    def _refuse_scores_that_cannot_be(self) -> None:
+        scores, langfuse = self._shown("langfuse_scores"), self._shown("langfuse")
+        if self.langfuse is Langfuse.OFF:
+            raise ConfigError(
+                f"{scores} is on, but {langfuse} is off, so that nothing is known of generations: "
+                f"set {langfuse}=summary, or turn {scores} off"
+            )
+        if problem := langfuse_problem():
+            raise ConfigError(f"{scores} is on, and {problem}, or turn {scores} off")
 
     def _refuse_what_langfuse_never_sees(self, name: str) -> None:
         """Refuse a wish for Langfuse beside settings that leave nothing to be shown there."""
@@ -268,16 +278,6 @@ class Config(BaseSettings):
                 f"{wish} is on, but {mode}=summary is told on the LLM spans, and there is nothing "
                 f"to send: set {mode}=slow_and_errors, or turn {wish} off"
             )
-
-    def _refuse_scores_that_cannot_be(self) -> None:
-        scores, langfuse = self._shown("langfuse_scores"), self._shown("langfuse")
-        if self.langfuse is Langfuse.OFF:
-            raise ConfigError(
-                f"{scores} is on, but {langfuse} is off, so that nothing is known of generations: "
-                f"set {langfuse}=summary, or turn {scores} off"
-            )
-        if problem := langfuse_problem():
-            raise ConfigError(f"{scores} is on, and {problem}, or turn {scores} off")
 
     def _shown(self, name: str) -> str:
         """Return a setting's name as the user wrote it, or would."""
