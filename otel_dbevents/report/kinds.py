@@ -28,14 +28,7 @@ _GENERATIONS: Final = {
     keys.OPENINFERENCE_KIND: {"llm", "embedding"},
     keys.REQUEST_TYPE: {"chat", "completion", "embedding"},
 }
-_MARKS: Final = (
-    keys.LLM_MARK,
-    keys.TYPE,
-    keys.OPENINFERENCE_KIND,
-    keys.TRACELOOP_KIND,
-    keys.PROMPT_NAME,
-    keys.QUERY_COUNT,
-)
+_MARKS: Final = (keys.LLM_MARK, keys.OPENINFERENCE_KIND, keys.TRACELOOP_KIND)
 
 
 def is_database(span: Span) -> bool:

@@ -47,16 +47,14 @@ class Tree:
         return next(iter(heads.values())) if len(heads) == 1 else None
 
     def _find_heads(self) -> None:
-        heads: list[Span] = []
         for span in self.llm:
             outermost = span
             for each in self.above(span):
                 if each.span_id in self._llm_ids:
                     outermost = each
             self._heads[span.span_id] = outermost
-            if outermost is span:
-                heads.append(span)
-        joined = self._joined(heads)
+        ids = {head.span_id for head in self._heads.values()}
+        joined = self._joined([span for span in self.llm if span.span_id in ids])
         for span_id, outermost in self._heads.items():
             head = outermost
             while (further := joined[head.span_id]) is not head:
