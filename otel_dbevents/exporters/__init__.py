@@ -37,7 +37,6 @@ SIGNALS: Final = {"tracer": "traces", "meter": "metrics", "logger": "logs"}
 """The kinds of providers, and the signal of each."""
 
 _GRACE: Final = 0.2
-_KINDS: Final = {CountingSpanProcessor: "span", CountingLogRecordProcessor: "log"}
 _AT_LAST: Final = -1_000
 """The order of finalizers in `multiprocessing`: ours come after the application's."""
 _log = logging.getLogger("otel_dbevents.exporters")
@@ -189,13 +188,13 @@ def _end_with_child(providers: Providers, timeout: float) -> None:
 def lost(*providers: Any) -> Mapping[str, int]:
     """Return how much was lost on the way out of these providers, by reason.
 
-    The reasons begin with ``span_`` or ``log_``. Only processors that `ensure_providers` made, and
-    those of `exporters.processors` that the application added itself, count what they lose.
+    The reasons begin with ``span_``, ``log_`` or ``langfuse_``. Only processors that
+    `ensure_providers` made, and those of `exporters.processors` that the application added itself,
+    count what they lose.
     """
     counts: Counter[str] = Counter()
     for provider in providers:
         for stage in stages_of(provider):
-            signal = _KINDS.get(type(stage))
-            if signal is not None:
-                counts.update({f"{signal}_{why}": n for why, n in stage.lost.items()})
+            if isinstance(stage, (CountingSpanProcessor, CountingLogRecordProcessor)):
+                counts.update({f"{stage.signal}_{why}": n for why, n in stage.lost.items()})
     return dict(counts)
