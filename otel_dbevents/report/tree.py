@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from otel_dbevents.report import keys
 from otel_dbevents.report.keys import text
-from otel_dbevents.report.kinds import is_database, is_generation, is_llm
+from otel_dbevents.report.kinds import is_database, is_generation, is_llm, is_moment
 from otel_dbevents.report.model import Span
 
 
@@ -13,7 +13,7 @@ class Tree:
 
     def __init__(self, spans: Sequence[Span]) -> None:
         self.by_id = {span.span_id: span for span in spans}
-        self.database = [span for span in spans if is_database(span)]
+        self.database = [span for span in spans if is_database(span) and not is_moment(span)]
         self.llm = sorted((span for span in spans if is_llm(span)), key=_order)
         self.generations = [span for span in self.llm if is_generation(span)]
         self._llm_ids = {span.span_id for span in self.llm}
