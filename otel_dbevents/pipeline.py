@@ -39,6 +39,7 @@ from otel_dbevents.sources.watch import Notice, guard, no_ledger
 
 if TYPE_CHECKING:
     from otel_dbevents.exporters.langfuse import Attached
+    from otel_dbevents.langfuse.scores import Scores
 
 _MS = 1_000_000
 _FLUSH_S = 2.0
@@ -100,6 +101,7 @@ class Pipeline:
         )
         self._owns_bus = bus is None
         self.explainer = _explainer(config)
+        self.scores = _scores(config)
         notice = Notice(
             config.capture_error_messages,
             int(config.slow_query_ms * _MS),
@@ -204,7 +206,9 @@ class Pipeline:
         lost |= {"handler_queue_full": elsewhere} if elsewhere else {}
         lost |= {"source_error": guard.errors} if guard.errors else {}
         lost |= lost_in_export(self.tracer_provider, self.logger_provider)
-        return lost if self.explainer is None else lost | self.explainer.lost
+        for asked_for in (self.explainer, self.scores):
+            lost |= {} if asked_for is None else asked_for.lost
+        return lost
 
     def flush(self, timeout: float = _FLUSH_S) -> bool:
         """Make telemetry of all that was published. False when ``timeout`` seconds ran out.
@@ -220,6 +224,8 @@ class Pipeline:
         settled = self.bus.flush(max(0.0, deadline - monotonic())) and settled
         if self.turns is not None:
             self.turns.settle()
+        if self.scores is not None:
+            settled = self.scores.settle(max(0.0, deadline - monotonic())) and settled
         return self.bridge.settle(max(0.0, deadline - monotonic())) and settled
 
     def close(self, timeout: float = 2.0) -> bool:
@@ -235,6 +241,8 @@ class Pipeline:
             self.turns.leave(self)
         if self.explainer is not None:
             self.explainer.close()
+        if self.scores is not None:
+            self.scores.close()
         for restore in self._restore:
             restore()
         for subscription in self._subscriptions:
@@ -320,6 +328,14 @@ def _explainer(config: Config) -> Explainer | None:
     if not config.explain_slow_queries:
         return None
     return Explainer(timeout_ms=config.explain_timeout_ms, per_minute=config.explain_per_minute)
+
+
+def _scores(config: Config) -> "Scores | None":
+    if not config.langfuse_scores or not config.enabled:
+        return None
+    from otel_dbevents.langfuse.scores import Scores
+
+    return Scores(at_exit=config.flush_timeout_ms / 1000)
 
 
 def _drain_at_exit(reference: "weakref.ref[Pipeline]") -> None:

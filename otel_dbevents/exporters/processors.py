@@ -9,6 +9,7 @@ import copy
 import logging
 import os
 from collections.abc import Callable, Mapping
+from time import monotonic
 from typing import Any, ClassVar, Final
 
 from opentelemetry.context import Context
@@ -17,6 +18,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 
+from otel_dbevents.ending import ending
 from otel_dbevents.exporters.outbox import Limits, Outbox
 
 _SHUTDOWN_S: Final = 2.0
@@ -41,12 +43,22 @@ class _Counting:
         return self._outbox.lost
 
     def force_flush(self, timeout_millis: int | None = 30_000) -> bool:
-        """Send what is there; False when ``timeout_millis`` ran out."""
-        return self._outbox.flush(30.0 if timeout_millis is None else timeout_millis / 1000)
+        """Send what is there; False when ``timeout_millis`` ran out.
+
+        When the process ends it takes ``shutdown_s`` at most, whoever wants it (Langfuse's client
+        does, of the whole provider), and is True: the provider would not come to the others else.
+        """
+        timeout = 30.0 if timeout_millis is None else timeout_millis / 1000
+        if not ending.is_here():
+            return self._outbox.flush(timeout)
+        began = monotonic()
+        if not self._outbox.flush(min(timeout, ending.at_most(self._shutdown_s))):
+            ending.took_since(began)
+        return True
 
     def shutdown(self) -> None:
         """Send what is left, for ``shutdown_s`` at most; then stop for good. Twice is harmless."""
-        self.close(self._shutdown_s)
+        self.close(ending.at_most(self._shutdown_s))
 
     def close(self, timeout: float) -> None:
         """Do the same within ``timeout`` seconds."""
