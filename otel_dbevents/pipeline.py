@@ -35,7 +35,7 @@ from otel_dbevents.sources.around import RequestHook, ResponseHook, Wishes
 from otel_dbevents.sources.engine import AnyEngine, EngineFilter, EngineSource
 from otel_dbevents.sources.explain.explainer import Explainer
 from otel_dbevents.sources.libsql.client import ClientSource, is_client
-from otel_dbevents.sources.watch import Notice, guard, no_ledger
+from otel_dbevents.sources.watch import FindLedger, Notice, guard, no_ledger
 
 if TYPE_CHECKING:
     from otel_dbevents.exporters.langfuse import Attached
@@ -108,7 +108,9 @@ class Pipeline:
             config.repeated_queries,
         )
         self.turns = None if config.langfuse is Langfuse.OFF else shared
-        ledger = no_ledger if self.turns is None else self.turns.ledger
+        ledger: FindLedger = no_ledger
+        if self.turns is not None:
+            ledger = partial(self.turns.ledger, prompt=config.langfuse_prompt)
         self.clients = ClientSource(
             self.bus.publish, environment=self.environment, notice=notice, ledger=ledger
         )
@@ -174,12 +176,13 @@ class Pipeline:
 
         A client of the package ``libsql_client`` is taken too; with no argument, every one.
         """
-        if self.turns is not None:
-            self.turns.join(self, self.tracer_provider)
         if engine is None or not is_client(engine):
             self.source.attach(engine)
         if engine is None or is_client(engine):
             self.clients.attach(engine)
+        if self.turns is not None:
+            repeated, look_anew = self.config.repeated_queries, self.source.look_anew
+            self.turns.join(look_anew, self.tracer_provider, repeated)
 
     def detach(self, engine: AnyEngine | None = None) -> None:
         """Listen no longer to ``engine``, which may be a client, or to any. Twice is harmless."""
@@ -238,7 +241,7 @@ class Pipeline:
         self.detach()
         done = self.flush(timeout)
         if self.turns is not None:
-            self.turns.leave(self)
+            self.turns.leave(self.source.look_anew)
         if self.explainer is not None:
             self.explainer.close()
         if self.scores is not None:

@@ -3,7 +3,7 @@
 import threading
 import weakref
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final, TypeAlias
 
@@ -53,6 +53,13 @@ class Tree:
                     node = node.above
 
 
+class SpanReference(weakref.ref[Any]):
+    """A span that is not kept alive, and its id."""
+
+    __slots__ = ("span_id",)
+    span_id: int
+
+
 class Node:
     """A span within LLM work. It does not keep the span alive; the span does so with it."""
 
@@ -63,7 +70,6 @@ class Node:
         "before",
         "below",
         "era",
-        "is_inline",
         "is_over",
         "span",
         "span_id",
@@ -71,11 +77,18 @@ class Node:
         "tree",
     )
 
-    def __init__(self, span: Any, above: "Node | None", era: object) -> None:
+    def __init__(
+        self,
+        span: Any,
+        above: "Node | None",
+        era: object,
+        gone: "Callable[[SpanReference], None] | None" = None,
+    ) -> None:
         context = span.get_span_context()
-        self.span = weakref.ref(span)
         self.trace_id: int = context.trace_id
         self.span_id: int = context.span_id
+        self.span = SpanReference(span, gone)
+        self.span.span_id = self.span_id
         self.above = above
         self.tree: Tree = Tree() if above is None else above.tree
         self.era = era
@@ -86,8 +99,6 @@ class Node:
         """The latest generation that has ended below this."""
         self._totals: Totals | None = None
         self.is_over = False
-        self.is_inline = False
-        """Whether its span cannot be seen ending, so that it is written on at once."""
         self._told: Told | None = None
 
     @property
