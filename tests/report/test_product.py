@@ -83,6 +83,7 @@ def test_what_langfuse_was_sent_says_the_same_totals(app: App, shown: str) -> No
     for _ in range(3):
         converse(app, langfuse)
     app.flush()
+    app.provider.force_flush()
     with langfuse_server() as server:
         server.requests.append(encode_spans(app.exported.get_finished_spans()))
         api, _ = client(server.variables)
