@@ -18,6 +18,7 @@ SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 
 COLLECTOR_CONFIG = REPOSITORY / "collector-config.yaml"
 LANGFUSE_CONFIG = REPOSITORY / "deploy/collector/langfuse.yaml"
+FILE_CONFIG = REPOSITORY / "deploy/collector/file.yaml"
 CONFIGS = {
     "collector": [COLLECTOR_CONFIG],
     "jaeger": [REPOSITORY / "deploy/jaeger/jaeger.yaml"],
@@ -133,7 +134,7 @@ def test_every_setting_has_a_default_and_every_address_is_loopback(path: Path) -
 
 
 def test_memory_is_limited_first_and_nothing_is_batched_in_memory() -> None:
-    for path in (COLLECTOR_CONFIG, LANGFUSE_CONFIG):
+    for path in (COLLECTOR_CONFIG, LANGFUSE_CONFIG, FILE_CONFIG):
         for name, pipeline in yaml.safe_load(path.read_text())["service"]["pipelines"].items():
             assert pipeline["processors"][0] == "memory_limiter", name
             assert "redaction" in pipeline["processors"], name
