@@ -23,17 +23,18 @@ from otel_dbevents.bridge import OPEN_SPAN_TYPES, Bridge, SpanFilter
 from otel_dbevents.bus import Delivery, EventBus
 from otel_dbevents.bus.memory import MemoryBus
 from otel_dbevents.compat import check_versions, warn_if_contrib_active
-from otel_dbevents.config import Config
+from otel_dbevents.config import Config, Langfuse
 from otel_dbevents.ending import ending
 from otel_dbevents.events import Environment
 from otel_dbevents.exporters import lost as lost_in_export
 from otel_dbevents.exporters import sdk_disabled
 from otel_dbevents.judges import Judges
+from otel_dbevents.llm import shared
 from otel_dbevents.sources.around import RequestHook, ResponseHook, Wishes
 from otel_dbevents.sources.engine import AnyEngine, EngineFilter, EngineSource
 from otel_dbevents.sources.explain.explainer import Explainer
 from otel_dbevents.sources.libsql.client import ClientSource, is_client
-from otel_dbevents.sources.watch import Notice, guard
+from otel_dbevents.sources.watch import Notice, guard, no_ledger
 
 _MS = 1_000_000
 _FLUSH_S = 2.0
@@ -95,10 +96,15 @@ class Pipeline:
             int(config.slow_query_ms * _MS),
             config.repeated_queries,
         )
-        self.clients = ClientSource(self.bus.publish, environment=self.environment, notice=notice)
+        self.turns = None if config.langfuse is Langfuse.OFF else shared
+        ledger = no_ledger if self.turns is None else self.turns.ledger
+        self.clients = ClientSource(
+            self.bus.publish, environment=self.environment, notice=notice, ledger=ledger
+        )
         self.source = EngineSource(
             self.bus.publish,
             from_finalizer=self.bus.publish_from_finalizer,
+            ledger=ledger,
             environment=self.environment,
             notice=notice,
             wishes=Wishes(
@@ -155,6 +161,8 @@ class Pipeline:
 
         A client of the package ``libsql_client`` is taken too; with no argument, every one.
         """
+        if self.turns is not None:
+            self.turns.join(self, self.tracer_provider)
         if engine is None or not is_client(engine):
             self.source.attach(engine)
         if engine is None or is_client(engine):
@@ -199,6 +207,8 @@ class Pipeline:
         if self.explainer is not None:
             settled = self.explainer.settle((deadline - monotonic()) / 2) and settled
         settled = self.bus.flush(max(0.0, deadline - monotonic())) and settled
+        if self.turns is not None:
+            self.turns.settle()
         return self.bridge.settle(max(0.0, deadline - monotonic())) and settled
 
     def close(self, timeout: float = 2.0) -> bool:
@@ -210,6 +220,8 @@ class Pipeline:
         atexit.unregister(self._at_exit)
         self.detach()
         done = self.flush(timeout)
+        if self.turns is not None:
+            self.turns.leave(self)
         if self.explainer is not None:
             self.explainer.close()
         for restore in self._restore:
@@ -227,6 +239,8 @@ class Pipeline:
             self._looked_again = True
             warn_if_contrib_active()
         self.bridge.consume(batch)
+        if self.turns is not None:
+            self.turns.settle()
 
     def _drain(self, timeout: float) -> None:
         """Flush, within ``timeout`` seconds; when the process ends, in what is left of its time."""
