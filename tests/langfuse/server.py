@@ -25,7 +25,7 @@ from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from tests.demo.receiver import Handler, Receiver
-from tests.langfuse.observation import Observation, observation_of
+from tests.langfuse.observation import Observation, observations_of
 
 TRACES = "/api/public/otel/v1/traces"
 _MOST_BYTES = 16_000_000
@@ -86,11 +86,7 @@ class LangfuseServer(Receiver):
         with self.lock:
             requests = list(self.requests)
         return [
-            observation_of(span, each.resource, scoped.scope, decodes=self.decodes)
-            for request in requests
-            for each in request.resource_spans
-            for scoped in each.scope_spans
-            for span in scoped.spans
+            each for request in requests for each in observations_of(request, decodes=self.decodes)
         ]
 
     def observation(self, name: str) -> Observation:
@@ -257,13 +253,11 @@ def _check_score(score: Mapping[str, Any]) -> None:
 
 def _stored(server: LangfuseServer) -> list[Observation]:
     """Return what is there, the last of one id only; called with the lock held."""
-    latest = {}
-    for request in server.requests:
-        for each in request.resource_spans:
-            for scoped in each.scope_spans:
-                for span in scoped.spans:
-                    made = observation_of(span, each.resource, scoped.scope, decodes=server.decodes)
-                    latest[made.trace_id, made.id] = made
+    latest = {
+        (each.trace_id, each.id): each
+        for request in server.requests
+        for each in observations_of(request, decodes=server.decodes)
+    }
     return list(latest.values())
 
 
