@@ -11,8 +11,10 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any, TypeAlias
 
+from otel_dbevents.config import Config
 from otel_dbevents.demo.telemetry import Sent, Telemetry
 from otel_dbevents.events import redact
+from otel_dbevents.langfuse import langfuse_filter
 
 CLOUD = "https://cloud.langfuse.com"
 Answering: TypeAlias = Callable[[str], None]
@@ -74,4 +76,6 @@ def _client(public: str, secret: str, telemetry: Telemetry, sent: Sent) -> Any:
         base_url=_base_url(),
         tracer_provider=telemetry.tracer_provider,
         span_exporter=telemetry.counted(exporter, sent),
+        # which sends the single queries that were chosen, unless they are sent another way
+        should_export_span=None if Config().langfuse_export else langfuse_filter(),
     )

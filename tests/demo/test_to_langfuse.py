@@ -7,15 +7,8 @@ import pytest
 from otel_dbevents.demo import to_langfuse
 from otel_dbevents.demo.telemetry import Telemetry
 from otel_dbevents.demo.to_langfuse import ToLangfuse
-from tests.demo.running import Document, demo, document
-from tests.langfuse.server import LangfuseServer, langfuse_server
-
-
-@pytest.fixture(scope="module")
-def sent() -> Iterator[tuple[Document, LangfuseServer]]:
-    """What a run told, and what Langfuse was sent."""
-    with langfuse_server() as server:
-        yield Document(document(demo("--json", variables=server.variables))), server
+from tests.demo.running import demo
+from tests.langfuse.server import langfuse_server
 
 
 def test_every_question_is_an_observation_with_its_answer_and_its_roll_up(sent):
