@@ -28,9 +28,9 @@ def contrast(prompt: Prompt) -> RenderableType:
     roll_up = roll_up_of(busiest)
     return Group(
         Text(f"  {prompt.question}", "bold"),
-        Text("\n  without: a bar", "dim"),
+        Text("\n  without: how long it took, and not why", "dim"),
         trace_panel(spans, spans, bars=True),
-        Text("\n  with: the same bar says why", "dim"),
+        Text("\n  with: the same observation says why", "dim"),
         trace_panel([busiest], spans, bars=True),
         *_below([Text(f"database: {in_short(roll_up, ended(busiest) - started(busiest))}")]),
         *_below(_why(roll_up, prompt.cause)),
