@@ -104,7 +104,7 @@ def test_the_demo_starts_when_the_collector_answers_and_the_collector_after_its_
 @pytest.mark.parametrize(
     "service",
     [*SERVICES.values(), *LANGFUSE["services"].values()],
-    ids=[*SERVICES, "collector-with-langfuse"],
+    ids=[*SERVICES, *(f"{name}-with-langfuse" for name in LANGFUSE["services"])],
 )
 def test_every_mounted_file_exists_and_is_read_only(service: dict[str, Any]) -> None:
     for volume in service.get("volumes", []):

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from otel_dbevents.config import Config, Langfuse
 from tests.services.tools import COMPOSE, NODE, REPOSITORY, require
 from tests.test_deploy import COMPOSE as FILE
 from tests.test_deploy import LANGFUSE, SERVICES
@@ -240,6 +241,8 @@ def test_with_the_environment_file_the_collector_sends_to_the_langfuse_beside_it
     assert len(configs) == 2
     assert configs <= mounted
     assert ANOTHER["LANGFUSE_AUTH"] not in str(started)
+    shown = Config(langfuse=started["demo"]["environment"]["OTEL_DBEVENTS_LANGFUSE"])
+    assert shown.langfuse is Langfuse.SLOW_AND_ERRORS
 
 
 @pytest.mark.e2e
