@@ -12,7 +12,6 @@ LANGFUSE_PROMPT_NAME: Final = "langfuse.observation.prompt.name"
 LANGFUSE_PROMPT_VERSION: Final = "langfuse.observation.prompt.version"
 LANGFUSE_BAGGAGE: Final = "langfuse_trace_id"
 """Baggage of the trace's id, which Langfuse's client sends along to other services."""
-LANGFUSE_ENVIRONMENT: Final = "langfuse.environment"
 SESSION_ID: Final = "session.id"
 # OpenTelemetry's GenAI conventions
 GEN_AI: Final = "gen_ai."
