@@ -36,6 +36,7 @@ from otel_dbevents.sources.transaction import TransactionSource
 from otel_dbevents.sources.watch import (
     INFO_KEY,
     ConnectionState,
+    Defer,
     Notice,
     Publish,
     Watch,
@@ -72,6 +73,8 @@ class EngineSource:
         explainer: asks for the plans of slow queries; None: nobody does.
         from_finalizer: takes what is found out where the garbage collector runs, which may be in
             anybody's locked region; None: ``publish`` takes it.
+        defer: takes what the most frequent events will be made of; None: they are made at once,
+            and ``publish`` takes them.
 
     """
 
@@ -80,6 +83,7 @@ class EngineSource:
         publish: Publish,
         *,
         from_finalizer: Publish | None = None,
+        defer: Defer | None = None,
         environment: Environment = Environment.LOCAL,
         notice: Notice = Notice(),  # noqa: B008 - it is immutable
         wishes: Wishes = Wishes(),  # noqa: B008
@@ -88,6 +92,7 @@ class EngineSource:
     ) -> None:
         self._publish = publish
         self._from_finalizer = from_finalizer
+        self._defer = defer
         self._environment = environment
         self._notice = notice
         self._wishes = wishes
@@ -169,7 +174,9 @@ class EngineSource:
             if known is not None:
                 _unwrap(dialect, known)
             database = database_of(engine, self._environment)
-            watch = Watch(engine, database, self._publish, self._notice, self._from_finalizer)
+            watch = Watch(
+                engine, database, self._publish, self._notice, self._from_finalizer, self._defer
+            )
             watch.surroundings = Around(self._wishes, dialect.paramstyle, dialect.driver)
             watch.explainer = self._explainer
             watch.look_around()
@@ -373,9 +380,9 @@ def _listener(tell: _Tell) -> Callable[..., None]:
 
 
 _POOL_LISTENERS: dict[str, Callable[..., None]] = {
-    "checkin": _listener(pool.checked_in),
+    "checkin": pool.checked_in,
     "detach": _listener(pool.detached),
     "invalidate": _listener(lambda *told: pool.invalidated(*told, soft=False)),
     "soft_invalidate": _listener(lambda *told: pool.invalidated(*told, soft=True)),
-    "close": _listener(pool.closed),
+    "close": pool.closed,
 }
