@@ -37,10 +37,12 @@ from otel_dbevents.sources.watch import (
     INFO_KEY,
     ConnectionState,
     Defer,
+    FindLedger,
     Notice,
     Publish,
     Watch,
     guard,
+    no_ledger,
 )
 
 AnyEngine: TypeAlias = Any
@@ -75,6 +77,8 @@ class EngineSource:
             anybody's locked region; None: ``publish`` takes it.
         defer: takes what the most frequent events will be made of; None: they are made at once,
             and ``publish`` takes them.
+        ledger: finds where the events of an OpenTelemetry context are entered before they are
+            published, if anywhere.
 
     """
 
@@ -84,6 +88,7 @@ class EngineSource:
         *,
         from_finalizer: Publish | None = None,
         defer: Defer | None = None,
+        ledger: FindLedger = no_ledger,
         environment: Environment = Environment.LOCAL,
         notice: Notice = Notice(),  # noqa: B008 - it is immutable
         wishes: Wishes = Wishes(),  # noqa: B008
@@ -93,6 +98,7 @@ class EngineSource:
         self._publish = publish
         self._from_finalizer = from_finalizer
         self._defer = defer
+        self._ledger = ledger
         self._environment = environment
         self._notice = notice
         self._wishes = wishes
@@ -175,7 +181,13 @@ class EngineSource:
                 _unwrap(dialect, known)
             database = database_of(engine, self._environment)
             watch = Watch(
-                engine, database, self._publish, self._notice, self._from_finalizer, self._defer
+                engine,
+                database,
+                self._publish,
+                self._notice,
+                self._from_finalizer,
+                self._ledger,
+                self._defer,
             )
             watch.surroundings = Around(self._wishes, dialect.paramstyle, dialect.driver)
             watch.explainer = self._explainer

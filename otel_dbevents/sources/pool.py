@@ -46,6 +46,7 @@ from otel_dbevents.sources.watch import (
     ConnectionState,
     Watch,
     current_context,
+    enter,
     guard,
     parent_of,
     state_of,
@@ -87,26 +88,36 @@ def checked_out(watch: Watch, pool: Pool, proxied: Any, start: int) -> None:
         if SUPPRESS in caller or suppressed(caller):
             state.told_out = False
             return
-        state.told_out = True
+        state.told_out, ledger = True, watch.ledger(caller)
         create_ns = 0
         if is_new:
             begun = max(state.created_ns, start)
             create_ns = end - begun if end > begun else 0
-            _established(watch, pool, caller, end, create_ns)
+            established = _established(watch, pool, caller, end, create_ns)
+            if ledger is None:
+                watch.defer(established)
+            else:
+                watch.enter(established, ledger)
         watch.failures = 0
         waited = end - start if end > start else 0  # the clock may have been set back
-        watch.defer(CheckedOutDraft(caller, watch.database, end, waited, create_ns))
+        out = CheckedOutDraft(caller, watch.database, end, waited, create_ns)
+        if ledger is None:
+            watch.defer(out)
+        else:
+            watch.enter(out, ledger)
     except Exception as error:  # noqa: BLE001 - the application must not see it
         guard.caught(error)
 
 
-def _established(watch: Watch, pool: Pool, caller: Any, end: int, create_ns: int) -> None:
+def _established(
+    watch: Watch, pool: Pool, caller: Any, end: int, create_ns: int
+) -> EstablishedDraft:
     watch.look_around()
     if not watch.recognised:  # by now SQLAlchemy has asked the server what it is
         watch.database = recognised(watch.database, watch.engine())
         watch.recognised = True
     size = 0 if type(pool) is NullPool else _size(pool)
-    watch.defer(EstablishedDraft(caller, watch.database, end, create_ns, size))
+    return EstablishedDraft(caller, watch.database, end, create_ns, size)
 
 
 def refused(watch: Watch, pool: Pool, error: BaseException, start: int) -> None:
@@ -132,6 +143,7 @@ def refused(watch: Watch, pool: Pool, error: BaseException, start: int) -> None:
                 parent=parent,
             )
             watch.failures += 1
+        enter(watch, event, caller)
         watch.publish(event, caller)
     except Exception as own:  # noqa: BLE001 - the application must not see it
         guard.caught(own)

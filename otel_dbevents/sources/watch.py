@@ -5,7 +5,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable
 from time import time_ns
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
@@ -16,7 +16,7 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.pool.base import _AdhocProxiedConnection
 
 from otel_dbevents.drafts import Draft
-from otel_dbevents.events import Database, Event, Failure, Statement, TraceParent
+from otel_dbevents.events import Database, Event, Failure, LlmContext, Statement, TraceParent
 from otel_dbevents.sources.location import Spot
 from otel_dbevents.swallowing import Swallowing, told
 
@@ -28,6 +28,27 @@ Publish: TypeAlias = Callable[[Event, Any], None]
 
 Defer: TypeAlias = Callable[[Draft], None]
 """Takes what an event will be made of."""
+
+
+class Ledger(Protocol):
+    """Where events of LLM work are entered just before they are published."""
+
+    def cause(self) -> LlmContext:
+        """Return which generation causes what happens now."""
+        ...
+
+    def enter(self, event: Event, cause: LlmContext | None = None) -> None:
+        """Enter an event and have it say what caused it: ``cause``, else the one of now."""
+        ...
+
+
+FindLedger: TypeAlias = Callable[[Any], Ledger | None]
+"""Returns the ledger for an OpenTelemetry context; None outside LLM work. Never raises."""
+
+
+def no_ledger(_context: Any) -> None:
+    """Find none."""
+
 
 INFO_KEY = "otel_dbevents"
 """Where a connection's state lives: in ``info`` of SQLAlchemy's connection record."""
@@ -59,6 +80,7 @@ class Watch:
         publish: Publish,
         notice: Notice,
         from_finalizer: Publish | None = None,
+        ledger: FindLedger = no_ledger,
         defer: Defer | None = None,
     ) -> None:
         self.database = database
@@ -67,6 +89,7 @@ class Watch:
         """Takes what is most frequent, while the application is in a call that it is about."""
         self.from_finalizer = from_finalizer or publish
         """The same where the garbage collector runs, which may be in anybody's locked region."""
+        self.ledger = ledger
         self.messages = notice.messages
         self.slow_ns = notice.slow_ns or _NEVER
         self.repeated = notice.repeated
@@ -95,6 +118,13 @@ class Watch:
         """Failed connection attempts since the last success."""
         self.pings: dict[int, Failure] = {}
         """Why pings failed, by the identity of the driver's connection, until that is told."""
+
+    def enter(self, draft: Draft, ledger: Ledger) -> None:
+        """Publish what belongs to LLM work: it is entered, and so made at once."""
+        event = draft.event()
+        if event is not None:
+            ledger.enter(event)
+            self.publish(event, draft.context)
 
     def runs_under(self, parent: TraceParent | None) -> Runs | None:
         """Return what ran under a span; None where that is not counted."""
@@ -168,8 +198,8 @@ class Living:
         return [thing for thing in found if thing is not None]
 
 
-Seen: TypeAlias = tuple[Any, TraceParent | None, Runs | None]
-NOBODY: Final[Seen] = (None, None, None)
+Seen: TypeAlias = tuple[Any, TraceParent | None, Runs | None, Ledger | None]
+NOBODY: Final[Seen] = (None, None, None, None)
 
 
 class ConnectionState:
@@ -216,8 +246,8 @@ class ConnectionState:
         self.others: dict[int, weakref.ref[Any]] | None = None
         """Those before it, by identity."""
         self.seen = NOBODY
-        """The latest caller's context, the span that is current in it, and what ran under that.
-        One value: several threads may have a `StaticPool`'s connection."""
+        """The latest caller's context, the span that is current in it, what ran under that, and
+        the ledger. One value: several threads may have a `StaticPool`'s connection."""
         self.transaction_ns = 0
         self.statements = 0
         self.wrote = self.failed = self.autocommit = self.commit_failed = False
@@ -232,7 +262,8 @@ class ConnectionState:
         if suppressed(caller):
             return None
         parent, watch = parent_of(caller), self.watch
-        seen = self.seen = (caller, parent, watch.runs_under(parent) if watch.repeated else None)
+        runs = watch.runs_under(parent) if watch.repeated else None
+        seen = self.seen = (caller, parent, runs, watch.ledger(caller))
         return seen
 
     def make_room(self) -> None:
@@ -361,6 +392,13 @@ def state_of(watch: Watch, connection: Any, created_ns: int = 0) -> ConnectionSt
         state.since_ns = time_ns()
         state.wrote = True
     return state
+
+
+def enter(watch: Watch, event: Event, caller: Any) -> None:
+    """Enter an event that is about to be published, where it belongs to LLM work."""
+    ledger = watch.ledger(caller)
+    if ledger is not None:
+        ledger.enter(event)
 
 
 class Guard(Swallowing):
