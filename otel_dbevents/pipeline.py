@@ -34,7 +34,7 @@ from otel_dbevents.sources.around import RequestHook, ResponseHook, Wishes
 from otel_dbevents.sources.engine import AnyEngine, EngineFilter, EngineSource
 from otel_dbevents.sources.explain.explainer import Explainer
 from otel_dbevents.sources.libsql.client import ClientSource, is_client
-from otel_dbevents.sources.watch import Notice, guard, no_ledger
+from otel_dbevents.sources.watch import FindLedger, Notice, guard, no_ledger
 
 if TYPE_CHECKING:
     from otel_dbevents.langfuse.scores import Scores
@@ -96,6 +96,7 @@ class Pipeline:
             synchronous=config.synchronous,
         )
         self._owns_bus = bus is None
+        self._restore: list[Callable[[], None]] = []
         self.explainer = _explainer(config)
         self.scores = _scores(config)
         notice = Notice(
@@ -104,7 +105,11 @@ class Pipeline:
             config.repeated_queries,
         )
         self.turns = None if config.langfuse is Langfuse.OFF else shared
-        ledger = no_ledger if self.turns is None else self.turns.ledger
+        ledger: FindLedger = no_ledger
+        if self.turns is not None:
+            ledger = partial(self.turns.ledger, prompt=config.langfuse_prompt)
+            if self.scores is not None:
+                self._restore.append(self.turns.on_turn_end(self.scores.take))
         self.clients = ClientSource(
             self.bus.publish, environment=self.environment, notice=notice, ledger=ledger
         )
@@ -159,7 +164,6 @@ class Pipeline:
         ]
         self._missed_by_others: dict[int, int] = {}
         self._looked_again = False
-        self._restore: list[Callable[[], None]] = []
         for provider in (self.tracer_provider, self.meter_provider, self.logger_provider):
             self._drain_before(provider)
         self._closed = False
@@ -171,12 +175,13 @@ class Pipeline:
 
         A client of the package ``libsql_client`` is taken too; with no argument, every one.
         """
-        if self.turns is not None:
-            self.turns.join(self, self.tracer_provider)
         if engine is None or not is_client(engine):
             self.source.attach(engine)
         if engine is None or is_client(engine):
             self.clients.attach(engine)
+        if self.turns is not None:
+            repeated, look_anew = self.config.repeated_queries, self.source.look_anew
+            self.turns.join(look_anew, self.tracer_provider, repeated)
 
     def detach(self, engine: AnyEngine | None = None) -> None:
         """Listen no longer to ``engine``, which may be a client, or to any. Twice is harmless."""
@@ -235,7 +240,7 @@ class Pipeline:
         self.detach()
         done = self.flush(timeout)
         if self.turns is not None:
-            self.turns.leave(self)
+            self.turns.leave(self.source.look_anew)
         if self.explainer is not None:
             self.explainer.close()
         if self.scores is not None:

@@ -142,6 +142,13 @@ class Watch:
         """Look anew what is to be done around each call: at the beginning and when connecting."""
         self.around = self.surroundings and self.surroundings.if_needed()
 
+    def look_anew(self) -> None:
+        """Forget what was found out about the contexts that the connections are used in."""
+        for record in self.records.all():
+            state: ConnectionState | None = record.info.get(INFO_KEY)
+            if state is not None:
+                state.seen = _NOBODY
+
     def begin_anew(self) -> None:
         """Forget what is the parent's, in a forked child: its connections and its open results.
 
