@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from otel_dbevents.check import behind, cost, database, telemetry
+from otel_dbevents.check import behind, cost, database, langfuse_client, telemetry
 from otel_dbevents.check.report import Finding, Report, short
 from otel_dbevents.compat import UnsupportedVersionError, check_versions, installed
 from otel_dbevents.config import Config, ConfigError, variable
@@ -42,6 +42,7 @@ def examine(
     report.findings += _versions(report.versions)
     report.findings += _settings(report.settings)
     report.findings += _contrib()
+    report.findings += langfuse_client.look_at_client()
     signals = telemetry.Telemetry(send=send)
     report.findings += signals.look()
     report.findings += _behind(signals, collector_metrics, send)
