@@ -6,7 +6,7 @@ from typing import Final
 
 from otel_dbevents.check.report import Finding
 from otel_dbevents.compat import installed, langfuse_problem
-from otel_dbevents.config import Config, ConfigError, Langfuse, variable
+from otel_dbevents.config import Config, ConfigError, variable
 
 _TOPIC: Final = "langfuse client"
 _KEYS: Final = ("LANGFUSE_PUBLIC_KEY", "LANGFUSE_SECRET_KEY")
@@ -60,8 +60,6 @@ def _scores() -> Iterator[Finding]:
     if config.langfuse_scores:
         text = "gets two scores for each generation that caused database work, each a billed unit"
         yield Finding(_TOPIC, "ok", f"{text} ({variable('langfuse_scores')})")
-    elif config.langfuse is Langfuse.OFF:
-        yield Finding(_TOPIC, "ok", f"is told nothing by us ({variable('langfuse')}=off)")
 
 
 def _value(name: str) -> str:

@@ -164,6 +164,12 @@ class Node:
                 return found
         return None
 
+    def environment(self) -> str:
+        """Return what Langfuse files this under: what the nearest span says that says it."""
+        spans = (node.span() for node in self.path())
+        said = (kinds.environment_of(span) for span in spans if span is not None)
+        return next(filter(None, said), "")
+
     def as_generation(self) -> Told | None:
         """Return what is told of it as a generation; None where it is none, or not yet."""
         span = self.span()

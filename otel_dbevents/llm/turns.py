@@ -9,6 +9,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable
 from functools import partial
+from itertools import count
 from time import time_ns
 from typing import Any, Final, TypeAlias
 
@@ -31,6 +32,7 @@ TurnEnded: TypeAlias = Callable[[bytes, RollUp], object]
 
 LookAnew: TypeAlias = Any
 """A bound method without arguments."""
+_numbers: Final = count()
 _MOST: Final = 10_000
 _REPEATED: Final = 10
 _log = logging.getLogger("otel_dbevents.llm")
@@ -45,6 +47,7 @@ class Turns:
 
     def __init__(self, most: int = _MOST) -> None:
         self._most = most
+        self._key = f"_otel_dbevents_llm_{next(_numbers)}"
         self._users: dict[int, weakref.WeakMethod[Any]] = {}
         self._turn_listeners: tuple[TurnEnded, ...] = ()
         self._guard = Swallowing("llm", _log)
@@ -55,7 +58,9 @@ class Turns:
 
     def _begin_anew(self) -> None:
         """Begin at nothing, also in a forked child: what was done before is the parent's."""
-        self._open = Registry(self._most, self._ending, self._watching.follow, self._hosted)
+        self._open = Registry(
+            self._key, self._most, self._ending, self._watching.follow, self._hosted
+        )
         self._dirty: deque[Tree] = deque()
 
     def __len__(self) -> int:

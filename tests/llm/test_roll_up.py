@@ -93,7 +93,8 @@ def test_the_totals_of_a_thousand_queries_are_exact(app: App) -> None:
 
 
 def test_what_ran_at_the_same_time_is_busy_once(app: App, langfuse: Any) -> None:
-    engine = create_engine("sqlite://", poolclass=QueuePool)
+    anywhere = {"check_same_thread": False}
+    engine = create_engine("sqlite://", poolclass=QueuePool, connect_args=anywhere)
     app.pipelines[0].attach(engine)
     together = threading.Barrier(4, timeout=10)
 
