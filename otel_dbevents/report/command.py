@@ -48,6 +48,8 @@ cannot be read.
 _UNITS: Final = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _LANGFUSE_DAYS: Final = 1
 _PLAIN_WIDTH: Final = 120
+_INTERRUPTED: Final = 130
+_STEP: Final = 1_000
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -87,7 +89,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         spans, source = _source(options)
         found = report(
-            spans,
+            _counted(spans),
             source=source,
             since_ns=_nanoseconds(options.since),
             until_ns=_nanoseconds(options.until),
@@ -96,6 +98,8 @@ def run(options: argparse.Namespace) -> int:
         )
     except SourceError as error:
         return _fail(str(error), error.mend, status=2)
+    except KeyboardInterrupt:
+        return _INTERRUPTED
     if found.total is None:
         return _nothing(found, options)
     return _tell(found, options)
@@ -141,13 +145,31 @@ def _source(options: argparse.Namespace) -> tuple[Iterator[Span], str]:
             end = options.until or datetime.now(UTC)
             options.since = end - timedelta(days=_LANGFUSE_DAYS)
         api, host = client()
-        return spans_of_langfuse(api, options.since, options.until), f"Langfuse at {host}"
+        since = f"since {options.since.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+        spans = spans_of_langfuse(api, options.since, options.until)
+        return spans, f"Langfuse at {host} {since}"
     if options.jaeger:
         spans = spans_of_jaeger(options.jaeger, options.service, options.since, options.until)
         return spans, f"{options.service} in Jaeger"
     names = [name if name != "-" else "what came in" for name in options.files]
     source = names[0] if len(names) == 1 else f"{len(names)} files"
     return (span for name in options.files for span in spans_of_file(name)), source
+
+
+def _counted(spans: Iterator[Span]) -> Iterator[Span]:
+    """Say on a terminal how far it is: a project or a large file takes its time."""
+    out = sys.stderr
+    if not out.isatty():
+        yield from spans
+        return
+    try:
+        for number, span in enumerate(spans, 1):
+            yield span
+            if number % _STEP == 0:
+                out.write(f"\r{number:,} spans")
+                out.flush()
+    finally:
+        out.write("\r\x1b[K")
 
 
 def _nanoseconds(time: datetime | None) -> int | None:

@@ -106,11 +106,10 @@ def caveats(report: Report) -> list[str]:
             f"{unrolled:,} turns have no roll-up: their numbers are those of the database spans "
             "that were kept."
         )
-    mixed = sum(group.turns - group.known for group in report.groups) - unknown
-    if mixed > 0:
+    if report.unplaced:
         said.append(
-            f"{mixed:,} times a turn had several prompts and the data do not say which of them "
-            "caused its database work: it counts in the total only."
+            f"In {report.unplaced:,} turns with several prompts the data do not say which of them "
+            "caused the database work: it counts in the total only."
         )
     if total.incomplete:
         said.append(

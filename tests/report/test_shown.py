@@ -60,6 +60,18 @@ def test_the_table_is_this():
     assert table(FOUND, width=110) == (GOLDEN / "table.txt").read_text(encoding="utf-8")
 
 
+def test_the_page_of_documentation_shows_what_comes_out():
+    page_of_docs = Path(__file__).parents[2] / "docs" / "report.md"
+    assert table(FOUND, width=110) in page_of_docs.read_text(encoding="utf-8")
+
+
+def test_the_python_of_the_documentation_runs(capsys):
+    text = (Path(__file__).parents[2] / "docs" / "report.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    exec(code, {})
+    assert "Where the time" in capsys.readouterr().out
+
+
 def test_the_document_is_this():
     assert document(FOUND) == json.loads((GOLDEN / "report.json").read_text(encoding="utf-8"))
 
@@ -203,6 +215,6 @@ def test_what_the_numbers_do_not_say_is_said():
     said = " ".join(words.caveats(report(spans)))
     assert "1 of 3 turns have neither a roll-up nor database spans" in said
     assert "1 turns have no roll-up" in said
-    assert "2 times a turn had several prompts" in said
+    assert "In 1 turns with several prompts" in said
     assert "In 1 turns not every statement is known" in said
     assert words.caveats(report([])) == []
