@@ -100,6 +100,7 @@ class Pipeline:
             synchronous=config.synchronous,
         )
         self._owns_bus = bus is None
+        self._restore: list[Callable[[], None]] = []
         self.explainer = _explainer(config)
         self.scores = _scores(config)
         notice = Notice(
@@ -111,6 +112,8 @@ class Pipeline:
         ledger: FindLedger = no_ledger
         if self.turns is not None:
             ledger = partial(self.turns.ledger, prompt=config.langfuse_prompt)
+            if self.scores is not None:
+                self._restore.append(self.turns.on_turn_end(self.scores.take))
         self.clients = ClientSource(
             self.bus.publish, environment=self.environment, notice=notice, ledger=ledger
         )
@@ -164,7 +167,6 @@ class Pipeline:
         ]
         self._missed_by_others: dict[int, int] = {}
         self._looked_again = False
-        self._restore: list[Callable[[], None]] = []
         for provider in (self.tracer_provider, self.meter_provider, self.logger_provider):
             self._drain_before(provider)
         self._closed = False

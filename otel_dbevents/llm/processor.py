@@ -9,6 +9,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import wraps
 from typing import Any, ClassVar, Final, TypeAlias
 
@@ -74,7 +75,8 @@ class Watching(SpanProcessor):
         with _lock:
             _unlisten(self)
         for multi in list(self._followed):
-            with multi._lock:
+            # One of another kind keeps us, and we do nothing.
+            with suppress(AttributeError), multi._lock:
                 there = multi._span_processors
                 multi._span_processors = tuple(each for each in there if each is not self)
         self._followed.clear()

@@ -6,7 +6,7 @@ belong to those above. By its id an open span is found where only that is known 
 
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any
 
 from opentelemetry import trace
 from opentelemetry.context import Context
@@ -15,14 +15,12 @@ from otel_dbevents.llm.ending import Before, Ending
 from otel_dbevents.llm.kinds import is_llm, starts_as_llm
 from otel_dbevents.llm.nodes import Node, SpanReference
 
-NODE: Final = "_otel_dbevents_llm"
-"""Where a span keeps its node."""
-
 
 class Registry:
     """The open spans of LLM work, and those that LLM spans were started right below of.
 
     Args:
+        key: the name of the attribute in which a span keeps its node.
         most: so many are known at once; of more the oldest are forgotten. They are spans that never
             end.
         ending: is called when one of them ends.
@@ -33,11 +31,13 @@ class Registry:
 
     def __init__(
         self,
+        key: str,
         most: int,
         ending: Before,
         follow: Callable[[Any], None],
         hosted: Callable[[], None],
     ) -> None:
+        self._key = key
         self._most = most
         self._ending = ending
         self._follow = follow
@@ -78,7 +78,7 @@ class Registry:
 
     def of(self, span: Any) -> Node | None:
         """Return the node that a span keeps; made anew where it is that of a forked process."""
-        node: Node | None = getattr(span, "__dict__", {}).get(NODE)
+        node: Node | None = getattr(span, "__dict__", {}).get(self._key)
         return node if node is None or node.era is self._era else self._renewed(node)
 
     def close(self, span_id: int) -> Node | None:
@@ -93,10 +93,10 @@ class Registry:
         """Make a span's node, and see to it that its end is seen."""
         node = Node(span, above, self._era, self._gone)
         held = span.__dict__
-        known: Node = held.setdefault(NODE, node)  # another thread may do the same
+        known: Node = held.setdefault(self._key, node)  # another thread may do the same
         if known.era is self._era and known is not node:
             return known
-        held[NODE] = node
+        held[self._key] = node
         with suppress(AttributeError):  # whose end cannot be seen has what the worker wrote
             Ending.put_on(span, self._ending)
         self._open[node.span_id] = node
@@ -127,7 +127,7 @@ class Registry:
     def _renewed(self, node: Node) -> Node | None:
         """Return a node of this process for a span that was open when it was forked."""
         span = node.span()
-        known: Node | None = getattr(span, NODE, None)
+        known: Node | None = getattr(span, self._key, None)
         if known is not None and known.era is self._era:
             return known
         above = None if node.above is None else self._renewed(node.above)

@@ -9,6 +9,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable
 from functools import partial
+from itertools import count
 from time import time_ns
 from typing import Any, Final, TypeAlias
 
@@ -31,6 +32,7 @@ TurnEnded: TypeAlias = Callable[[bytes, RollUp], object]
 
 LookAnew: TypeAlias = Any
 """A bound method without arguments."""
+_numbers: Final = count()
 _MOST: Final = 10_000
 _REPEATED: Final = 10
 _log = logging.getLogger("otel_dbevents.llm")
@@ -45,6 +47,7 @@ class Turns:
 
     def __init__(self, most: int = _MOST) -> None:
         self._most = most
+        self._key = f"_otel_dbevents_llm_{next(_numbers)}"
         self._users: dict[int, weakref.WeakMethod[Any]] = {}
         self._turn_listeners: tuple[TurnEnded, ...] = ()
         self._guard = Swallowing("llm", _log)
@@ -55,7 +58,9 @@ class Turns:
 
     def _begin_anew(self) -> None:
         """Begin at nothing, also in a forked child: what was done before is the parent's."""
-        self._open = Registry(self._most, self._ending, self._watching.follow, self._hosted)
+        self._open = Registry(
+            self._key, self._most, self._ending, self._watching.follow, self._hosted
+        )
         self._dirty: deque[Tree] = deque()
 
     def __len__(self) -> int:
@@ -101,6 +106,9 @@ class Turns:
 
     def on_turn_end(self, callback: TurnEnded) -> Callable[[], None]:
         """Have ``callback`` called when the outermost LLM span of a turn has ended.
+
+        And once more at the end of the application's span that the turn was begun right below of,
+        with the generations that have caused more until then. Not for traces that are not sampled.
 
         On the thread that ended it: it must be quick. What it raises is counted and logged. Call
         what is returned to have it called no more.
@@ -194,8 +202,9 @@ class Turns:
             if is_llm and found is not NOTHING and span.is_recording():
                 with held(node.tree.writing):
                     write(span, found, end_ns or time_ns())
-            if is_llm and not any(above.is_llm for above in node.path() if above is not node):
-                return partial(self._turn_ended, node.trace_id.to_bytes(16), found)
+            is_turn = is_llm and not any(each.is_llm for each in node.path() if each is not node)
+            if (is_turn or node.above is None) and span.get_span_context().trace_flags.sampled:
+                return partial(self._turn_ended, node, found, is_turn)
         except Exception as error:  # noqa: BLE001 - the application must not see it
             self._guard.caught(error, "a roll-up may be missing on a span that has ended")
         finally:
@@ -222,9 +231,15 @@ class Turns:
         if node is not None and not node.is_over:
             node.over()
 
-    def _turn_ended(self, trace_id: bytes, found: RollUp) -> None:
-        for callback in self._turn_listeners:
-            self._call(callback, trace_id, found)
+    def _turn_ended(self, node: Node, found: RollUp, is_turn: bool) -> None:
+        """Tell of a turn; of the span that it was begun in only what was caused after the turn."""
+        try:
+            turn = node.tree.newly_caused(found)
+        except Exception as error:  # noqa: BLE001 - it is the application's call
+            self._guard.caught(error, "the end of a turn was not told")
+            return
+        for callback in self._turn_listeners if is_turn or turn.by_generation else ():
+            self._call(callback, node.trace_id.to_bytes(16), turn)
 
     def _hosted(self) -> None:
         for user in list(self._users.values()):

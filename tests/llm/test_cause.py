@@ -346,3 +346,33 @@ def test_without_langfuse_wanted_nothing_of_it_is_there(app: App) -> None:
     found = app.span("SELECT").attributes or {}
     assert not any(key.startswith(("dbevents.llm", "langfuse.observation")) for key in found)
     assert TracerProvider.add_span_processor is before
+
+
+def test_a_burst_that_two_generations_caused_is_two_folds(app: App, langfuse: Any) -> None:
+    with observed(langfuse, "agent", "agent"), app.engine.connect() as connection:
+        for name in ("first", "second"):
+            generate(langfuse, name)
+            for _ in range(15):
+                connection.execute(text("SELECT 1")).all()
+    app.flush()
+    said = [each.attributes or {} for each in app.named("SELECT")]
+    folded = {
+        str(each[METADATA + "db_caused_by_generation_name"]): each["dbevents.folded.count"]
+        for each in said
+        if "dbevents.folded.count" in each
+    }
+    assert folded == {"first": 5, "second": 15}
+
+
+@pytest.mark.parametrize("is_asked", [True, False])
+def test_events_say_what_langfuse_files_the_trace_under(
+    app: App, langfuse: Any, is_asked: bool
+) -> None:
+    with observed(langfuse, "agent", "agent"):
+        if is_asked:
+            generate(langfuse, "plan")
+        with app.tracer().start_as_current_span("http"):
+            app.query()
+    app.flush()
+    told = [each for each in app.pipelines[0].bus.history if each.event_type == "QueryExecuted"]
+    assert [each.llm and each.llm.environment for each in told] == ["test"]

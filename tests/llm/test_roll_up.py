@@ -93,7 +93,8 @@ def test_the_totals_of_a_thousand_queries_are_exact(app: App) -> None:
 
 
 def test_what_ran_at_the_same_time_is_busy_once(app: App, langfuse: Any) -> None:
-    engine = create_engine("sqlite://", poolclass=QueuePool)
+    anywhere = {"check_same_thread": False}
+    engine = create_engine("sqlite://", poolclass=QueuePool, connect_args=anywhere)
     app.pipelines[0].attach(engine)
     together = threading.Barrier(4, timeout=10)
 
@@ -420,7 +421,7 @@ def test_the_application_can_ask_for_the_roll_up_meanwhile(app: App, langfuse: A
         assert found is not None
         assert found.query_count == 2
         assert found.time_ns >= found.busy_ns > 0
-        ((caused, (count, spent)),) = found.by_generation.items()
+        ((caused, (count, spent, _)),) = found.by_generation.items()
     assert caused.hex() == f"{app.span('plan').get_span_context().span_id:016x}"
     assert count == 2
     assert 0 < spent <= found.time_ns
