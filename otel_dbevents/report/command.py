@@ -40,7 +40,7 @@ examples:
   otel-dbevents report traces.jsonl
   otel-dbevents report --langfuse --since 7d --prompt 'support-*' --html report.html
   otel-dbevents report --jaeger http://localhost:16686 --service assistant --since 2h
-  zstd -dc traces.zst | otel-dbevents report - --json
+  xz -dc traces.jsonl.xz | otel-dbevents report - --json
 
 Exit status: 0 there is a report, 1 there was no turn to report, 2 wrong usage, or a source that
 cannot be read.
