@@ -18,7 +18,7 @@ from otel_dbevents.report.findings import Report
 from otel_dbevents.report.jaeger import spans_of_jaeger
 from otel_dbevents.report.langfuse import client, spans_of_langfuse
 from otel_dbevents.report.model import Prompt, Span
-from otel_dbevents.report.shown import plain
+from otel_dbevents.report.shown import plain, turns
 from otel_dbevents.report.sources import SourceError
 
 _ABOUT: Final = """\
@@ -195,7 +195,7 @@ def _tell(found: Report, options: argparse.Namespace) -> int:
     elif options.html is None:
         _write(table(found, width=_width(), coloured=_coloured()))
     else:
-        _write(f"{options.html}: {found.total.turns if found.total else 0:,} turns\n")
+        _write(f"{options.html}: {turns(found.total.turns if found.total else 0)}\n")
     return 0
 
 
@@ -217,7 +217,7 @@ def _nothing(found: Report, options: argparse.Namespace) -> int:
         )
     mend = f"there are {', '.join(map(plain, found.names))}" if found.names else ""
     return _fail(
-        f"{found.source}: {found.seen:,} turns, but none of that time and those prompts",
+        f"{found.source}: {turns(found.seen)}, but none of that time and those prompts",
         mend,
         status=1,
     )
