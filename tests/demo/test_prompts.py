@@ -7,6 +7,7 @@ import pytest
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import use_span
 from rich.console import Console
 
 from otel_dbevents.demo.prompt_panel import verdicts
@@ -125,6 +126,27 @@ def prompt_of(tracer, exporter, **roll_up) -> Prompt:
     agent.end(second + 1)
     (prompt,) = prompts_of([Exchange("Why?", "So.", trace_id)], exporter.get_finished_spans())
     return prompt
+
+
+def test_the_cause_is_the_call_that_most_of_the_time_came_of(tracer, exporter):
+    operation = "gen_ai.operation.name"
+    agent = tracer.start_span("agent", attributes={operation: "invoke_agent"}, start_time=1)
+    with use_span(agent):
+        chats = [
+            tracer.start_span(f"chat {number}", attributes={operation: "chat"}, start_time=number)
+            for number in (10, 20, 30)
+        ]
+        for chat, took in zip(chats, (5, 9, 0), strict=True):
+            cause = f"{chat.get_span_context().span_id:016x}"
+            caused = {METADATA + "db_caused_by_generation": cause}
+            tracer.start_span("SELECT", attributes=caused, start_time=50).end(50 + took)
+            chat.end(40)
+    agent.end(99)
+    trace_id = f"{agent.get_span_context().trace_id:032x}"
+    (prompt,) = prompts_of([Exchange("Why?", "So.", trace_id)], exporter.get_finished_spans())
+    assert prompt.cause is not None
+    assert (prompt.cause.name, prompt.cause.turn, prompt.cause.of) == ("chat 20", 2, 3)
+    assert prompt.cause.generation == f"{chats[1].get_span_context().span_id:016x}"
 
 
 def shown(*prompts: Prompt) -> list[str]:
