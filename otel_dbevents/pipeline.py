@@ -21,7 +21,7 @@ from opentelemetry.propagators.textmap import TextMapPropagator
 
 from otel_dbevents import ways
 from otel_dbevents.bridge import OPEN_SPAN_TYPES, Bridge, Shown, SpanFilter
-from otel_dbevents.bus import Delivery, EventBus
+from otel_dbevents.bus import Delivery, EventBus, Subscription
 from otel_dbevents.bus.memory import MemoryBus
 from otel_dbevents.compat import check_versions, warn_if_contrib_active
 from otel_dbevents.config import Config, ConfigError, Langfuse
@@ -35,7 +35,7 @@ from otel_dbevents.sources.around import RequestHook, ResponseHook, Wishes
 from otel_dbevents.sources.engine import AnyEngine, EngineFilter, EngineSource
 from otel_dbevents.sources.explain.explainer import Explainer
 from otel_dbevents.sources.libsql.client import ClientSource, is_client
-from otel_dbevents.sources.watch import FindLedger, Notice, guard, no_ledger
+from otel_dbevents.sources.watch import FindLedger, Notice, guard, is_recording, no_ledger
 
 if TYPE_CHECKING:
     from otel_dbevents.exporters.langfuse import Attached
@@ -120,6 +120,7 @@ class Pipeline:
         self.source = EngineSource(
             self.bus.publish,
             from_finalizer=self.bus.publish_from_finalizer,
+            defer=self.bus.publish_draft if isinstance(self.bus, MemoryBus) else None,
             ledger=ledger,
             environment=self.environment,
             notice=notice,
@@ -163,7 +164,7 @@ class Pipeline:
                 name="judges",
                 idle=self.judges.settle_quiet,
             ),
-            self.bus.subscribe_inline(self.bridge.on_open_span, *OPEN_SPAN_TYPES),
+            self._subscribe_open_spans(),
         ]
         self._missed_by_others: dict[int, int] = {}
         self._looked_again = False
@@ -259,6 +260,12 @@ class Pipeline:
             self._sending.detach(max(0.0, deadline - monotonic()))
         ways.leave("exporter", self)
         return done
+
+    def _subscribe_open_spans(self) -> Subscription:
+        tell = self.bridge.on_open_span
+        if isinstance(self.bus, MemoryBus):
+            return self.bus.subscribe_inline(tell, *OPEN_SPAN_TYPES, wanted=is_recording)
+        return self.bus.subscribe_inline(tell, *OPEN_SPAN_TYPES)
 
     def _consume(self, batch: Sequence[Delivery]) -> None:
         """Hand a batch to the bridge; with the first, look for what was turned on after us."""

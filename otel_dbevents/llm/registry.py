@@ -43,6 +43,8 @@ class Registry:
         self._follow = follow
         self._hosted = hosted
         self._open: dict[int, Node] = {}
+        self.nodes = self._open
+        """Those of the open spans, by their ids; to be looked at only."""
         self._era = object()
         self.forgotten = 0
         """How many were forgotten, as there were too many."""

@@ -16,6 +16,7 @@ from typing import Any, Final, TypeAlias
 from opentelemetry import baggage, trace
 from opentelemetry.context import Context, get_current
 from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.trace import propagation
 
 from otel_dbevents.forks import in_child
 from otel_dbevents.llm import keys
@@ -35,6 +36,11 @@ LookAnew: TypeAlias = Any
 _numbers: Final = count()
 _MOST: Final = 10_000
 _REPEATED: Final = 10
+_SPAN: Final[Any] = getattr(propagation, "_SPAN_KEY", None)
+_BAGGAGE: Final[Any] = getattr(baggage, "_BAGGAGE_KEY", None)
+"""Where a context keeps the current span, and the baggage."""
+_NEVER_LLM: Final = frozenset({type(None), trace.NonRecordingSpan} if _SPAN and _BAGGAGE else ())
+"""What says nothing of itself but its ids, where the two keys are known."""
 _log = logging.getLogger("otel_dbevents.llm")
 
 
@@ -127,6 +133,13 @@ class Turns:
         ``prompt``: events shall say the generation's prompt and session too.
         """
         try:
+            # What most queries run in, outside LLM work: cheap, as it is asked about every span.
+            if (
+                not self._open.nodes
+                and _BAGGAGE not in context
+                and type(context.get(_SPAN)) in _NEVER_LLM
+            ):
+                return None
             node = self._open.find(context)
             if node is not None:
                 return Ledger(node, self._dirty.append, prompt=prompt)
