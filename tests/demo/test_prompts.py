@@ -13,6 +13,7 @@ from rich.console import Console
 from otel_dbevents.demo.prompt_panel import verdicts
 from otel_dbevents.demo.prompts import Prompt, prompts_of
 from otel_dbevents.demo.scenes import Exchange
+from otel_dbevents.demo.terminal import TerminalView
 from otel_dbevents.llm.keys import METADATA
 from tests.demo.running import Document
 from tests.demo.test_scenes import AGENT, CHAT, folded
@@ -160,6 +161,23 @@ def shown(*prompts: Prompt) -> list[str]:
 def test_texts_on_langfuses_own_spans_are_decoded_and_numbers_left(tracer, exporter):
     prompt = prompt_of(tracer, exporter, db_slowest_query='"SELECT 1"', db_query_count=3)
     assert prompt.roll_up == {"db_slowest_query": "SELECT 1", "db_query_count": 3}
+
+
+def test_where_nothing_is_told_nobody_is_blamed(tracer, exporter, monkeypatch):
+    monkeypatch.setenv("OTEL_DBEVENTS_LANGFUSE", "off")
+    agent = tracer.start_span("agent", attributes={"gen_ai.operation.name": "invoke_agent"})
+    agent.end()
+    trace_id = f"{agent.get_span_context().trace_id:032x}"
+    exchange = Exchange("Why?", "So.", trace_id)
+    spans = exporter.get_finished_spans()
+    assert list(prompts_of([exchange], spans)) == []
+    console = Console(file=io.StringIO(), width=100)
+    view = TerminalView(console)
+    with console.capture() as capture:
+        view.scene_ends([exchange], spans)
+        view.metrics([], lost=0)
+    assert "Model or database?" not in capture.get()
+    assert "held by" not in capture.get()
 
 
 def test_a_prompt_without_database_work_is_the_models(tracer, exporter):
