@@ -4,6 +4,8 @@ from typing import Final
 
 # Langfuse
 LANGFUSE_SCOPE: Final = "langfuse-sdk"
+LANGFUSE_PUBLIC_KEY: Final = "public_key"
+"""An attribute of the scope: whose client it is."""
 LANGFUSE_TYPE: Final = "langfuse.observation.type"
 LANGFUSE_ENVIRONMENT: Final = "langfuse.environment"
 LANGFUSE_PROMPT_NAME: Final = "langfuse.observation.prompt.name"

@@ -39,6 +39,14 @@ def scope_of(span: Any) -> tuple[str, str]:
     return ("", "") if scope is None else (scope.name or "", scope.version or "")
 
 
+def public_key_of(span: Any) -> str | None:
+    """Return the public key of the Langfuse client that made the span; None where none did."""
+    scope = getattr(span, "instrumentation_scope", None)
+    said = getattr(scope, "attributes", None) or _NONE
+    key = said.get(keys.LANGFUSE_PUBLIC_KEY) if scope_of(span)[0] == keys.LANGFUSE_SCOPE else None
+    return key if isinstance(key, str) else None
+
+
 @lru_cache(maxsize=1024)
 def is_llm_scope(name: str) -> bool:
     """Whether all spans of this instrumentation scope are LLM spans."""

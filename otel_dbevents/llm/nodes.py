@@ -6,10 +6,13 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, Final, TypeAlias
 
+from msgspec.structs import replace
+
 from otel_dbevents.events import Event, LlmContext
 from otel_dbevents.llm import kinds
-from otel_dbevents.llm.rollup import RollUp, Totals, Work, work_of
+from otel_dbevents.llm.rollup import Caused, RollUp, Totals, Work, work_of
 
+_MOST_GENERATIONS: Final = 1_000
 _MOST_PENDING: Final = 20_000
 _LONGEST_S: Final = 0.2
 
@@ -21,7 +24,16 @@ NOTHING: Final = RollUp()
 class Tree:
     """What the nodes below one topmost span share."""
 
-    __slots__ = ("is_dirty", "lock", "pending", "touched", "version", "writing")
+    __slots__ = (
+        "is_dirty",
+        "lock",
+        "pending",
+        "public_keys",
+        "told",
+        "touched",
+        "version",
+        "writing",
+    )
 
     def __init__(self) -> None:
         self.pending: deque[tuple[Node, Event]] = deque(maxlen=_MOST_PENDING)
@@ -32,10 +44,24 @@ class Tree:
         """Whether it waits to be settled."""
         self.version = object()
         """Another one when a generation ends: the cause of what follows may be another."""
+        self.public_keys: dict[bytes, str] = {}
+        """Whose the generations are that have ended, where Langfuse's client made them."""
+        self.told: dict[bytes, Caused] = {}
+        """What was told of generations at the end of earlier turns below the same span."""
         # Two locks, neither of which is asked for by a finalizer: the numbers', and the one that
         # is held where a span is written on. Both may be taken again by their holder.
         self.lock = threading.RLock()
         self.writing = threading.RLock()
+
+    def newly_caused(self, found: RollUp) -> RollUp:
+        """Return a turn's roll-up with those generations only of which there is more to tell."""
+        caused = {
+            generation: each._replace(public_key=self.public_keys.get(generation))
+            for generation, each in found.by_generation.items()
+            if self.told.get(generation) != each
+        }
+        self.told |= {generation: found.by_generation[generation] for generation in caused}
+        return replace(found, by_generation=caused)
 
     def drain(self) -> None:
         """Add up what is pending, to each node that it happened below and that is open.
@@ -165,10 +191,16 @@ class Node:
         self._totals = None
         if told is None:
             return
+        self._keep_public_key()
         above = self.above
         while above is not None:
             above.below, above = told, above.above
         self.tree.version = object()
+
+    def _keep_public_key(self) -> None:
+        key = kinds.public_key_of(self.span())
+        if key is not None and len(self.tree.public_keys) < _MOST_GENERATIONS:
+            self.tree.public_keys[self.span_id.to_bytes(8)] = key
 
 
 class Held:

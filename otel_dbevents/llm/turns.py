@@ -8,6 +8,7 @@ import logging
 import weakref
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from itertools import count
 from time import time_ns
 from typing import Any, Final, TypeAlias
@@ -15,7 +16,7 @@ from typing import Any, Final, TypeAlias
 from opentelemetry import baggage, trace
 from opentelemetry.context import Context, get_current
 from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.trace import NonRecordingSpan, propagation
+from opentelemetry.trace import propagation
 
 from otel_dbevents.forks import in_child
 from otel_dbevents.llm import keys
@@ -31,15 +32,17 @@ from otel_dbevents.swallowing import Swallowing
 TurnEnded: TypeAlias = Callable[[bytes, RollUp], object]
 """Takes the trace's id (16 bytes) and what was done in the turn, on the thread that ended it."""
 
+Tell: TypeAlias = Callable[[], None]
 LookAnew: TypeAlias = Any
 """A bound method without arguments."""
-_SPAN: Final[str | None] = getattr(propagation, "_SPAN_KEY", None)
-"""Where `opentelemetry.trace` keeps the current span in a context."""
-_BAGGAGE: Final[str | None] = getattr(baggage, "_BAGGAGE_KEY", None)
-"""Where `opentelemetry.baggage` keeps it in a context."""
 _numbers: Final = count()
 _MOST: Final = 10_000
 _REPEATED: Final = 10
+_SPAN: Final[Any] = getattr(propagation, "_SPAN_KEY", None)
+_BAGGAGE: Final[Any] = getattr(baggage, "_BAGGAGE_KEY", None)
+"""Where a context keeps the current span, and the baggage."""
+_NEVER_LLM: Final = frozenset({type(None), trace.NonRecordingSpan} if _SPAN and _BAGGAGE else ())
+"""What says nothing of itself but its ids, where the two keys are known."""
 _log = logging.getLogger("otel_dbevents.llm")
 
 
@@ -116,6 +119,9 @@ class Turns:
     def on_turn_end(self, callback: TurnEnded) -> Callable[[], None]:
         """Have ``callback`` called when the outermost LLM span of a turn has ended.
 
+        And once more at the end of the application's span that the turn was begun right below of,
+        with the generations that have caused more until then. Not for traces that are not sampled.
+
         On the thread that ended it: it must be quick. What it raises is counted and logged. Call
         what is returned to have it called no more.
         """
@@ -133,15 +139,17 @@ class Turns:
         ``prompt``: events shall say the generation's prompt and session too.
         """
         try:
-            span: Any = trace.get_current_span(context) if _SPAN is None else context.get(_SPAN)
-            if span is None:
+            # What most queries run in, outside LLM work: cheap, as it is asked about every span.
+            if (
+                not self._watching.known
+                and _BAGGAGE not in context
+                and type(context.get(_SPAN)) in _NEVER_LLM
+            ):
                 return None
-            if type(span) is not NonRecordingSpan or self._watching.known:
-                node = self._open.find(span)
-                if node is not None:
-                    return Ledger(node, self._dirty.append, prompt=prompt)
-            if _BAGGAGE is not None and _BAGGAGE not in context:  # as mostly
-                return None
+            span: Any = trace.get_current_span(context)
+            node = self._open.find(span)
+            if node is not None:
+                return Ledger(node, self._dirty.append, prompt=prompt)
             said = baggage.get_baggage(keys.LANGFUSE_BAGGAGE, context)
             if said is None:
                 return None
@@ -199,11 +207,11 @@ class Turns:
         context = get_current() if parent_context is None else parent_context
         self._open.started(span, trace.get_current_span(context))
 
-    def ending(self, span: Any, given: Any) -> RollUp | None:
+    def ending(self, span: Any, given: Any) -> Tell | None:
         """Write the exact numbers on a span that is about to end. Never raises.
 
-        ``given``: the end that it is given; None: now. Returns what was done in a turn, where it is
-        the turn's outermost span.
+        ``given``: the end that it is given; None: now. Returns what tells of the turn, where it is
+        the turn's outermost span or the one that it was begun in.
         """
         try:
             return self._end(span, given if isinstance(given, int) else time_ns())
@@ -211,18 +219,16 @@ class Turns:
             self._guard.caught(error, "a roll-up may be missing on a span that has ended")
             return None
 
-    def ended(self, span: Any, ending: Ending, found: RollUp | None) -> None:
+    def ended(self, ending: Ending, tell: Tell | None) -> None:
         """Take our hands off a span that has ended, and tell of the turn's end. Never raises."""
         try:
             ending.take_off()
-            if found is not None:
-                trace_id = span.get_span_context().trace_id.to_bytes(16)
-                for callback in self._turn_listeners:
-                    self._call(callback, trace_id, found)
+            if tell is not None:
+                tell()
         except Exception as error:  # noqa: BLE001 - it is within the application's call
             self._guard.caught(error, "the end of a turn was not told")
 
-    def _end(self, span: Any, end_ns: int) -> RollUp | None:
+    def _end(self, span: Any, end_ns: int) -> Tell | None:
         node = self._open.of(span)
         if node is None or node.is_over:
             return None
@@ -232,9 +238,11 @@ class Turns:
             if is_llm and found is not NOTHING and span.is_recording():
                 with Held(node.tree.writing):
                     write(span, found, end_ns)
-            if not is_llm or (node.above and any(each.is_llm for each in node.above.path())):
-                return None
-            return found
+            above = node.above
+            is_turn = is_llm and not (above and any(each.is_llm for each in above.path()))
+            if (is_turn or node.above is None) and span.get_span_context().trace_flags.sampled:
+                return partial(self._turn_ended, node, found, is_turn)
+            return None
         finally:
             if not node.is_over:  # its numbers are lost, what it caused is not
                 node.over()
@@ -256,6 +264,12 @@ class Turns:
         node = None if context is None else self._open.close(context.span_id)
         if node is not None and not node.is_over:
             node.over()
+
+    def _turn_ended(self, node: Node, found: RollUp, is_turn: bool) -> None:
+        """Tell of a turn; of the span that it was begun in only what was caused after the turn."""
+        turn = node.tree.newly_caused(found)
+        for callback in self._turn_listeners if is_turn or turn.by_generation else ():
+            self._call(callback, node.trace_id.to_bytes(16), turn)
 
     def _hosted(self) -> None:
         for user in list(self._users.values()):

@@ -445,7 +445,7 @@ def test_the_application_can_ask_for_the_roll_up_meanwhile(app: App, langfuse: A
         assert found is not None
         assert found.query_count == 2
         assert found.time_ns >= found.busy_ns > 0
-        ((caused, (count, spent)),) = found.by_generation.items()
+        ((caused, (count, spent, _)),) = found.by_generation.items()
     assert caused.hex() == f"{app.span('plan').get_span_context().span_id:016x}"
     assert count == 2
     assert 0 < spent <= found.time_ns
