@@ -210,8 +210,11 @@ class Node:
 
     def _keep_public_key(self) -> None:
         key = kinds.public_key_of(self.span())
-        if key is not None and len(self.tree.public_keys) < _MOST_GENERATIONS:
-            self.tree.public_keys[self.span_id.to_bytes(8)] = key
+        if key is not None:
+            known = self.tree.public_keys
+            known[self.span_id.to_bytes(8)] = key
+            if len(known) > _MOST_GENERATIONS:
+                known.pop(next(iter(known)), None)
 
 
 class Held:
