@@ -8,12 +8,12 @@ from langfuse import propagate_attributes
 from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from otel_dbevents import ConfigError
-from otel_dbevents.events import Statement
 from otel_dbevents.exporters.destination import Destination
+from otel_dbevents.exporters.langfuse import ObservationExporter
 from otel_dbevents.langfuse import langfuse_filter
 from tests.bridge.support import committed, executed, failed, repeated, timed_out
 from tests.langfuse.observation import plain
@@ -336,12 +336,10 @@ def test_a_langfuse_that_is_busy_gets_them_a_moment_later(application, langfuse)
 
 
 def test_a_batch_that_is_too_large_for_one_request_goes_in_several(application, langfuse):
-    text = "SELECT " + "name,\n" * 200_000 + "x FROM t"
-    application.pipeline(langfuse_export=True)
-    with application.provider.get_tracer("langfuse-sdk").start_as_current_span("answer"):
-        for _ in range(5):
-            application.happen(duration_ns=SLOW, statement=Statement(text, "SELECT t"))
-    application.flush()
+    tracer = application.provider.get_tracer("otel_dbevents")
+    spans = [tracer.start_span("SELECT t", attributes={"text": "x" * 1_500_000}) for _ in range(5)]
+    exporter = ObservationExporter(Destination.from_environment())
+    assert exporter.export(spans) is SpanExportResult.SUCCESS
     assert langfuse.names == ["SELECT t"] * 5
     sizes = [request.ByteSize() for request in langfuse.requests]
     assert len(sizes) > 1
