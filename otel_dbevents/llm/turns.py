@@ -8,7 +8,6 @@ import logging
 import weakref
 from collections import deque
 from collections.abc import Callable
-from functools import partial
 from itertools import count
 from time import time_ns
 from typing import Any, Final, TypeAlias
@@ -19,8 +18,9 @@ from opentelemetry.sdk.trace import ReadableSpan
 
 from otel_dbevents.forks import in_child
 from otel_dbevents.llm import keys
+from otel_dbevents.llm.ending import Ending
 from otel_dbevents.llm.ledger import ELSEWHERE, Elsewhere, Ledger
-from otel_dbevents.llm.nodes import NOTHING, Node, Tree, held
+from otel_dbevents.llm.nodes import NOTHING, Held, Node, Tree
 from otel_dbevents.llm.processor import Watching
 from otel_dbevents.llm.registry import Registry
 from otel_dbevents.llm.rollup import RollUp
@@ -32,6 +32,8 @@ TurnEnded: TypeAlias = Callable[[bytes, RollUp], object]
 
 LookAnew: TypeAlias = Any
 """A bound method without arguments."""
+_BAGGAGE: Final[str | None] = getattr(baggage, "_BAGGAGE_KEY", None)
+"""Where `opentelemetry.baggage` keeps it in a context."""
 _numbers: Final = count()
 _MOST: Final = 10_000
 _REPEATED: Final = 10
@@ -58,8 +60,9 @@ class Turns:
 
     def _begin_anew(self) -> None:
         """Begin at nothing, also in a forked child: what was done before is the parent's."""
+        follow, self._watching.known = self._watching.follow, {}
         self._open = Registry(
-            self._key, self._most, self._ending, self._watching.follow, self._hosted
+            self._watching.known, self._key, self._most, self, follow, self._hosted
         )
         self._dirty: deque[Tree] = deque()
 
@@ -81,9 +84,12 @@ class Turns:
         Of several users the latest one's holds.
         """
         self.repeated = repeated
-        self._users[id(look_anew.__self__)] = weakref.WeakMethod(look_anew)
-        self._watching.begin()
-        self.follow(provider)
+        try:
+            self._users[id(look_anew.__self__)] = weakref.WeakMethod(look_anew)
+            self._watching.begin()
+            self.follow(provider)
+        except Exception as error:  # noqa: BLE001 - the application must not see it
+            self._guard.caught(error, "LLM spans are not seen")
 
     def leave(self, look_anew: LookAnew) -> None:
         """Do nothing more, once the last user has left or is gone. Twice is harmless."""
@@ -130,6 +136,8 @@ class Turns:
             node = self._open.find(context)
             if node is not None:
                 return Ledger(node, self._dirty.append, prompt=prompt)
+            if _BAGGAGE is not None and _BAGGAGE not in context:  # as mostly
+                return None
             said = baggage.get_baggage(keys.LANGFUSE_BAGGAGE, context)
             if said is None:
                 return None
@@ -147,8 +155,8 @@ class Turns:
                 node = node.above
             if node is None:
                 return None
-            node.tree.drain()
-            with held(node.tree.lock):
+            with Held(node.tree.lock):
+                node.tree.drain()
                 return node.roll_up(self.repeated)
         except Exception as error:  # noqa: BLE001 - the application must not see it
             self._guard.caught(error, "it is not known what was done in LLM work so far")
@@ -173,52 +181,77 @@ class Turns:
             self._watching.follow(provider)
 
     def _write(self, tree: Tree) -> None:
-        tree.drain()
-        with held(tree.lock):
+        with Held(tree.lock):
+            tree.drain()
             touched, tree.touched = tree.touched, {}
             found = [(node, node.roll_up(self.repeated)) for node in touched if node.is_llm]
         for node, roll_up in found:
             span = node.span()
-            with held(tree.writing):
+            with Held(tree.writing):
                 if span is not None and not node.is_over and span.is_recording():
                     write(span, roll_up, time_ns())
 
     def _started(self, span: Any, parent_context: Context | None) -> None:
-        try:
-            context = get_current() if parent_context is None else parent_context
-            self._open.started(span, context)
-        except Exception as error:  # noqa: BLE001 - the application must not see it
-            self._guard.caught(error, "a span was not taken note of")
+        context = get_current() if parent_context is None else parent_context
+        self._open.started(span, context)
 
-    def _ending(self, span: Any, end_ns: int | None) -> Callable[[], None] | None:
-        """Write the exact numbers on a span that is about to end."""
-        node = None
+    def ending(self, span: Any, given: Any) -> RollUp | None:
+        """Write the exact numbers on a span that is about to end. Never raises.
+
+        ``given``: the end that it is given; None: now. Returns what was done in a turn, where it is
+        the turn's outermost span.
+        """
         try:
-            node = self._open.of(span)
-            if node is None or node.is_over:
-                return None
+            return self._end(span, given if isinstance(given, int) else time_ns())
+        except Exception as error:  # noqa: BLE001 - it is within the application's call
+            self._guard.caught(error, "a roll-up may be missing on a span that has ended")
+            return None
+
+    def ended(self, span: Any, ending: Ending, found: RollUp | None) -> None:
+        """Take our hands off a span that has ended, and tell of the turn's end. Never raises."""
+        try:
+            ending.take_off()
+            if found is not None:
+                trace_id = span.get_span_context().trace_id.to_bytes(16)
+                for callback in self._turn_listeners:
+                    self._call(callback, trace_id, found)
+        except Exception as error:  # noqa: BLE001 - it is within the application's call
+            self._guard.caught(error, "the end of a turn was not told")
+
+    def _end(self, span: Any, end_ns: int) -> RollUp | None:
+        node = self._open.of(span)
+        if node is None or node.is_over:
+            return None
+        try:
             is_llm = node.is_llm
             found = self._close(node)
             if is_llm and found is not NOTHING and span.is_recording():
-                with held(node.tree.writing):
-                    write(span, found, end_ns or time_ns())
-            is_turn = is_llm and not any(each.is_llm for each in node.path() if each is not node)
-            if (is_turn or node.above is None) and span.get_span_context().trace_flags.sampled:
-                return partial(self._turn_ended, node, found, is_turn)
-        except Exception as error:  # noqa: BLE001 - the application must not see it
-            self._guard.caught(error, "a roll-up may be missing on a span that has ended")
+                with Held(node.tree.writing):
+                    write(span, found, end_ns)
+            return self._turn_of(span, node, found, is_llm=is_llm)
         finally:
-            if node is not None:
-                if not node.is_over:  # its numbers are lost, what it caused is not
-                    node.over()
-                self._open.close(node.span_id)
-        return None
+            if not node.is_over:  # its numbers are lost, what it caused is not
+                node.over()
+            self._open.close(node.span_id)
+
+    def _turn_of(self, span: Any, node: Node, found: RollUp, *, is_llm: bool) -> RollUp | None:
+        """Return the turn that ends with this span, where somebody wants to know; None elsewhere.
+
+        Of the span that a turn was begun in only what was caused after the turn had ended.
+        """
+        is_turn = is_llm and not (node.above and any(each.is_llm for each in node.above.path()))
+        if not self._turn_listeners or not (is_turn or node.above is None):
+            return None
+        if not span.get_span_context().trace_flags.sampled:
+            return None
+        turn = node.tree.newly_caused(found)
+        return turn if is_turn or turn.by_generation else None
 
     def _close(self, node: Node) -> RollUp:
         """Let nothing more be added to a node, and return what was."""
         tree = node.tree
-        tree.drain()
-        with held(tree.lock):
+        with Held(tree.lock):
+            tree.drain()
             found = node.roll_up(self.repeated)
             node.over()
             tree.touched.pop(node, None)
@@ -227,19 +260,9 @@ class Turns:
     def _ended(self, span: ReadableSpan) -> None:
         """Take note of an end that was not seen before it was over: nothing can be written."""
         context = span.context
-        node = None if context is None or not len(self._open) else self._open.close(context.span_id)
+        node = None if context is None else self._open.close(context.span_id)
         if node is not None and not node.is_over:
             node.over()
-
-    def _turn_ended(self, node: Node, found: RollUp, is_turn: bool) -> None:
-        """Tell of a turn; of the span that it was begun in only what was caused after the turn."""
-        try:
-            turn = node.tree.newly_caused(found)
-        except Exception as error:  # noqa: BLE001 - it is the application's call
-            self._guard.caught(error, "the end of a turn was not told")
-            return
-        for callback in self._turn_listeners if is_turn or turn.by_generation else ():
-            self._call(callback, node.trace_id.to_bytes(16), turn)
 
     def _hosted(self) -> None:
         for user in list(self._users.values()):
