@@ -13,8 +13,8 @@ class Watcher(Protocol):
         """Take a span that is about to end, at the time that was given; None: now."""
         ...
 
-    def ended(self, span: Any, ending: "Ending", found: Any) -> None:
-        """Take a span that has ended, and what `ending` returned."""
+    def ended(self, ending: "Ending", found: Any) -> None:
+        """Take what stood in for the end of a span that has ended, and what `ending` returned."""
         ...
 
 
@@ -46,7 +46,7 @@ class Ending:
         try:
             return self._original(*arguments, **options)
         finally:
-            self._watcher.ended(self._span, self, found)
+            self._watcher.ended(self, found)
 
     def take_off(self) -> None:
         """Let the span end without us from now on. Twice is harmless."""

@@ -8,6 +8,7 @@ import logging
 import weakref
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from itertools import count
 from time import time_ns
 from typing import Any, Final, TypeAlias
@@ -15,6 +16,7 @@ from typing import Any, Final, TypeAlias
 from opentelemetry import baggage, trace
 from opentelemetry.context import Context, get_current
 from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.trace import propagation
 
 from otel_dbevents.forks import in_child
 from otel_dbevents.llm import keys
@@ -30,13 +32,17 @@ from otel_dbevents.swallowing import Swallowing
 TurnEnded: TypeAlias = Callable[[bytes, RollUp], object]
 """Takes the trace's id (16 bytes) and what was done in the turn, on the thread that ended it."""
 
+Tell: TypeAlias = Callable[[], None]
 LookAnew: TypeAlias = Any
 """A bound method without arguments."""
-_BAGGAGE: Final[str | None] = getattr(baggage, "_BAGGAGE_KEY", None)
-"""Where `opentelemetry.baggage` keeps it in a context."""
 _numbers: Final = count()
 _MOST: Final = 10_000
 _REPEATED: Final = 10
+_SPAN: Final[Any] = getattr(propagation, "_SPAN_KEY", None)
+_BAGGAGE: Final[Any] = getattr(baggage, "_BAGGAGE_KEY", None)
+"""Where a context keeps the current span, and the baggage."""
+_NEVER_LLM: Final = frozenset({type(None), trace.NonRecordingSpan} if _SPAN and _BAGGAGE else ())
+"""What says nothing of itself but its ids, where the two keys are known."""
 _log = logging.getLogger("otel_dbevents.llm")
 
 
@@ -133,15 +139,21 @@ class Turns:
         ``prompt``: events shall say the generation's prompt and session too.
         """
         try:
-            node = self._open.find(context)
+            # What most queries run in, outside LLM work: cheap, as it is asked about every span.
+            if (
+                not self._watching.known
+                and _BAGGAGE not in context
+                and type(context.get(_SPAN)) in _NEVER_LLM
+            ):
+                return None
+            span: Any = trace.get_current_span(context)
+            node = self._open.find(span)
             if node is not None:
                 return Ledger(node, self._dirty.append, prompt=prompt)
-            if _BAGGAGE is not None and _BAGGAGE not in context:  # as mostly
-                return None
             said = baggage.get_baggage(keys.LANGFUSE_BAGGAGE, context)
             if said is None:
                 return None
-            trace_id = trace.get_current_span(context).get_span_context().trace_id
+            trace_id = span.get_span_context().trace_id
             return ELSEWHERE if said == trace.format_trace_id(trace_id) else None
         except Exception as error:  # noqa: BLE001 - the application must not see it
             self._guard.caught(error, "it is not known whether a query belongs to LLM work")
@@ -150,7 +162,7 @@ class Turns:
     def roll_up(self, context: Context) -> RollUp | None:
         """Return what was done so far below the nearest open LLM span; None without one."""
         try:
-            node = self._open.find(context)
+            node = self._open.find(trace.get_current_span(context))
             while node is not None and (node.is_over or not node.is_llm):
                 node = node.above
             if node is None:
@@ -193,13 +205,13 @@ class Turns:
 
     def _started(self, span: Any, parent_context: Context | None) -> None:
         context = get_current() if parent_context is None else parent_context
-        self._open.started(span, context)
+        self._open.started(span, trace.get_current_span(context))
 
-    def ending(self, span: Any, given: Any) -> RollUp | None:
+    def ending(self, span: Any, given: Any) -> Tell | None:
         """Write the exact numbers on a span that is about to end. Never raises.
 
-        ``given``: the end that it is given; None: now. Returns what was done in a turn, where it is
-        the turn's outermost span.
+        ``given``: the end that it is given; None: now. Returns what tells of the turn, where it is
+        the turn's outermost span or the one that it was begun in.
         """
         try:
             return self._end(span, given if isinstance(given, int) else time_ns())
@@ -207,18 +219,16 @@ class Turns:
             self._guard.caught(error, "a roll-up may be missing on a span that has ended")
             return None
 
-    def ended(self, span: Any, ending: Ending, found: RollUp | None) -> None:
+    def ended(self, ending: Ending, tell: Tell | None) -> None:
         """Take our hands off a span that has ended, and tell of the turn's end. Never raises."""
         try:
             ending.take_off()
-            if found is not None:
-                trace_id = span.get_span_context().trace_id.to_bytes(16)
-                for callback in self._turn_listeners:
-                    self._call(callback, trace_id, found)
+            if tell is not None:
+                tell()
         except Exception as error:  # noqa: BLE001 - it is within the application's call
             self._guard.caught(error, "the end of a turn was not told")
 
-    def _end(self, span: Any, end_ns: int) -> RollUp | None:
+    def _end(self, span: Any, end_ns: int) -> Tell | None:
         node = self._open.of(span)
         if node is None or node.is_over:
             return None
@@ -228,24 +238,15 @@ class Turns:
             if is_llm and found is not NOTHING and span.is_recording():
                 with Held(node.tree.writing):
                     write(span, found, end_ns)
-            return self._turn_of(span, node, found, is_llm=is_llm)
+            above = node.above
+            is_turn = is_llm and not (above and any(each.is_llm for each in above.path()))
+            if (is_turn or node.above is None) and span.get_span_context().trace_flags.sampled:
+                return partial(self._turn_ended, node, found, is_turn)
+            return None
         finally:
             if not node.is_over:  # its numbers are lost, what it caused is not
                 node.over()
             self._open.close(node.span_id)
-
-    def _turn_of(self, span: Any, node: Node, found: RollUp, *, is_llm: bool) -> RollUp | None:
-        """Return the turn that ends with this span, where somebody wants to know; None elsewhere.
-
-        Of the span that a turn was begun in only what was caused after the turn had ended.
-        """
-        is_turn = is_llm and not (node.above and any(each.is_llm for each in node.above.path()))
-        if not self._turn_listeners or not (is_turn or node.above is None):
-            return None
-        if not span.get_span_context().trace_flags.sampled:
-            return None
-        turn = node.tree.newly_caused(found)
-        return turn if is_turn or turn.by_generation else None
 
     def _close(self, node: Node) -> RollUp:
         """Let nothing more be added to a node, and return what was."""
@@ -263,6 +264,12 @@ class Turns:
         node = None if context is None else self._open.close(context.span_id)
         if node is not None and not node.is_over:
             node.over()
+
+    def _turn_ended(self, node: Node, found: RollUp, is_turn: bool) -> None:
+        """Tell of a turn; of the span that it was begun in only what was caused after the turn."""
+        turn = node.tree.newly_caused(found)
+        for callback in self._turn_listeners if is_turn or turn.by_generation else ():
+            self._call(callback, node.trace_id.to_bytes(16), turn)
 
     def _hosted(self) -> None:
         for user in list(self._users.values()):
