@@ -63,6 +63,7 @@ def test_outside_llm_work_nothing_is_written(app: App, langfuse: Any) -> None:
 def test_a_span_in_between_that_is_no_llm_span_is_left_alone(app: App, langfuse: Any) -> None:
     with observed(langfuse, "agent", "agent"), app.tracer().start_as_current_span("http"):
         app.query()
+        app.flush()
     assert app.written("http") == {}
     assert app.written("agent")["db_query_count"] == 1
 
@@ -416,7 +417,7 @@ def test_several_pipelines_write_one_number(app: App) -> None:
     assert app.written("agent")["db_query_count"] == 6
     app.pipelines[0].close()
     app.engine = other
-    with observed(langfuse, "after", "agent"):
+    with observed(langfuse, "after", "agent"), observed(langfuse, "tool", "tool"):
         app.query(2)
     assert app.written("after")["db_query_count"] == 2
 
