@@ -79,6 +79,14 @@ class Tree:
                     touched[node] = None
                 node = node.above
 
+    def relieve(self) -> None:
+        """Add up what is pending, unless somebody is at it already. Waits for nobody."""
+        if self.lock.acquire(blocking=False):
+            try:
+                self.drain()
+            finally:
+                self.lock.release()
+
 
 class SpanReference(weakref.ref[Any]):
     """A span that is not kept alive, and its id."""
