@@ -9,13 +9,13 @@ On the application's thread a turn is only put down; a worker of ours calls the 
 
 import atexit
 import logging
+import time
 import weakref
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from math import isfinite
 from threading import RLock
-from time import sleep
 from typing import Final, Protocol, TypeAlias
 
 from otel_dbevents.bus.errands import Errands
@@ -195,7 +195,7 @@ class Scores:
                 return True
             if self._closed:
                 return False
-            sleep(_LOOK_S)
+            time.sleep(_LOOK_S)  # gevent's, where it has taken the threads over since
         return False
 
     def _lose(self, reason: str) -> None:
