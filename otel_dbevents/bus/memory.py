@@ -109,12 +109,11 @@ class MemoryBus:
             route = self._route(type(draft))
             self._deliver_left()
         queued, at_once = route
-        for each in at_once:
-            if each.wanted is None or each.is_wanted(draft.context):
-                event = draft.event()
-                if event is not None:
-                    self.publish(event, draft.context)
-                return
+        if at_once and self._is_wanted(at_once, draft.context):
+            event = draft.event()
+            if event is not None:
+                self.publish(event, draft.context)
+            return
         if self._history is not None:
             self._history.append(draft)
         for append, items, most, subscription in queued:
@@ -342,6 +341,17 @@ class MemoryBus:
             if wanted(each.types)
         )
         return queued, tuple(each for each in (*self._inline, *self._direct) if wanted(each.types))
+
+    def _is_wanted(self, handlers: tuple[Direct, ...], context: Any) -> bool:
+        """Whether any of these handlers has anything to do in this context."""
+        try:
+            for each in handlers:
+                if each.wanted is None or each.wanted(context):
+                    return True
+        except Exception as error:  # noqa: BLE001 - it runs within the application's call
+            self._losses.add("handler_error", 0, error)
+            return True
+        return False
 
     def _deliver_left(self) -> None:
         """Call the handlers for what finalizers left, on this thread."""

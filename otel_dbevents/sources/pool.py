@@ -42,6 +42,7 @@ from otel_dbevents.sources.location import locate, spot
 from otel_dbevents.sources.watch import (
     INFO_KEY,
     NOBODY,
+    PLAIN,
     SUPPRESS,
     ConnectionState,
     Watch,
@@ -85,7 +86,7 @@ def checked_out(watch: Watch, pool: Pool, proxied: Any, start: int) -> None:
         state.spot = spot(_OURS_AND_ENGINES)
         if type(pool) not in _USUAL and isinstance(pool, StaticPool):
             watch.proxies.add(proxied)
-        if SUPPRESS in caller or suppressed(caller):
+        if (SUPPRESS in caller or PLAIN in caller) and suppressed(caller):
             state.told_out = False
             return
         state.told_out, ledger = True, watch.ledger(caller)
@@ -188,7 +189,8 @@ def checked_in(_connection: Any, record: Any) -> None:
         if state.transaction_ns:
             state.end_transaction()
         state.seen, state.taken_in = NOBODY, None  # nobody's context is kept alive
-        if was_told and not (SUPPRESS in caller or suppressed(caller)):
+        silent = (SUPPRESS in caller or PLAIN in caller) and suppressed(caller)
+        if was_told and not silent:
             used = end - state.since_ns if end > state.since_ns else 0
             draft = CheckedInDraft(caller, watch.database, end, used)
             if collected:

@@ -116,15 +116,15 @@ class TransactionSource:
                 return
             event = kind(
                 self._watch.database,
-                look[1],
+                parent_of(caller),
                 end,
                 max(0, end - start),
                 max(0, end - begun),
                 count,
                 id=call.id if call else new_id(),
             )
-            if look[3] is not None:
-                look[3].enter(event)
+            if look[2] is not None:
+                look[2].enter(event)
             state.publish(event, caller)
         except Exception as error:  # noqa: BLE001 - the application must not see it
             state.caught(error)
