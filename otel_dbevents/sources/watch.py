@@ -123,8 +123,7 @@ class Watch:
 
     def enter(self, draft: Draft, ledger: Ledger) -> None:
         """Publish what belongs to LLM work: it is entered, and so made at once."""
-        event = draft.event()
-        if event is not None:
+        for event in draft.events():
             ledger.enter(event)
             self.publish(event, draft.context)
 
@@ -177,11 +176,10 @@ class Watch:
 
 
 def _at_once(publish: Publish) -> Defer:
-    """Return what makes an event at once, where nobody takes drafts."""
+    """Return what makes events at once, where nobody takes drafts."""
 
     def defer(draft: Draft) -> None:
-        event = draft.event()
-        if event is not None:
+        for event in draft.events():
             publish(event, draft.context)
 
     return defer
@@ -222,6 +220,7 @@ class ConnectionState:
         "latest",
         "others",
         "proxied",
+        "returned",
         "seen",
         "since_ns",
         "spot",
@@ -246,6 +245,8 @@ class ConnectionState:
         """The context that it was taken from the pool in, until it comes back."""
         self.proxied: weakref.ref[Any] | None = None
         """What the pool gave to the application, until it comes back."""
+        self.returned: tuple[int, int] | None = None
+        """When it came back and for how long it was out, where it is closed and told at once."""
         self.spot: Spot | None = None
         """Where in the application it was taken."""
         self.latest: weakref.ref[Any] | None = None
