@@ -137,7 +137,14 @@ class QuerySource:
             _, runs, ledger = seen
             duration = end - start if end > start else 0  # the clock may have been set back
             remarks = NOTHING
-            repeats = runs is not None and watch.is_repeated(runs, statement)
+            repeats = False
+            if runs is not None:  # as `Watch.is_repeated`, in this frame
+                text = statement.query_text
+                count = runs.get(text, 0) + 1
+                if count == 1:
+                    watch.bound(runs)
+                runs[text] = count
+                repeats = count == watch.repeated
             if repeats or call is not None or duration >= watch.slow_ns:
                 remarks = _remarks(watch, repeats, duration, context, call, sql)
             batch_size = 1 if batch is None else len(batch)
@@ -146,9 +153,11 @@ class QuerySource:
                 # libSQL says () where others say None
                 returns_rows = bool(cursor.description) or context._is_server_side
             if returns_rows and context.cursor_fetch_strategy is _DEFAULT_FETCH:
-                reading = CountingFetch(
-                    watch, state, caller, end, duration, statement, batch_size, remarks
-                )
+                reading = CountingFetch(watch, state, caller, end, duration, statement)
+                if batch is not None:
+                    reading.batch_size = batch_size
+                if remarks is not NOTHING:
+                    reading.remarks = remarks
                 if ledger is not None:
                     reading.ledger, reading.cause = ledger, ledger.cause()
                 if state.latest is not None:

@@ -80,7 +80,7 @@ class Reading(Struct, eq=False, weakref=True):
     end_time_ns: int
     duration_ns: int
     statement: Statement
-    batch_size: int
+    batch_size: int = 1
     remarks: Remarks = NOTHING
     rows: int = 0
     reading_ns: int = 0

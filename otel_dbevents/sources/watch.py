@@ -144,11 +144,11 @@ class Watch:
         text = statement.query_text
         count = runs.get(text, 0) + 1
         if count == 1:
-            self._bound(runs)
+            self.bound(runs)
         runs[text] = count
         return count == self.repeated
 
-    def _bound(self, runs: Runs) -> None:
+    def bound(self, runs: Runs) -> None:
         """Forget all runs where they would become too many."""
         self.known_runs += 1
         if self.known_runs >= _MOST_RUNS:
