@@ -19,27 +19,26 @@ from opentelemetry._logs import get_logger_provider
 from opentelemetry.propagate import get_global_textmap
 from opentelemetry.propagators.textmap import TextMapPropagator
 
-from otel_dbevents import ways
 from otel_dbevents.bridge import OPEN_SPAN_TYPES, Bridge, Shown, SpanFilter
 from otel_dbevents.bus import Delivery, EventBus, Subscription
 from otel_dbevents.bus.memory import MemoryBus
 from otel_dbevents.compat import check_versions, warn_if_contrib_active
-from otel_dbevents.config import Config, ConfigError, Langfuse
+from otel_dbevents.config import Config, Langfuse
 from otel_dbevents.ending import ending
 from otel_dbevents.events import Environment
-from otel_dbevents.exporters import SetupError, sdk_disabled
 from otel_dbevents.exporters import lost as lost_in_export
+from otel_dbevents.exporters import sdk_disabled
 from otel_dbevents.judges import Judges
 from otel_dbevents.llm import shared
 from otel_dbevents.sources.around import RequestHook, ResponseHook, Wishes
 from otel_dbevents.sources.engine import AnyEngine, EngineFilter, EngineSource
 from otel_dbevents.sources.explain.explainer import Explainer
 from otel_dbevents.sources.libsql.client import ClientSource, is_client
-from otel_dbevents.sources.watch import Notice, guard, is_recording, no_ledger
+from otel_dbevents.sources.watch import FindLedger, Notice, guard, is_recording, no_ledger
 
 if TYPE_CHECKING:
-    from otel_dbevents.exporters.langfuse import Attached
     from otel_dbevents.langfuse.scores import Scores
+    from otel_dbevents.langfuse.sending import Sending
 
 _MS = 1_000_000
 _FLUSH_S = 2.0
@@ -77,10 +76,7 @@ class Pipeline:
         }
         _check_functions(functions)
         self.config = config = config or Config()
-        self._send = _sender(config)
-        if self._send is not None:
-            _take_way(self)
-        self._sending: Attached | None = None
+        self._sending = _sending(config)
         self.tracer_provider = tracer_provider or trace.get_tracer_provider()
         self.meter_provider = meter_provider or metrics.get_meter_provider()
         self.logger_provider = logger_provider or get_logger_provider()
@@ -100,6 +96,7 @@ class Pipeline:
             synchronous=config.synchronous,
         )
         self._owns_bus = bus is None
+        self._restore: list[Callable[[], None]] = []
         self.explainer = _explainer(config)
         self.scores = _scores(config)
         notice = Notice(
@@ -108,7 +105,11 @@ class Pipeline:
             config.repeated_queries,
         )
         self.turns = None if config.langfuse is Langfuse.OFF else shared
-        ledger = no_ledger if self.turns is None else self.turns.ledger
+        ledger: FindLedger = no_ledger
+        if self.turns is not None:
+            ledger = partial(self.turns.ledger, prompt=config.langfuse_prompt)
+            if self.scores is not None:
+                self._restore.append(self.turns.on_turn_end(self.scores.take))
         self.clients = ClientSource(
             self.bus.publish, environment=self.environment, notice=notice, ledger=ledger
         )
@@ -144,7 +145,8 @@ class Pipeline:
             metrics=config.metrics,
             logs=config.logs,
         )
-        self._send_to_langfuse()
+        if self._sending is not None:
+            self._sending.begin(self.tracer_provider)
         self.judges = Judges(
             self.bus.publish,
             slow_query_ns=int(config.slow_query_ms * _MS),
@@ -163,7 +165,6 @@ class Pipeline:
         ]
         self._missed_by_others: dict[int, int] = {}
         self._looked_again = False
-        self._restore: list[Callable[[], None]] = []
         for provider in (self.tracer_provider, self.meter_provider, self.logger_provider):
             self._drain_before(provider)
         self._closed = False
@@ -175,12 +176,13 @@ class Pipeline:
 
         A client of the package ``libsql_client`` is taken too; with no argument, every one.
         """
-        if self.turns is not None:
-            self.turns.join(self, self.tracer_provider)
         if engine is None or not is_client(engine):
             self.source.attach(engine)
         if engine is None or is_client(engine):
             self.clients.attach(engine)
+        if self.turns is not None:
+            repeated, look_anew = self.config.repeated_queries, self.source.look_anew
+            self.turns.join(look_anew, self.tracer_provider, repeated)
 
     def detach(self, engine: AnyEngine | None = None) -> None:
         """Listen no longer to ``engine``, which may be a client, or to any. Twice is harmless."""
@@ -207,7 +209,7 @@ class Pipeline:
         lost |= {"handler_queue_full": elsewhere} if elsewhere else {}
         lost |= {"source_error": guard.errors} if guard.errors else {}
         lost |= lost_in_export(self.tracer_provider, self.logger_provider)
-        for asked_for in (self.explainer, self.scores):
+        for asked_for in (self.explainer, self.scores, self._sending):
             lost |= {} if asked_for is None else asked_for.lost
         return lost
 
@@ -239,7 +241,7 @@ class Pipeline:
         self.detach()
         done = self.flush(timeout)
         if self.turns is not None:
-            self.turns.leave(self)
+            self.turns.leave(self.source.look_anew)
         if self.explainer is not None:
             self.explainer.close()
         if self.scores is not None:
@@ -252,8 +254,7 @@ class Pipeline:
             done = self.bus.close(max(0.0, deadline - monotonic())) and done
         self.bridge.close(max(0.0, deadline - monotonic()))
         if self._sending is not None:
-            self._sending.detach(max(0.0, deadline - monotonic()))
-        ways.leave("exporter", self)
+            self._sending.close(max(0.0, deadline - monotonic()))
         return done
 
     def _subscribe_open_spans(self) -> Subscription:
@@ -267,19 +268,11 @@ class Pipeline:
         if not self._looked_again:
             self._looked_again = True
             warn_if_contrib_active()
-        if self._send is not None and self._sending is None:
-            self._send_to_langfuse()
+        if self._sending is not None:
+            self._sending.begin(self.tracer_provider)
         self.bridge.consume(batch)
         if self.turns is not None:
             self.turns.settle()
-
-    def _send_to_langfuse(self) -> None:
-        """Have our spans sent, if that is asked for, as soon as there is a provider."""
-        provider = self.tracer_provider
-        if isinstance(provider, trace.ProxyTracerProvider):
-            provider = trace.get_tracer_provider()
-        if self._send is not None and not isinstance(provider, trace.ProxyTracerProvider):
-            self._sending = self._send(provider)
 
     def _drain(self, timeout: float) -> None:
         """Flush, within ``timeout`` seconds; when the process ends, in what is left of its time."""
@@ -305,30 +298,12 @@ def _shown(config: Config) -> Shown | None:
     return Shown(wanted, config.langfuse_events, config.langfuse_spans_per_trace)
 
 
-def _sender(config: Config) -> "Callable[[Any], Attached | None] | None":
-    """Return what has a provider's spans sent to Langfuse; None where that is not asked for.
-
-    Raises `ConfigError` where it cannot be done.
-    """
+def _sending(config: Config) -> "Sending | None":
     if not (config.langfuse_export and config.enabled):
         return None
-    from otel_dbevents.exporters.destination import Destination
-    from otel_dbevents.exporters.langfuse import attach
+    from otel_dbevents.langfuse.sending import Sending
 
-    try:
-        destination = Destination.from_environment()
-    except SetupError as error:
-        raise ConfigError(
-            f"OTEL_DBEVENTS_LANGFUSE_EXPORT is on, but {error}; or turn it off"
-        ) from None
-    return partial(attach, destination=destination, timeout_s=config.flush_timeout_ms / 1000)
-
-
-def _take_way(pipeline: Pipeline) -> None:
-    try:
-        ways.take("exporter", pipeline)
-    except ways.TwoWaysError as error:
-        raise ConfigError(str(error)) from None
+    return Sending(config)
 
 
 def _explainer(config: Config) -> Explainer | None:

@@ -7,12 +7,14 @@ up anew only when one has ended, and nothing is added up.
 from collections.abc import Callable
 from typing import Final
 
-from msgspec.structs import force_setattr
+from msgspec.structs import force_setattr, replace
 
 from otel_dbevents.events import Event, LlmContext
 from otel_dbevents.llm.nodes import Node, Tree
 
 NO_GENERATION: Final = LlmContext()
+_MANY: Final = 5_000
+"""So much may wait for the worker; of more the application's thread adds up what is there."""
 
 
 class Ledger:
@@ -30,12 +32,21 @@ class Ledger:
 
     def cause(self) -> LlmContext:
         """Return which generation causes what happens now."""
-        version = self._tree.version
+        tree = self._tree
+        if len(tree.pending) > _MANY:
+            tree.relieve()
+        version = tree.version
         if version is not self._version:
-            told = self._node.cause()
-            self._llm = NO_GENERATION if told is None else told[self._prompt]
-            self._version = version
+            self._llm, self._version = self._look(), version
         return self._llm
+
+    def _look(self) -> LlmContext:
+        told = self._node.cause()
+        found = NO_GENERATION if told is None else told[self._prompt]
+        environment = found.environment or self._node.environment()
+        return (
+            found if found.environment == environment else replace(found, environment=environment)
+        )
 
     def enter(self, event: Event, cause: LlmContext | None = None) -> None:
         """Enter an event that is about to be published, and have it say what caused it.

@@ -29,7 +29,7 @@ class Analysis:
         self._groups: dict[Prompt, _Turns] = {}
         self._not_told: set[Prompt] = set()
         self._names: set[str] = set()
-        self._seen = self._rolled_up = 0
+        self._seen = self._rolled_up = self._unplaced = 0
 
     def add(self, turn: Turn) -> None:
         """Add a turn to its prompts' numbers, and to those of all, as far as it is wanted."""
@@ -40,6 +40,7 @@ class Analysis:
         if not parts:
             return
         self._rolled_up += turn.rolled_up
+        self._unplaced += turn.work is not None and any(part.work is None for part in parts)
         everything = Part(Prompt(), turn.model_ns, turn.work, turn.queries, turn.repetitions)
         self._total.add(turn, everything, turn.share)
         for part in parts:
@@ -66,6 +67,7 @@ class Analysis:
             total=self._total.group(top) if self._total.sample.count else None,
             groups=tuple(each.group(top) for each in members),
             changes=changes([(each.prompt or Prompt(), list(each.known())) for each in members]),
+            unplaced=self._unplaced,
             not_told=len(self._not_told),
         )
 
@@ -146,8 +148,7 @@ def _typical(rows: Sequence[Row]) -> Verdict | None:
 
 def _slow(rows: Sequence[Row]) -> Verdict | None:
     """Return what most of the time of the slowest 5 % went to."""
-    from_on = percentile([row.duration for row in rows], 95) or 0
-    slow = [row for row in rows if row.duration >= from_on]
+    slow = sorted(rows, key=lambda row: -row.duration)[: -(-len(rows) // 20)]
     return _largest(
         sum(row.model for row in slow),
         sum(row.busy for row in slow),

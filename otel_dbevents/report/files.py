@@ -40,8 +40,8 @@ def spans_of_file(name: str) -> Iterator[Span]:
 
 
 def _spans(raw: BinaryIO, name: str) -> Iterator[Span]:
-    file = io.BufferedReader(raw) if isinstance(raw, io.RawIOBase) else raw
-    start = _peek(file)
+    file = raw if hasattr(raw, "peek") else io.BufferedReader(raw)  # type: ignore[type-var]
+    start = file.peek(8)[:8]
     if start.startswith(_GZIP):
         try:
             with gzip.open(file) as unpacked:
@@ -49,19 +49,14 @@ def _spans(raw: BinaryIO, name: str) -> Iterator[Span]:
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise SourceError(f"{name}: the gzip in it is damaged or cut off ({error})") from error
         return
-    if _ZSTD in (start[:4], start[4:8]):
-        raise SourceError(
-            f"{name}: compressed with zstd, which this command does not read",
-            "leave `compression: zstd` out of the exporter, or unpack the file before",
-        )
+    if _ZSTD in (start[:4], start[4:]):
+        mend = "leave `compression: zstd` out of the exporter's configuration"
+        if start.startswith(_ZSTD):
+            mend = "zstd -dc FILE | otel-dbevents report -"
+        raise SourceError(f"{name}: compressed with zstd, which this command does not read", mend)
     if not start:
         return
     yield from (_lines if start.startswith(_JSON) else _messages)(file, name)
-
-
-def _peek(file: BinaryIO) -> bytes:
-    peek = getattr(file, "peek", None)
-    return peek(8)[:8] if peek is not None else b""
 
 
 def _lines(file: BinaryIO, name: str) -> Iterator[Span]:

@@ -173,6 +173,11 @@ class EngineSource:
             if reading is not None:
                 yield reading
 
+    def look_anew(self) -> None:
+        """Look anew for the ledger of each connection's context. Nothing waits for it."""
+        for watch in list(self._watches):
+            watch.look_anew()
+
     def _adopt(self, engine: Engine) -> Watch | None:
         """Put an engine under watch, unless one of the sources has it already."""
         with _lock:

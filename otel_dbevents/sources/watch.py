@@ -162,6 +162,13 @@ class Watch:
         surroundings = self.surroundings
         self.around = None if surroundings is None else surroundings.if_needed()
 
+    def look_anew(self) -> None:
+        """Forget what was found out about the contexts that the connections are used in."""
+        for record in self.records.all():
+            state: ConnectionState | None = record.info.get(INFO_KEY)
+            if state is not None:
+                state.seen = NOBODY
+
     def begin_anew(self) -> None:
         """Forget what is the parent's, in a forked child: its connections and its open results.
 

@@ -11,6 +11,7 @@ Of the run everything is fixed: ids, times, numbers. What is in it:
 
 import random
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any
 
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
@@ -52,7 +53,7 @@ def span(
         round(start_ms * MS),
         round(end_ms * MS),
         failed,
-        dict(attributes or {}),
+        keys.kept(attributes or {}),
     )
 
 
@@ -291,6 +292,7 @@ def run_ids() -> IdGenerator:
     return _Ids()
 
 
+@cache
 def finished_run() -> tuple[ReadableSpan, ...]:
     """Return all spans of the run."""
     exporter = InMemorySpanExporter()
