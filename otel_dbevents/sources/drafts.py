@@ -139,20 +139,19 @@ class ClosedDraft(_Noted, gc=False, eq=False):
 
 
 class ReturnedDraft(_Noted, gc=False, eq=False):
-    """Of a connection that came back to a pool that keeps none, and was closed."""
+    """Of a connection that came back to a pool that keeps none, and was closed for that."""
 
     kinds: ClassVar[tuple[type[Event], ...]] = (ConnectionCheckedIn, ConnectionClosed)
 
     database: Database
-    returned_ns: int
-    used_ns: int
     end_time_ns: int
-    duration_ns: int
+    used_ns: int
+    lived_ns: int
 
     def of(self, parent: TraceParent | None) -> tuple[Event, ...]:
         """Return the events."""
-        database = self.database
+        database, end = self.database, self.end_time_ns
         return (
-            ConnectionCheckedIn(database, parent, self.returned_ns, self.used_ns),
-            ConnectionClosed(database, parent, self.end_time_ns, self.duration_ns),
+            ConnectionCheckedIn(database, parent, end, self.used_ns),
+            ConnectionClosed(database, parent, end, self.lived_ns),
         )

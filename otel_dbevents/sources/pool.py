@@ -96,10 +96,17 @@ def checked_out(watch: Watch, pool: Pool, proxied: Any, start: int) -> None:
             return
         state.told_out, ledger = True, watch.ledger(caller)
         draft: Draft
+        waited = end - start if end > start else 0  # the clock may have been set back
         if is_new:
-            draft = _opened(watch, pool, state, caller, start, end)
+            watch.look_around()
+            if not watch.recognised:  # by now SQLAlchemy has asked the server what it is
+                watch.database = recognised(watch.database, watch.engine())
+                watch.recognised = True
+            begun = max(state.created_ns, start)
+            create_ns = end - begun if end > begun else 0
+            size = 0 if type(pool) is NullPool else _size(pool)
+            draft = OpenedDraft(caller, watch.database, end, waited, create_ns, size)
         else:
-            waited = end - start if end > start else 0  # the clock may have been set back
             draft = CheckedOutDraft(caller, watch.database, end, waited, 0)
         watch.failures = 0
         if ledger is None:
@@ -108,20 +115,6 @@ def checked_out(watch: Watch, pool: Pool, proxied: Any, start: int) -> None:
             watch.enter(draft, ledger)
     except Exception as error:  # noqa: BLE001 - the application must not see it
         guard.caught(error)
-
-
-def _opened(
-    watch: Watch, pool: Pool, state: ConnectionState, caller: Any, start: int, end: int
-) -> OpenedDraft:
-    watch.look_around()
-    if not watch.recognised:  # by now SQLAlchemy has asked the server what it is
-        watch.database = recognised(watch.database, watch.engine())
-        watch.recognised = True
-    begun = max(state.created_ns, start)
-    create_ns = end - begun if end > begun else 0
-    waited = end - start if end > start else 0
-    size = 0 if type(pool) is NullPool else _size(pool)
-    return OpenedDraft(caller, watch.database, end, waited, create_ns, size)
 
 
 def refused(watch: Watch, pool: Pool, error: BaseException, start: int) -> None:
@@ -218,7 +211,7 @@ def checked_in(_connection: Any, record: Any) -> None:
                 _from_finalizer(watch, CheckedInDraft(caller, watch.database, end, used))
                 return
             if type(pool_of(record)) is NullPool and record.dbapi_connection is not None:
-                state.returned = (end, used)  # it is closed now, and told with that
+                state.returned = (caller, end, used)  # it is closed now, and told with that
             else:
                 watch.defer(CheckedInDraft(caller, watch.database, end, used))
         if not collected:
@@ -309,15 +302,15 @@ def closed(_connection: Any, record: Any) -> None:
         state: ConnectionState | None = record.info.get(INFO_KEY)
         if state is None or not state.watch.active:
             return
-        watch, end, begun, proxied = state.watch, time_ns(), state.created_ns, state.proxied
-        lived = end - begun if end > begun else 0
-        if state.returned is not None:
-            returned, used = state.returned
+        watch, begun, returned = state.watch, state.created_ns, state.returned
+        if returned is not None:  # this very moment
             state.returned = None
-            watch.defer(
-                ReturnedDraft(current_context(), watch.database, returned, used, end, lived)
-            )
+            caller, end, used = returned
+            lived = end - begun if end > begun else 0
+            watch.defer(ReturnedDraft(caller, watch.database, end, used, lived))
             return
+        end, proxied = time_ns(), state.proxied
+        lived = end - begun if end > begun else 0
         draft = ClosedDraft(current_context(), watch.database, end, lived)
         if proxied is not None and proxied() is None:
             _from_finalizer(watch, draft)

@@ -252,8 +252,9 @@ class ConnectionState:
         """The context that it was taken from the pool in, until it comes back."""
         self.proxied: weakref.ref[Any] | None = None
         """What the pool gave to the application, until it comes back."""
-        self.returned: tuple[int, int] | None = None
-        """When it came back and for how long it was out, where it is closed and told at once."""
+        self.returned: tuple[Any, int, int] | None = None
+        """In which context and when it came back, and for how long it was out, where it is closed
+        and told at once."""
         self.spot: Spot | None = None
         """Where in the application it was taken."""
         self.latest: weakref.ref[Any] | None = None
