@@ -5,8 +5,8 @@ from typing import Any, Final, TypeAlias
 
 from otel_dbevents.events import CodeLocation, Database, Statement, TraceParent
 
-Run: TypeAlias = tuple[Any, Any]
-"""A query that ran under a span, and the context of its call."""
+Run: TypeAlias = Any
+"""The event of a query that ran under a span."""
 _Key: TypeAlias = tuple[str, str, str]
 """Pool and database, and the statement's text."""
 _Here: TypeAlias = "list[Run] | dict[_Key, Burst]"
@@ -18,7 +18,10 @@ _MOST_STATEMENTS: Final = 1_000
 
 
 class Burst:
-    """The runs so far, of which ``first`` was the first, though it is not counted yet."""
+    """The runs so far, of which ``first`` was the first, though it is not counted yet.
+
+    ``context`` is that of the run which made it a burst, None before.
+    """
 
     __slots__ = (
         "advice",
@@ -36,29 +39,29 @@ class Burst:
 
     def __init__(self, under: "dict[_Key, Burst]", key: _Key, first: Run) -> None:
         self.under, self.key = under, key
-        event, self.context = first
-        self.database: Database = event.database
-        self.parent: TraceParent = event.parent
-        self.statement: Statement = event.statement
+        self.context: Any = None
+        self.database: Database = first.database
+        self.parent: TraceParent = first.parent
+        self.statement: Statement = first.statement
         self.count = self.duration_ns = 0
-        self.end_time_ns: int = event.end_time_ns
+        self.end_time_ns: int = first.end_time_ns
         self.called_from: CodeLocation | None = None
         self.advice = ""
 
-    def add(self, event: Any) -> None:
+    def add(self, run: Run) -> None:
         """Count a run."""
         self.count += 1
-        self.duration_ns += event.spent_ns
-        if event.end_time_ns > self.end_time_ns:
-            self.end_time_ns = event.end_time_ns
-        if event.advice or event.called_from is not None:
-            self._note(event)
+        self.duration_ns += run.spent_ns
+        if run.end_time_ns > self.end_time_ns:
+            self.end_time_ns = run.end_time_ns
+        if run.advice or run.called_from is not None:
+            self._note(run)
 
-    def _note(self, event: Any) -> None:
+    def _note(self, run: Run) -> None:
         """Keep where a run came from and what would mend it, as far as it says so."""
-        if event.advice or self.called_from is None:
-            self.called_from = event.called_from or self.called_from
-        self.advice = self.advice or event.advice
+        if run.advice or self.called_from is None:
+            self.called_from = run.called_from or self.called_from
+        self.advice = self.advice or run.advice
 
 
 class Bursts:
@@ -83,15 +86,18 @@ class Bursts:
         """How many runs and bursts are kept."""
         return sum(len(here) for spans in (self._young, self._old) for here in spans.values())
 
-    def add(self, run: Run) -> Burst | None:
-        """Count a run that has a parent; return its burst, None where there can be none yet."""
-        if run[0].parent is not self._parent:
-            self._go_under(run[0].parent)
+    def add(self, run: Run, context: Any = None) -> Burst | None:
+        """Count a run that has a parent; return its burst, None where there can be none yet.
+
+        ``context`` is that of its call.
+        """
+        if run.parent is not self._parent:
+            self._go_under(run.parent)
         here = self._here
         if type(here) is not list:
-            return self._count(here, run)  # type: ignore[arg-type]
+            return self._count(here, run, context)  # type: ignore[arg-type]
         here.append(run)
-        return None if len(here) < self._least else self._count_all(here)
+        return None if len(here) < self._least else self._count_all(here, context)
 
     def settle(self, runs: int, now_ns: int) -> None:
         """End what is quiet. Called after so many ``runs``, at the time of the last."""
@@ -135,37 +141,37 @@ class Bursts:
             self._young[key] = here
         self._parent, self._here, self._last = parent, here, None
 
-    def _count_all(self, runs: list[Run]) -> Burst | None:
+    def _count_all(self, runs: list[Run], context: Any) -> Burst | None:
         """Count what ran under the span until now, as from now on each run is."""
         here: dict[_Key, Burst] = {}
-        parent: TraceParent = runs[0][0].parent
+        parent: TraceParent = runs[0].parent
         self._young[parent.trace_id, parent.span_id] = self._here = here
         for run in runs:
-            self._count(here, run)
+            self._count(here, run, context)
         return self._last
 
-    def _count(self, here: dict[_Key, Burst], run: Run) -> Burst:
-        event, burst = run[0], self._last
-        database, statement = event.database, event.statement
+    def _count(self, here: dict[_Key, Burst], run: Run, context: Any) -> Burst:
+        burst, database, statement = self._last, run.database, run.statement
         if burst is None or statement is not burst.statement or database is not burst.database:
             key = database.pool_name, database.namespace, statement.query_text
             burst = here.get(key)
             if burst is None:
                 burst = self._begin_burst(here, key, run)
         # A run that began a second after the last one is of another burst.
-        if burst.end_time_ns + _QUIET_NS <= event.end_time_ns - event.duration_ns:
+        if burst.end_time_ns + _QUIET_NS <= run.end_time_ns - run.duration_ns:
             self._end(burst)
             burst = self._begin_burst(here, burst.key, run)
-        burst.add(event)
+        burst.add(run)
         if burst.count == self._least:
+            burst.context = context
             self._ripe[burst] = None
         self._last = burst
         return burst
 
-    def _begin_burst(self, here: dict[_Key, Burst], key: _Key, run: Run) -> Burst:
+    def _begin_burst(self, here: dict[_Key, Burst], key: _Key, first: Run) -> Burst:
         if len(here) >= _MOST_STATEMENTS:
             self._end(here[next(iter(here))])
-        burst = here[key] = Burst(here, key, run)
+        burst = here[key] = Burst(here, key, first)
         return burst
 
     def _turn(self, now_ns: int) -> None:

@@ -90,7 +90,7 @@ class Judges:
                 if spent_ns >= slow_ns:
                     self._found.append((self._slow(event), delivery[1]))
                 if bursts is not None and event.parent is not None:
-                    bursts.add(delivery)
+                    bursts.add(event, delivery[1])
                     number, end_ns = number + 1, event.end_time_ns
             if bursts is not None and number:
                 bursts.settle(number, end_ns)

@@ -14,6 +14,7 @@ import logging
 import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from typing import Any, Final, TypeAlias, TypeVar
 
@@ -39,6 +40,7 @@ __all__ = ["EVENT_NAMES", "OPEN_SPAN_TYPES", "Bridge", "SpanFilter"]
 _log = logging.getLogger(__name__)
 _CLOSE_S: Final = 2.0
 _SLOW_NS: Final = 500_000_000
+_UNGUARDED: Final = nullcontext()
 
 Delivery: TypeAlias = tuple[Event, Any]
 """An event and the OpenTelemetry context of its call; None where it crossed a process."""
@@ -140,11 +142,13 @@ class Bridge:
         spans = self._spans
         if spans is not None:
             spans.look()
-        for event, context in batch:
-            self._tell(event, context)
+        folding = self._folding
+        with _UNGUARDED if folding is None else folding.lock:
+            for event, context in batch:
+                self._tell(event, context)
         self._settle_metrics()
-        if self._folding is not None:
-            self._folding.settle_ended()
+        if folding is not None:
+            folding.settle_ended(len(batch))
         if spans is not None:
             spans.settle()
 

@@ -94,6 +94,11 @@ class Spans:
         """Whether each query that went well has a span, which may be made at once."""
 
     @property
+    def tells_short(self) -> bool:
+        """Whether no call is too short for a span."""
+        return self._least_ns <= 0
+
+    @property
     def has_own_ids(self) -> bool:
         """Whether a span's ids are its event's; the provider may have a generator of its own."""
         return self._ids is not None
