@@ -89,6 +89,33 @@ def spans(processor: CountingSpanProcessor, number: int, prefix: str = "span") -
     return names
 
 
+def test_what_is_left_as_a_whole_is_sent_or_counted_as_if_it_came_by_itself(
+    exporter: Exporter, processing: Callable[..., CountingSpanProcessor]
+) -> None:
+    processor = processing(queue=8, batch=4)
+    spans = [ReadableSpan(str(number)) for number in range(20)]
+    exporter.open.clear()
+    processor.on_all_ended(spans[:4])
+    assert exporter.called.wait(60)
+    processor.on_all_ended(spans[4:])
+    assert processor.lost == {"queue_full": 8}
+    exporter.open.set()
+    assert processor.force_flush()
+    assert exporter.delivered == [str(number) for number in (*range(4), *range(12, 20))]
+    processor.give_up()
+    processor.on_all_ended(spans[:3])
+    assert processor.lost == {"queue_full": 8, "shutdown": 3}
+
+
+def test_who_takes_each_span_himself_is_not_passed_by() -> None:
+    class Own(CountingSpanProcessor):
+        def on_end(self, span: ReadableSpan) -> None:
+            super().on_end(span)
+
+    assert hasattr(CountingSpanProcessor.on_end, "for_all")
+    assert not hasattr(Own.on_end, "for_all")
+
+
 def test_a_full_batch_is_sent_without_waiting(exporter, processing):
     names = spans(processing(), 10)
     wait_until(lambda: exporter.delivered == names)
