@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
-from otel_dbevents.events import CodeLocation, Database, Statement, TraceParent
+from otel_dbevents.events import CodeLocation, Database, LlmContext, Statement, TraceParent
 
 Run: TypeAlias = Any
 """The event of a query that ran under a span."""
@@ -32,6 +32,7 @@ class Burst:
         "duration_ns",
         "end_time_ns",
         "key",
+        "llm",
         "parent",
         "statement",
         "under",
@@ -43,6 +44,7 @@ class Burst:
         self.database: Database = first.database
         self.parent: TraceParent = first.parent
         self.statement: Statement = first.statement
+        self.llm: LlmContext | None = first.llm
         self.count = self.duration_ns = 0
         self.end_time_ns: int = first.end_time_ns
         self.called_from: CodeLocation | None = None

@@ -131,6 +131,7 @@ class Judges:
             event.statement,
             event.id,
             event.called_from,
+            llm=event.llm,
         )
 
     def _repeats(self, burst: Burst) -> None:
@@ -143,6 +144,7 @@ class Judges:
             burst.statement,
             burst.called_from,
             burst.advice,
+            llm=burst.llm,
         )
         self._found.append((repeated, burst.context))
 
@@ -174,6 +176,7 @@ class Judges:
             event.end_time_ns,
             max(0, event.end_time_ns - outage.began_ns),
             outage.attempts,
+            llm=event.llm,
         )
 
 

@@ -5,7 +5,7 @@ the event itself. Whoever looks at any part finds all of them: from then on it i
 ``ReadableSpan`` and nothing else.
 """
 
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from msgspec import Struct
 from opentelemetry.sdk.trace import ReadableSpan
@@ -36,6 +36,9 @@ class Late(ReadableSpan):
 
     Safe to be looked at by several threads: each that comes first makes the same parts.
     """
+
+    is_plain: ClassVar = True
+    """It says what a query says outside of LLM work, and nothing else."""
 
     __init__ = object.__init__
     _event: Any

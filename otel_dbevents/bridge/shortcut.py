@@ -31,6 +31,7 @@ from opentelemetry.trace import (
 from otel_dbevents.bridge import contents
 from otel_dbevents.bridge.descriptions import Describe, Description, describe_query
 from otel_dbevents.bridge.late import Late, Maker
+from otel_dbevents.bridge.observations import is_chosen, read_rightly
 from otel_dbevents.bridge.pointing import KEY, Above, Pointer, identity_of
 from otel_dbevents.bridge.sampling import LAST_BYTES
 from otel_dbevents.bridge.started import Started
@@ -306,6 +307,8 @@ class Shortcut:
         )
         span._attributes = held
         span.start(event.end_time_ns - event.duration_ns, context)
+        if is_chosen(said):
+            read_rightly(span)
         if said.failure is not None:
             span.set_status(contents.status_of(said.failure))
         span.end(event.end_time_ns)

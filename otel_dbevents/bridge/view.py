@@ -11,6 +11,7 @@ from opentelemetry.sdk.trace import (
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
 from opentelemetry.sdk.trace.sampling import Sampler
 
+from otel_dbevents.bridge.attributes import SCOPE
 from otel_dbevents.bridge.handing import Take, takers_of
 from otel_dbevents.bridge.ids import EventIds
 from otel_dbevents.bridge.sampling import Verdicts, verdicts_of
@@ -65,6 +66,7 @@ def view_of(tracer: Any, before: View | None) -> View:
     has_many = type(multi) in _MULTI
     processors = multi._span_processors if has_many else multi
     each = processors if isinstance(processors, tuple) else (processors,)
+    each = tuple(one for one in each if not _is_for_others(one))
     acts, generator = tuple(map(_acts_of, each)), tracer.id_generator
     if (
         before is not None
@@ -95,6 +97,11 @@ def view_of(tracer: Any, before: View | None) -> View:
         type(generator) is EventIds,
         takers_of(each) if is_quiet and is_plain else None,
     )
+
+
+def _is_for_others(processor: object) -> bool:
+    """Whether it is one of ours, for others' spans: it does nothing with one of these."""
+    return SCOPE in getattr(type(processor), "silent_for", ())
 
 
 def _acts_of(processor: Any) -> Acts:

@@ -140,6 +140,16 @@ def observation_of(span: Any, resource: Any, scope: Any, *, decodes: bool = True
     )
 
 
+def observations_of(request: Any, *, decodes: bool = True) -> list[Observation]:
+    """Return what Langfuse would make of an ``ExportTraceServiceRequest``, in its order."""
+    return [
+        observation_of(span, each.resource, scoped.scope, decodes=decodes)
+        for each in request.resource_spans
+        for scoped in each.scope_spans
+        for span in scoped.spans
+    ]
+
+
 def plain(attributes: Any) -> dict[str, Any]:
     """Return a message's attributes as plain values."""
     return {each.key: _value(each.value) for each in attributes}

@@ -25,7 +25,7 @@ from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from tests.demo.receiver import Handler, Receiver
-from tests.langfuse.observation import Observation, observation_of
+from tests.langfuse.observation import Observation, observations_of
 
 TRACES = "/api/public/otel/v1/traces"
 _MOST_BYTES = 16_000_000
@@ -47,7 +47,7 @@ class LangfuseServer(Receiver):
     names), ``scores`` the scores as dicts by either way, ``refused`` what it answered with an
     error: path, status, reason. Set ``status`` to have every request answered with it and nothing
     kept; ``needs_version`` to have spans without ``x-langfuse-ingestion-version`` refused;
-    ``decodes`` is False for a server before 4.59.
+    ``decodes`` is False for a server before 4.59; ``redirect_to`` another address to answer with.
     """
 
     public_key = "pk-lf-tests"
@@ -60,6 +60,7 @@ class LangfuseServer(Receiver):
         self.decodes = decodes
         self.needs_version = True
         self.page = 1_000
+        self.redirect_to = ""
         self.headers: list[dict[str, str]] = []
         self.scores: list[dict[str, Any]] = []
         self.refused: list[tuple[str, int, str]] = []
@@ -86,11 +87,7 @@ class LangfuseServer(Receiver):
         with self.lock:
             requests = list(self.requests)
         return [
-            observation_of(span, each.resource, scoped.scope, decodes=self.decodes)
-            for request in requests
-            for each in request.resource_spans
-            for scoped in each.scope_spans
-            for span in scoped.spans
+            each for request in requests for each in observations_of(request, decodes=self.decodes)
         ]
 
     def observation(self, name: str) -> Observation:
@@ -147,7 +144,11 @@ class _Langfuse(Handler):
             status, said = refusal.status, {"message": str(refusal)}
             self.server.refused.append((self.path, status, str(refusal)))
         body = json.dumps(said).encode() if said is not None else b""
+        if self.server.redirect_to:
+            status = 302
         self.send_response(status)
+        if status == 302:
+            self.send_header("Location", self.server.redirect_to + self.path)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -257,13 +258,11 @@ def _check_score(score: Mapping[str, Any]) -> None:
 
 def _stored(server: LangfuseServer) -> list[Observation]:
     """Return what is there, the last of one id only; called with the lock held."""
-    latest = {}
-    for request in server.requests:
-        for each in request.resource_spans:
-            for scoped in each.scope_spans:
-                for span in scoped.spans:
-                    made = observation_of(span, each.resource, scoped.scope, decodes=server.decodes)
-                    latest[made.trace_id, made.id] = made
+    latest = {
+        (each.trace_id, each.id): each
+        for request in server.requests
+        for each in observations_of(request, decodes=server.decodes)
+    }
     return list(latest.values())
 
 
