@@ -5,6 +5,7 @@ the event itself. Whoever looks at any part finds all of them: from then on it i
 ``ReadableSpan`` and nothing else.
 """
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, Final
 
 from msgspec import Struct
@@ -13,12 +14,15 @@ from opentelemetry.trace import SpanKind
 
 from otel_dbevents.bridge import attributes as at
 from otel_dbevents.bridge import contents
-from otel_dbevents.bridge.descriptions import Describe, Description
+from otel_dbevents.bridge.descriptions import Describe, Description, own_attributes
 from otel_dbevents.bridge.pointing import Above, identity_of
 from otel_dbevents.bridge.view import View
+from otel_dbevents.events import QueryExecuted
 from otel_dbevents.swallowing import told
 
 _PARTS: Final = frozenset(vars(ReadableSpan("")))
+_CLIENT: Final[int] = SpanKind.CLIENT.value
+_OWN: Final = 4
 _UNTOLD: Final = Description("query", SpanKind.CLIENT, at.NOTHING_SHARED, {})
 
 
@@ -43,6 +47,24 @@ class Late(ReadableSpan):
     __init__ = object.__init__
     _event: Any
     _above: Above
+
+    @staticmethod
+    def _shared(event: QueryExecuted, by: Maker) -> tuple[str, int, Mapping[str, Any]] | None:
+        """Return name, kind, and the attributes of all the statement's spans.
+
+        None where the SDK would keep fewer of them, or shorter ones.
+        """
+        most, longest = by.view.most, by.view.longest
+        name, shared = at.query_shared(event.database, event.statement, event.batch_size != 1)
+        is_cut = longest is not None and shared.longest > longest
+        if is_cut or (most is not None and len(shared.attributes) + _OWN > most):
+            return None
+        return name, _CLIENT, shared.attributes
+
+    @staticmethod
+    def _own(event: QueryExecuted) -> Mapping[str, Any]:
+        """Return the attributes that only its span has, at most four."""
+        return own_attributes(event)
 
     def __getattr__(self, name: str) -> Any:
         if name not in _PARTS:
