@@ -20,7 +20,7 @@ Call: TypeAlias = tuple[float, Place]
 """A number and what its exemplar points to."""
 
 Samples: TypeAlias = dict[int, bool]
-"""The exemplar filter's answers: by a span's flags, of which it sees no more, or a context's id."""
+"""The exemplar filter's answers, by a context's id."""
 
 Ask: TypeAlias = Callable[[float, Place], bool]
 """Asks the exemplar filter whether it takes a call."""
@@ -164,10 +164,12 @@ def _last_of_each_bucket(
     for bucket, number, place in zip(each, reversed(numbers), reversed(places), strict=True):
         if bucket in found:
             continue
-        key = place.above.flags if type(place) is Pointer else id(place)  # less than any id
-        answer = samples.get(key)
-        if answer is None:
-            answer = samples[key] = ask(number, place)
+        if type(place) is Pointer:  # the filter sees its flags, and no more
+            answer: bool | None = bool(place.above.flags & 1)
+        else:
+            answer = samples.get(id(place))
+            if answer is None:
+                answer = samples[id(place)] = ask(number, place)
         if answer:
             found[bucket] = number, place
             if len(found) == most:
