@@ -18,7 +18,7 @@ _LONGEST = 100 - _INDENT
 _DOT = " \N{MIDDLE DOT} "
 
 
-def contrast(prompt: Prompt) -> RenderableType:
+def contrast(prompt: Prompt, *, bars: bool) -> RenderableType:
     """Show one prompt as Langfuse has it without us, and what is said in it with us."""
     spans = prompt.llm_spans
     busiest = max(
@@ -29,9 +29,9 @@ def contrast(prompt: Prompt) -> RenderableType:
     return Group(
         Text(f"  {prompt.question}", "bold"),
         Text("\n  without: how long it took, and not why", "dim"),
-        trace_panel(spans, spans, bars=True),
+        trace_panel(spans, spans, bars=bars),
         Text("\n  with: the same observation says why", "dim"),
-        trace_panel([busiest], spans, bars=True),
+        trace_panel([busiest], spans, bars=bars),
         *_below([Text(f"database: {in_short(roll_up, ended(busiest) - started(busiest))}")]),
         *_below(_why(roll_up, prompt.cause)),
     )

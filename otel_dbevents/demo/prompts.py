@@ -11,6 +11,7 @@ from typing import Any
 
 from opentelemetry.sdk.trace import ReadableSpan
 
+from otel_dbevents.config import Config, Langfuse
 from otel_dbevents.demo.scenes import Exchange
 from otel_dbevents.demo.tree import attributes, by_trace, ended, started
 from otel_dbevents.llm.keys import GEN_AI_OPERATION, LANGFUSE_SCOPE, METADATA
@@ -81,7 +82,12 @@ class Prompt:
 
 
 def prompts_of(exchanges: Sequence[Exchange], spans: Sequence[ReadableSpan]) -> Iterator[Prompt]:
-    """Yield what was asked, with what its spans say; what the sampler left out is not there."""
+    """Yield what was asked, with what its spans say; what the sampler left out is not there.
+
+    Nothing with ``OTEL_DBEVENTS_LANGFUSE=off``: the spans say nothing then, which is not a verdict.
+    """
+    if Config().langfuse is Langfuse.OFF:
+        return
     traces = by_trace(spans)
     for exchange in exchanges:
         trace = traces.get(exchange.trace_id, [])

@@ -135,11 +135,12 @@ class TerminalView:
         repeating = [each for each in self._prompts if "db_repeated_query" in each.roll_up]
         if repeating:
             self._heading("One prompt in Langfuse, without and with otel_dbevents")
-            self._print(contrast(max(repeating, key=lambda each: each.share)))
+            worst = max(repeating, key=lambda each: each.share)
+            self._print(contrast(worst, bars=self._console.width >= WIDTH))
         if self._prompts:
             self._heading("Model or database? What Langfuse gets, on spans that it has anyway")
-        for line in verdicts(self._prompts):
-            self._print(line)
+            for line in verdicts(self._prompts):
+                self._print(line)
 
     def sending(self) -> None:
         """Print that the exporters are at work: it may take them some seconds."""

@@ -11,8 +11,8 @@ from typing import Any
 from opentelemetry import trace
 from opentelemetry.context import Context
 
-from otel_dbevents.llm.ending import Before, Ending
-from otel_dbevents.llm.kinds import is_llm, starts_as_llm
+from otel_dbevents.llm.ending import Ending, Watcher
+from otel_dbevents.llm.kinds import is_llm
 from otel_dbevents.llm.nodes import Node, SpanReference
 
 
@@ -20,10 +20,11 @@ class Registry:
     """The open spans of LLM work, and those that LLM spans were started right below of.
 
     Args:
+        known: the nodes that are open, by their spans' ids; who else looks at it changes nothing.
         key: the name of the attribute in which a span keeps its node.
         most: so many are known at once; of more the oldest are forgotten. They are spans that never
             end.
-        ending: is called when one of them ends.
+        watcher: is told when one of them ends.
         follow: takes what passes a span on to its processors, where it was not seen to start.
         hosted: is called when LLM work begins in a span that was not known to have any.
 
@@ -31,18 +32,19 @@ class Registry:
 
     def __init__(
         self,
+        known: dict[int, Node],
         key: str,
         most: int,
-        ending: Before,
+        watcher: Watcher,
         follow: Callable[[Any], None],
         hosted: Callable[[], None],
     ) -> None:
         self._key = key
         self._most = most
-        self._ending = ending
+        self._watcher = watcher
         self._follow = follow
         self._hosted = hosted
-        self._open: dict[int, Node] = {}
+        self._open = known
         self._era = object()
         self.forgotten = 0
         """How many were forgotten, as there were too many."""
@@ -56,7 +58,7 @@ class Registry:
         above = None if span.parent is None else self.find(context, span.parent)
         if above is not None:
             self._take(span, above)
-        elif starts_as_llm(span):
+        elif is_llm(span):
             self._take(span, None if span.parent is None else self._host(context))
 
     def find(self, context: Context, identity: Any = None) -> Node | None:
@@ -66,10 +68,11 @@ class Registry:
         one later.
         """
         span: Any = trace.get_current_span(context)
-        found = span.get_span_context()
-        if identity is not None and found.span_id != identity.span_id:  # a context of its own
-            return self._by_id(identity)
-        node = self.of(span) or self._by_id(found)
+        if identity is not None and span.get_span_context().span_id != identity.span_id:
+            return self._by_id(identity)  # the context is that of a processor's own thread
+        node = self.of(span)
+        if node is None and self._open:
+            node = self._by_id(span.get_span_context())
         if node is None and hasattr(span, "__dict__") and span.is_recording() and is_llm(span):
             self._follow(getattr(span, "_span_processor", None))
             parent = getattr(span, "parent", None)
@@ -98,7 +101,7 @@ class Registry:
             return known
         held[self._key] = node
         with suppress(AttributeError):  # whose end cannot be seen has what the worker wrote
-            Ending.put_on(span, self._ending)
+            Ending.put_on(span, self._watcher)
         self._open[node.span_id] = node
         if len(self._open) > self._most and self.close(next(iter(self._open))) is not None:
             self.forgotten += 1
@@ -121,7 +124,7 @@ class Registry:
         return node
 
     def _by_id(self, identity: Any) -> Node | None:
-        node = self._open.get(identity.span_id) if self._open else None
+        node = self._open.get(identity.span_id)
         return node if node is not None and node.trace_id == identity.trace_id else None
 
     def _renewed(self, node: Node) -> Node | None:

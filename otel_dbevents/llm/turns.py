@@ -16,9 +16,11 @@ from typing import Any, Final, TypeAlias
 from opentelemetry import baggage, trace
 from opentelemetry.context import Context, get_current
 from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.trace import propagation
 
 from otel_dbevents.forks import in_child
 from otel_dbevents.llm import keys
+from otel_dbevents.llm.ending import Ending
 from otel_dbevents.llm.ledger import ELSEWHERE, Elsewhere, Ledger
 from otel_dbevents.llm.nodes import NOTHING, Node, Tree, held
 from otel_dbevents.llm.processor import Watching
@@ -30,11 +32,17 @@ from otel_dbevents.swallowing import Swallowing
 TurnEnded: TypeAlias = Callable[[bytes, RollUp], object]
 """Takes the trace's id (16 bytes) and what was done in the turn, on the thread that ended it."""
 
+Tell: TypeAlias = Callable[[], None]
 LookAnew: TypeAlias = Any
 """A bound method without arguments."""
 _numbers: Final = count()
 _MOST: Final = 10_000
 _REPEATED: Final = 10
+_SPAN: Final[Any] = getattr(propagation, "_SPAN_KEY", None)
+_BAGGAGE: Final[Any] = getattr(baggage, "_BAGGAGE_KEY", None)
+"""Where a context keeps the current span, and the baggage."""
+_NEVER_LLM: Final = frozenset({type(None), trace.NonRecordingSpan} if _SPAN and _BAGGAGE else ())
+"""What says nothing of itself but its ids, where the two keys are known."""
 _log = logging.getLogger("otel_dbevents.llm")
 
 
@@ -58,8 +66,9 @@ class Turns:
 
     def _begin_anew(self) -> None:
         """Begin at nothing, also in a forked child: what was done before is the parent's."""
+        follow, self._watching.known = self._watching.follow, {}
         self._open = Registry(
-            self._key, self._most, self._ending, self._watching.follow, self._hosted
+            self._watching.known, self._key, self._most, self, follow, self._hosted
         )
         self._dirty: deque[Tree] = deque()
 
@@ -81,9 +90,12 @@ class Turns:
         Of several users the latest one's holds.
         """
         self.repeated = repeated
-        self._users[id(look_anew.__self__)] = weakref.WeakMethod(look_anew)
-        self._watching.begin()
-        self.follow(provider)
+        try:
+            self._users[id(look_anew.__self__)] = weakref.WeakMethod(look_anew)
+            self._watching.begin()
+            self.follow(provider)
+        except Exception as error:  # noqa: BLE001 - the application must not see it
+            self._guard.caught(error, "LLM spans are not seen")
 
     def leave(self, look_anew: LookAnew) -> None:
         """Do nothing more, once the last user has left or is gone. Twice is harmless."""
@@ -127,9 +139,18 @@ class Turns:
         ``prompt``: events shall say the generation's prompt and session too.
         """
         try:
+            # What most queries run in, outside LLM work: cheap, as it is asked about every span.
+            if (
+                not self._watching.known
+                and _BAGGAGE not in context
+                and type(context.get(_SPAN)) in _NEVER_LLM
+            ):
+                return None
             node = self._open.find(context)
             if node is not None:
                 return Ledger(node, self._dirty.append, prompt=prompt)
+            if _BAGGAGE is not None and _BAGGAGE not in context:  # as mostly
+                return None
             said = baggage.get_baggage(keys.LANGFUSE_BAGGAGE, context)
             if said is None:
                 return None
@@ -184,35 +205,48 @@ class Turns:
                     write(span, roll_up, time_ns())
 
     def _started(self, span: Any, parent_context: Context | None) -> None:
-        try:
-            context = get_current() if parent_context is None else parent_context
-            self._open.started(span, context)
-        except Exception as error:  # noqa: BLE001 - the application must not see it
-            self._guard.caught(error, "a span was not taken note of")
+        context = get_current() if parent_context is None else parent_context
+        self._open.started(span, context)
 
-    def _ending(self, span: Any, end_ns: int | None) -> Callable[[], None] | None:
-        """Write the exact numbers on a span that is about to end."""
-        node = None
+    def ending(self, span: Any, given: Any) -> Tell | None:
+        """Write the exact numbers on a span that is about to end. Never raises.
+
+        ``given``: the end that it is given; None: now. Returns what tells of the turn, where it is
+        the turn's outermost span or the one that it was begun in.
+        """
         try:
-            node = self._open.of(span)
-            if node is None or node.is_over:
-                return None
+            return self._end(span, given if isinstance(given, int) else time_ns())
+        except Exception as error:  # noqa: BLE001 - it is within the application's call
+            self._guard.caught(error, "a roll-up may be missing on a span that has ended")
+            return None
+
+    def ended(self, ending: Ending, tell: Tell | None) -> None:
+        """Take our hands off a span that has ended, and tell of the turn's end. Never raises."""
+        try:
+            ending.take_off()
+            if tell is not None:
+                tell()
+        except Exception as error:  # noqa: BLE001 - it is within the application's call
+            self._guard.caught(error, "the end of a turn was not told")
+
+    def _end(self, span: Any, end_ns: int) -> Tell | None:
+        node = self._open.of(span)
+        if node is None or node.is_over:
+            return None
+        try:
             is_llm = node.is_llm
             found = self._close(node)
             if is_llm and found is not NOTHING and span.is_recording():
                 with held(node.tree.writing):
-                    write(span, found, end_ns or time_ns())
+                    write(span, found, end_ns)
             is_turn = is_llm and not any(each.is_llm for each in node.path() if each is not node)
             if (is_turn or node.above is None) and span.get_span_context().trace_flags.sampled:
                 return partial(self._turn_ended, node, found, is_turn)
-        except Exception as error:  # noqa: BLE001 - the application must not see it
-            self._guard.caught(error, "a roll-up may be missing on a span that has ended")
+            return None
         finally:
-            if node is not None:
-                if not node.is_over:  # its numbers are lost, what it caused is not
-                    node.over()
-                self._open.close(node.span_id)
-        return None
+            if not node.is_over:  # its numbers are lost, what it caused is not
+                node.over()
+            self._open.close(node.span_id)
 
     def _close(self, node: Node) -> RollUp:
         """Let nothing more be added to a node, and return what was."""
@@ -227,17 +261,13 @@ class Turns:
     def _ended(self, span: ReadableSpan) -> None:
         """Take note of an end that was not seen before it was over: nothing can be written."""
         context = span.context
-        node = None if context is None or not len(self._open) else self._open.close(context.span_id)
+        node = None if context is None else self._open.close(context.span_id)
         if node is not None and not node.is_over:
             node.over()
 
     def _turn_ended(self, node: Node, found: RollUp, is_turn: bool) -> None:
         """Tell of a turn; of the span that it was begun in only what was caused after the turn."""
-        try:
-            turn = node.tree.newly_caused(found)
-        except Exception as error:  # noqa: BLE001 - it is the application's call
-            self._guard.caught(error, "the end of a turn was not told")
-            return
+        turn = node.tree.newly_caused(found)
         for callback in self._turn_listeners if is_turn or turn.by_generation else ():
             self._call(callback, node.trace_id.to_bytes(16), turn)
 

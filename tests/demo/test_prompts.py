@@ -7,11 +7,13 @@ import pytest
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import use_span
 from rich.console import Console
 
 from otel_dbevents.demo.prompt_panel import verdicts
 from otel_dbevents.demo.prompts import Prompt, prompts_of
 from otel_dbevents.demo.scenes import Exchange
+from otel_dbevents.demo.terminal import TerminalView
 from otel_dbevents.llm.keys import METADATA
 from tests.demo.running import Document
 from tests.demo.test_scenes import AGENT, CHAT, folded
@@ -127,6 +129,27 @@ def prompt_of(tracer, exporter, **roll_up) -> Prompt:
     return prompt
 
 
+def test_the_cause_is_the_call_that_most_of_the_time_came_of(tracer, exporter):
+    operation = "gen_ai.operation.name"
+    agent = tracer.start_span("agent", attributes={operation: "invoke_agent"}, start_time=1)
+    with use_span(agent):
+        chats = [
+            tracer.start_span(f"chat {number}", attributes={operation: "chat"}, start_time=number)
+            for number in (10, 20, 30)
+        ]
+        for chat, took in zip(chats, (5, 9, 0), strict=True):
+            cause = f"{chat.get_span_context().span_id:016x}"
+            caused = {METADATA + "db_caused_by_generation": cause}
+            tracer.start_span("SELECT", attributes=caused, start_time=50).end(50 + took)
+            chat.end(40)
+    agent.end(99)
+    trace_id = f"{agent.get_span_context().trace_id:032x}"
+    (prompt,) = prompts_of([Exchange("Why?", "So.", trace_id)], exporter.get_finished_spans())
+    assert prompt.cause is not None
+    assert (prompt.cause.name, prompt.cause.turn, prompt.cause.of) == ("chat 20", 2, 3)
+    assert prompt.cause.generation == f"{chats[1].get_span_context().span_id:016x}"
+
+
 def shown(*prompts: Prompt) -> list[str]:
     console = Console(file=io.StringIO(), width=100)
     with console.capture() as capture:
@@ -138,6 +161,23 @@ def shown(*prompts: Prompt) -> list[str]:
 def test_texts_on_langfuses_own_spans_are_decoded_and_numbers_left(tracer, exporter):
     prompt = prompt_of(tracer, exporter, db_slowest_query='"SELECT 1"', db_query_count=3)
     assert prompt.roll_up == {"db_slowest_query": "SELECT 1", "db_query_count": 3}
+
+
+def test_where_nothing_is_told_nobody_is_blamed(tracer, exporter, monkeypatch):
+    monkeypatch.setenv("OTEL_DBEVENTS_LANGFUSE", "off")
+    agent = tracer.start_span("agent", attributes={"gen_ai.operation.name": "invoke_agent"})
+    agent.end()
+    trace_id = f"{agent.get_span_context().trace_id:032x}"
+    exchange = Exchange("Why?", "So.", trace_id)
+    spans = exporter.get_finished_spans()
+    assert list(prompts_of([exchange], spans)) == []
+    console = Console(file=io.StringIO(), width=100)
+    view = TerminalView(console)
+    with console.capture() as capture:
+        view.scene_ends([exchange], spans)
+        view.metrics([], lost=0)
+    assert "Model or database?" not in capture.get()
+    assert "held by" not in capture.get()
 
 
 def test_a_prompt_without_database_work_is_the_models(tracer, exporter):

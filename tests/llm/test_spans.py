@@ -114,6 +114,15 @@ def test_spans_outside_llm_work_are_not_taken_note_of(app: App, langfuse: Any) -
         assert len(llm.shared) == 0
 
 
+def test_our_processor_leaves_the_short_way_to_our_spans_open(app: App, langfuse: Any) -> None:
+    app.provider = TracerProvider()
+    app.provider.add_span_processor(SimpleSpanProcessor(app.spans))
+    bridge: Any = app.observe().bridge
+    app.query()
+    app.flush()
+    assert bridge._spans._shortcut._view.is_quiet
+
+
 def test_an_end_that_raises_does_so_still(app: App, langfuse: Any) -> None:
     class Failing(SpanProcessor):
         def on_end(self, span: object) -> None:
