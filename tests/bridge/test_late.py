@@ -146,6 +146,22 @@ def test_a_batch_is_in_the_queue_without_a_call_for_each():
         each.shutdown()
 
 
+def test_a_processor_that_is_for_others_spans_only_is_in_nobodys_way():
+    class ForOthers(SpanProcessor):
+        silent_for = frozenset({"otel_dbevents"})
+
+        def on_start(self, span, parent_context=None):
+            raise AssertionError
+
+        def on_end(self, span):
+            assert span.name
+
+    plain = batching(InMemorySpanExporter())
+    told(ForOthers(), plain)
+    assert [type(span) for span in plain._batch_processor._queue] == [Late] * 5
+    plain.shutdown()
+
+
 @pytest.mark.parametrize("where", ["on_end", "emit"])
 def test_what_was_put_in_the_way_of_a_batch_processor_is_not_passed_by(where):
     processor, calls = batching(InMemorySpanExporter()), []
