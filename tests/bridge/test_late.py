@@ -12,8 +12,8 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_s
 
 from otel_dbevents.bridge import Bridge
 from otel_dbevents.bridge.late import Late
-from otel_dbevents.events import CodeLocation, new_id
-from tests.bridge.support import executed
+from otel_dbevents.events import CodeLocation, LlmContext, new_id
+from tests.bridge.support import executed, timed_out
 
 ABOVE = set_span_in_context(NonRecordingSpan(SpanContext(5, 6, False, TraceFlags(1))), Context())
 
@@ -84,8 +84,8 @@ def test_what_cannot_be_told_when_an_exporter_looks_is_a_span_that_says_little()
 
 @pytest.mark.parametrize(
     "more",
-    [{"attributes": {"a": 1}}, {"called_from": CodeLocation("a.py", 1)}],
-    ids=["hooks", "a place"],
+    [{"attributes": {"a": 1}}, {"called_from": CodeLocation("a.py", 1)}, {"llm": LlmContext()}],
+    ids=["hooks", "a place", "LLM work"],
 )
 def test_a_query_that_says_more_than_its_statement_has_its_parts_at_once(more):
     tracers = TracerProvider(shutdown_on_exit=False)
@@ -103,13 +103,22 @@ def test_it_keeps_nothing_of_the_application_alive_but_the_span_above():
 # How spans get to the processors
 
 
-def told(*processors, number=5):
+def told(*processors, number=5, events=None):
     tracers = TracerProvider(shutdown_on_exit=False)
     for processor in processors:
         tracers.add_span_processor(processor)
     bridge = Bridge(tracers, None, None)
-    bridge.consume([(executed(id=new_id()), ABOVE) for _ in range(number)])
+    events = events or [executed(id=new_id()) for _ in range(number)]
+    bridge.consume([(event, ABOVE) for event in events])
     return bridge
+
+
+def span_ids(events):
+    return [int.from_bytes(event.id[8:], "big") for event in events]
+
+
+def exported_ids(exporter):
+    return [span.context.span_id for span in exporter.get_finished_spans()]
 
 
 def batching(exporter, **options):
@@ -119,12 +128,39 @@ def batching(exporter, **options):
 def test_two_batch_processors_get_all_in_their_order():
     exporters = InMemorySpanExporter(), InMemorySpanExporter()
     processors = [batching(exporter) for exporter in exporters]
-    told(*processors, number=20)
+    events = [executed(id=new_id()) for _ in range(20)]
+    told(*processors, events=events)
     for processor in processors:
         processor.force_flush()
     one, two = (exporter.get_finished_spans() for exporter in exporters)
     assert [id(span) for span in one] == [id(span) for span in two]
-    assert len({span.context.span_id for span in one}) == 20
+    assert exported_ids(exporters[0]) == span_ids(events)
+
+
+def test_a_span_that_lives_for_a_moment_comes_in_its_order():
+    processor = batching(exporter := InMemorySpanExporter())
+    events = [executed(id=new_id()), timed_out(id=new_id()), executed(id=new_id())]
+    told(processor, events=events)
+    processor.shutdown()
+    assert exported_ids(exporter) == span_ids(events)
+    assert [len(span.links) for span in exporter.get_finished_spans()] == [0, 1, 0]
+
+
+def test_a_processor_that_comes_within_a_batch_sees_what_ends_after_it():
+    events, kept = [executed(id=new_id()) for _ in range(4)], Kept()
+    tracers = TracerProvider(shutdown_on_exit=False)
+    tracers.add_span_processor(processor := batching(exporter := InMemorySpanExporter()))
+
+    def bring(event):
+        if event is events[2]:
+            tracers.add_span_processor(kept)
+        return True
+
+    bridge = Bridge(tracers, None, None, span_filter=bring)
+    bridge.consume([(event, ABOVE) for event in events])
+    processor.shutdown()
+    assert exported_ids(exporter) == span_ids(events)
+    assert [span.context.span_id for span in kept.spans] == span_ids(events[2:])
 
 
 def test_a_batch_is_in_the_queue_without_a_call_for_each():
@@ -207,9 +243,8 @@ def test_a_processor_that_comes_between_two_batches_sees_the_second_only():
     tracers.add_span_processor(kept)
     bridge.consume([(second := executed(id=new_id()), ABOVE)])
     processor.shutdown()
-    ids = [span.context.span_id for span in exporter.get_finished_spans()]
-    assert ids == [int.from_bytes(each.id[8:], "big") for each in (first, second)]
-    assert [span.context.span_id for span in kept.spans] == ids[1:]
+    assert exported_ids(exporter) == span_ids([first, second])
+    assert [span.context.span_id for span in kept.spans] == span_ids([second])
 
 
 @pytest.mark.swallows

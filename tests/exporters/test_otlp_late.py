@@ -96,8 +96,8 @@ def test_among_others_it_is_in_its_place() -> None:
 )
 def test_where_the_sdk_would_cut_it_is_cut(limits: SpanLimits) -> None:
     encoder = SpanEncoder()
-    whole, cut = late(ALL[0]), late(ALL[0], limits=limits)
-    for spans in (whole, cut, whole):
+    whole, cut, more = late(*ALL), late(*ALL, limits=limits), late(*ALL)
+    for spans in (whole, cut, more, [*late(ALL[0]), *late(ALL[0], limits=limits)]):
         assert ExportTraceServiceRequest.FromString(encoder.encode(spans)) == encode_spans(spans)
 
 
@@ -119,6 +119,15 @@ def test_what_is_kept_is_bounded() -> None:
     kept = encoder._late._said.values()
     assert 0 < len(kept) < 110
     assert sum(len(each[4]) for each in kept) <= 1 << 20
+
+
+def test_looked_at_just_now_it_is_encoded_in_its_parts() -> None:
+    (span,), encoder = late(ALL[0]), SpanEncoder()
+    assert span.name
+    span.__class__ = Late  # which it is until it has become the SDK's own
+    ours = ExportTraceServiceRequest.FromString(encoder.encode([span]))
+    assert ours == encode_spans([span])
+    assert not encoder.fallbacks
 
 
 def test_looked_at_by_another_thread_meanwhile_it_is_whole() -> None:
