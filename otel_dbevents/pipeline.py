@@ -209,7 +209,7 @@ class Pipeline:
         lost |= {"handler_queue_full": elsewhere} if elsewhere else {}
         lost |= {"source_error": guard.errors} if guard.errors else {}
         lost |= lost_in_export(self.tracer_provider, self.logger_provider)
-        for asked_for in (self.explainer, self.scores):
+        for asked_for in (self.explainer, self.scores, self._sending):
             lost |= {} if asked_for is None else asked_for.lost
         return lost
 

@@ -8,11 +8,12 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from otel_dbevents.demo.prompts import DATABASE, Cause, Prompt, roll_up_of
+from otel_dbevents.demo.prompts import DATABASE, MODEL, Cause, Prompt, roll_up_of
 from otel_dbevents.demo.trace_panel import in_ms, trace_panel
 from otel_dbevents.demo.tree import ended, started
 
 BAR = 12
+STYLES = {DATABASE: "bold red", MODEL: "magenta"}
 _INDENT = 12
 _LONGEST = 100 - _INDENT
 _DOT = " \N{MIDDLE DOT} "
@@ -38,10 +39,10 @@ def contrast(prompt: Prompt, *, bars: bool) -> RenderableType:
 
 
 def verdicts(prompts: Sequence[Prompt]) -> Iterator[RenderableType]:
-    """Yield a line for each prompt, those that the database held up most first, and why it did."""
+    """Yield a line for each prompt, those that the database held up first, and why it did."""
     heading = ("  held by", "the database", "", "prompt", "queries, time in the database of all")
     yield _row(*(Text(cell, "dim") for cell in heading))
-    for prompt in sorted(prompts, key=lambda each: -each.share):
+    for prompt in sorted(prompts, key=lambda each: (each.verdict != DATABASE, -each.share)):
         yield _line(prompt)
         if prompt.verdict == DATABASE:
             yield from _below(_why(prompt.roll_up, prompt.cause))
@@ -59,7 +60,7 @@ def in_short(roll_up: Mapping[str, Any], duration_ns: int) -> str:
 
 
 def _line(prompt: Prompt) -> Table:
-    style = "bold red" if prompt.verdict == DATABASE else "magenta"
+    style = STYLES.get(prompt.verdict, "bold")
     full = round(prompt.share * BAR)
     return _row(
         Text(f"  {prompt.verdict.upper()}", style),

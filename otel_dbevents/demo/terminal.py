@@ -41,6 +41,7 @@ NEXT = (
     ("to your Langfuse", "LANGFUSE_PUBLIC_KEY=... LANGFUSE_SECRET_KEY=... otel-dbevents demo"),
     ("to your collector", "OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4317 otel-dbevents demo"),
     ("all of it, on this machine", "docker compose --env-file deploy/langfuse.env up --build"),
+    ("per prompt and version", "otel-dbevents report --langfuse --since 7d"),
     ("what is emitted, limits", "README.md"),
 )
 

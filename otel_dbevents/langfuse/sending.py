@@ -1,5 +1,6 @@
 """Sending: a pipeline's chosen spans to Langfuse by an exporter of ours, where it is asked for."""
 
+from collections.abc import Mapping
 from threading import Lock
 from typing import Any
 
@@ -49,6 +50,11 @@ class Sending:
                     self._attached = attach(provider, self._destination, self._timeout_s)
             finally:
                 self._beginning.release()
+
+    @property
+    def lost(self) -> Mapping[str, int]:
+        """How many spans did not arrive, by reason."""
+        return {} if self._attached is None else self._attached.lost
 
     def close(self, timeout: float) -> None:
         """Send what is left, in ``timeout`` seconds, and leave the provider. Twice is harmless."""

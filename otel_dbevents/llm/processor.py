@@ -18,7 +18,8 @@ from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerPro
 from opentelemetry.trace import get_current_span
 
 from otel_dbevents.forks import hold
-from otel_dbevents.llm.kinds import is_llm
+from otel_dbevents.llm.keys import USUAL
+from otel_dbevents.llm.kinds import attributes_of, is_llm, is_llm_scope
 from otel_dbevents.swallowing import Swallowing
 
 _OURS: Final = "otel_dbevents"
@@ -60,9 +61,15 @@ class Watching(SpanProcessor):
             return
         try:
             scope = span.instrumentation_scope
-            if scope is not None and scope.name == _OURS:
+            name = "" if scope is None else scope.name
+            if name == _OURS:
                 return
-            if self.known or is_llm(span) or self._is_below_llm(span, parent_context):
+            if (
+                self.known
+                or is_llm_scope(name)
+                or not USUAL.isdisjoint(attributes_of(span))
+                or self._is_below_llm(span, parent_context)
+            ):
                 self._tell_started(span, parent_context)
         except Exception as error:  # noqa: BLE001 - the application must not see it
             self._guard.caught(error, "a span was not taken note of")

@@ -8,9 +8,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from opentelemetry import trace
-from opentelemetry.context import Context
-
 from otel_dbevents.llm.ending import Ending, Watcher
 from otel_dbevents.llm.kinds import is_llm
 from otel_dbevents.llm.nodes import Node, SpanReference
@@ -53,21 +50,20 @@ class Registry:
         """How many are open."""
         return len(self._open)
 
-    def started(self, span: Any, context: Context) -> None:
-        """Take note of a span that starts in this context, if it is one of LLM work."""
-        above = None if span.parent is None else self.find(context, span.parent)
+    def started(self, span: Any, current: Any) -> None:
+        """Take note of a span that starts below the current one, if it is one of LLM work."""
+        above = None if span.parent is None else self.find(current, span.parent)
         if above is not None:
             self._take(span, above)
         elif is_llm(span):
-            self._take(span, None if span.parent is None else self._host(context))
+            self._take(span, None if span.parent is None else self._host(current))
 
-    def find(self, context: Context, identity: Any = None) -> Node | None:
-        """Return the node of a context's span, whose ``identity`` may be known; None without one.
+    def find(self, span: Any, identity: Any = None) -> Node | None:
+        """Return the node of a context's span, or of the one of this ``identity``; None without.
 
         It is made now for an LLM span that was not seen: it was started without us, or has become
         one later.
         """
-        span: Any = trace.get_current_span(context)
         if identity is not None and span.get_span_context().span_id != identity.span_id:
             return self._by_id(identity)  # the context is that of a processor's own thread
         node = self.of(span)
@@ -111,12 +107,11 @@ class Registry:
         """Forget a span that never ended and is there no more. In a finalizer: no lock."""
         self._open.pop(span.span_id, None)
 
-    def _host(self, context: Context) -> Node | None:
+    def _host(self, span: Any) -> Node | None:
         """Return a node for the application's own span that LLM work was begun right below of.
 
         What it does after that may be what the model asked for.
         """
-        span: Any = trace.get_current_span(context)
         if not span.is_recording():
             return None
         node = self._take(span, None)

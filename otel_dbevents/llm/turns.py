@@ -22,7 +22,7 @@ from otel_dbevents.forks import in_child
 from otel_dbevents.llm import keys
 from otel_dbevents.llm.ending import Ending
 from otel_dbevents.llm.ledger import ELSEWHERE, Elsewhere, Ledger
-from otel_dbevents.llm.nodes import NOTHING, Node, Tree, held
+from otel_dbevents.llm.nodes import NOTHING, Held, Node, Tree
 from otel_dbevents.llm.processor import Watching
 from otel_dbevents.llm.registry import Registry
 from otel_dbevents.llm.rollup import RollUp
@@ -146,15 +146,14 @@ class Turns:
                 and type(context.get(_SPAN)) in _NEVER_LLM
             ):
                 return None
-            node = self._open.find(context)
+            span: Any = trace.get_current_span(context)
+            node = self._open.find(span)
             if node is not None:
                 return Ledger(node, self._dirty.append, prompt=prompt)
-            if _BAGGAGE is not None and _BAGGAGE not in context:  # as mostly
-                return None
             said = baggage.get_baggage(keys.LANGFUSE_BAGGAGE, context)
             if said is None:
                 return None
-            trace_id = trace.get_current_span(context).get_span_context().trace_id
+            trace_id = span.get_span_context().trace_id
             return ELSEWHERE if said == trace.format_trace_id(trace_id) else None
         except Exception as error:  # noqa: BLE001 - the application must not see it
             self._guard.caught(error, "it is not known whether a query belongs to LLM work")
@@ -163,13 +162,13 @@ class Turns:
     def roll_up(self, context: Context) -> RollUp | None:
         """Return what was done so far below the nearest open LLM span; None without one."""
         try:
-            node = self._open.find(context)
+            node = self._open.find(trace.get_current_span(context))
             while node is not None and (node.is_over or not node.is_llm):
                 node = node.above
             if node is None:
                 return None
-            node.tree.drain()
-            with held(node.tree.lock):
+            with Held(node.tree.lock):
+                node.tree.drain()
                 return node.roll_up(self.repeated)
         except Exception as error:  # noqa: BLE001 - the application must not see it
             self._guard.caught(error, "it is not known what was done in LLM work so far")
@@ -194,19 +193,19 @@ class Turns:
             self._watching.follow(provider)
 
     def _write(self, tree: Tree) -> None:
-        tree.drain()
-        with held(tree.lock):
+        with Held(tree.lock):
+            tree.drain()
             touched, tree.touched = tree.touched, {}
             found = [(node, node.roll_up(self.repeated)) for node in touched if node.is_llm]
         for node, roll_up in found:
             span = node.span()
-            with held(tree.writing):
+            with Held(tree.writing):
                 if span is not None and not node.is_over and span.is_recording():
                     write(span, roll_up, time_ns())
 
     def _started(self, span: Any, parent_context: Context | None) -> None:
         context = get_current() if parent_context is None else parent_context
-        self._open.started(span, context)
+        self._open.started(span, trace.get_current_span(context))
 
     def ending(self, span: Any, given: Any) -> Tell | None:
         """Write the exact numbers on a span that is about to end. Never raises.
@@ -237,9 +236,10 @@ class Turns:
             is_llm = node.is_llm
             found = self._close(node)
             if is_llm and found is not NOTHING and span.is_recording():
-                with held(node.tree.writing):
+                with Held(node.tree.writing):
                     write(span, found, end_ns)
-            is_turn = is_llm and not any(each.is_llm for each in node.path() if each is not node)
+            above = node.above
+            is_turn = is_llm and not (above and any(each.is_llm for each in above.path()))
             if (is_turn or node.above is None) and span.get_span_context().trace_flags.sampled:
                 return partial(self._turn_ended, node, found, is_turn)
             return None
@@ -251,8 +251,8 @@ class Turns:
     def _close(self, node: Node) -> RollUp:
         """Let nothing more be added to a node, and return what was."""
         tree = node.tree
-        tree.drain()
-        with held(tree.lock):
+        with Held(tree.lock):
+            tree.drain()
             found = node.roll_up(self.repeated)
             node.over()
             tree.touched.pop(node, None)

@@ -72,9 +72,19 @@ def test_the_share_is_of_the_answers_whole_time(prompts):
         share = prompt["roll_up"]["db_busy_ms"] / prompt["duration_ms"]
         # it is written right before the end, so the answer was a little shorter then
         assert prompt["roll_up"]["db_share"] == pytest.approx(share, abs=0.02)
-        assert prompt["verdict"] == (
-            "database" if prompt["roll_up"]["db_share"] >= 0.5 else "model"
-        )
+
+
+def test_the_verdict_is_on_who_had_most_of_the_time(told, prompts):
+    for prompt in prompts:
+        chats = [span for span in spans_of(told, prompt) if span["name"] == CHAT]
+        model = sum(span["duration_ns"] for span in chats) / 1e6
+        database = prompt["roll_up"]["db_busy_ms"]
+        parts = {
+            "database": database,
+            "model": model,
+            "rest": prompt["duration_ms"] - model - database,
+        }
+        assert parts[prompt["verdict"]] == max(parts.values())
 
 
 def test_a_slow_query_and_a_wait_are_the_databases_and_a_plain_answer_is_the_models(prompts):
@@ -180,10 +190,10 @@ def test_where_nothing_is_told_nobody_is_blamed(tracer, exporter, monkeypatch):
     assert "held by" not in capture.get()
 
 
-def test_a_prompt_without_database_work_is_the_models(tracer, exporter):
+def test_a_prompt_without_database_work_says_so(tracer, exporter):
     heading, line = shown(prompt_of(tracer, exporter))
     assert "held by" in heading
-    assert "MODEL" in line
+    assert "REST" in line
     assert "no database work" in line
 
 
@@ -213,5 +223,5 @@ def test_those_that_the_database_held_up_most_come_first(tracer, exporter):
         exporter.clear()
         said = {"db_query_count": 1, "db_busy_ms": share * 1000, "db_share": share}
         prompts.append(prompt_of(tracer, exporter, **said))
-    shares = [line.split()[2] for line in shown(*prompts) if "DATABASE" in line or "MODEL" in line]
+    shares = [line.split()[2] for line in shown(*prompts) if "DATABASE" in line or "REST" in line]
     assert shares == ["90%", "60%", "10%"]

@@ -8,11 +8,12 @@ from langfuse import propagate_attributes
 from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from otel_dbevents import ConfigError
 from otel_dbevents.exporters.destination import Destination
+from otel_dbevents.exporters.langfuse import ObservationExporter
 from otel_dbevents.langfuse import langfuse_filter
 from tests.bridge.support import committed, executed, failed, repeated, timed_out
 from tests.langfuse.observation import plain
@@ -282,6 +283,12 @@ def test_a_provider_that_comes_later_sends_too(application, langfuse, monkeypatc
     assert pipeline.flush()
     later.force_flush()
     assert langfuse.names == ["SELECT customers"]
+    langfuse.public_key = "pk-lf-another"
+    with later.get_tracer("langfuse-sdk").start_as_current_span("answer"):
+        application.happen(duration_ns=SLOW)
+    assert pipeline.flush()
+    later.force_flush()
+    assert pipeline.lost() == {"langfuse_export_failed": 1}
 
 
 def test_a_pipeline_that_is_closed_has_sent_all_and_leaves_nothing_behind(application, langfuse):
@@ -326,6 +333,17 @@ def test_a_langfuse_that_is_busy_gets_them_a_moment_later(application, langfuse)
     application.flush()
     assert [refusal[1] for refusal in langfuse.refused] == [503]
     assert langfuse.names == ["SELECT customers"]
+
+
+def test_a_batch_that_is_too_large_for_one_request_goes_in_several(application, langfuse):
+    tracer = application.provider.get_tracer("otel_dbevents")
+    spans = [tracer.start_span("SELECT t", attributes={"text": "x" * 1_500_000}) for _ in range(5)]
+    exporter = ObservationExporter(Destination.from_environment())
+    assert exporter.export(spans) is SpanExportResult.SUCCESS
+    assert langfuse.names == ["SELECT t"] * 5
+    sizes = [request.ByteSize() for request in langfuse.requests]
+    assert len(sizes) > 1
+    assert max(sizes) < 5_000_000
 
 
 def test_a_redirect_takes_the_keys_nowhere(application, langfuse):

@@ -63,6 +63,7 @@ def test_outside_llm_work_nothing_is_written(app: App, langfuse: Any) -> None:
 def test_a_span_in_between_that_is_no_llm_span_is_left_alone(app: App, langfuse: Any) -> None:
     with observed(langfuse, "agent", "agent"), app.tracer().start_as_current_span("http"):
         app.query()
+        app.flush()
     assert app.written("http") == {}
     assert app.written("agent")["db_query_count"] == 1
 
@@ -288,6 +289,22 @@ def test_in_synchronous_mode_they_are_written_at_once(app: App) -> None:
         assert written(agent._otel_span)["db_query_count"] == 2
 
 
+def test_what_is_added_up_at_its_end_is_not_the_spans_time(
+    app: App, langfuse: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def noted(*given: Any) -> Any:
+        began.append(time.time_ns())
+        return close(*given)
+
+    began: list[int] = []
+    close = llm.shared._close
+    monkeypatch.setattr(llm.shared, "_close", noted)
+    langfuse.start_observation(name="agent", as_type="agent").end()
+    ended = app.span("agent").end_time
+    assert ended is not None
+    assert ended <= began[0]
+
+
 def test_the_share_is_of_the_time_until_the_end_that_was_given(app: App, langfuse: Any) -> None:
     span = langfuse.start_observation(name="agent", as_type="agent")
     with observed_again(span):
@@ -416,7 +433,7 @@ def test_several_pipelines_write_one_number(app: App) -> None:
     assert app.written("agent")["db_query_count"] == 6
     app.pipelines[0].close()
     app.engine = other
-    with observed(langfuse, "after", "agent"):
+    with observed(langfuse, "after", "agent"), observed(langfuse, "tool", "tool"):
         app.query(2)
     assert app.written("after")["db_query_count"] == 2
 

@@ -78,7 +78,10 @@ def test_the_document_is_this():
 
 @pytest.mark.parametrize("width", [60, 72, 80, 100, 132, 200])
 def test_no_line_is_wider_than_there_is_room(width):
-    long = [generation("g", 0, 40, "", "名前" * 40, "7", "m" * 80)]
+    long = [
+        generation("g", 0, 40, "", "名前" * 40, "7", "m" * 80),
+        query("q", 50, 60, "g", text="SELECT 問い合わせ FROM 顧客 " * 9),
+    ]
     for found in (FOUND, report(long), report(evil())):
         lines = table(found, width=width).splitlines()
         assert max(map(_wide, lines)) <= width
