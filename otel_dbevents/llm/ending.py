@@ -46,13 +46,14 @@ class Ending:
     def __call__(self, *arguments: Any, **options: Any) -> Any:
         """End the span, with whatever it was called with.
 
-        Where no time is given to the SDK's own, it is now: what is done here before that is not the
-        span's.
+        Where nothing is given to the SDK's own, its time is now: what is done here before that is
+        not the span's.
         """
         given = arguments[0] if arguments else options.get("end_time")
-        if given is None and getattr(self._original, "__func__", None) is _SDKS_END:
+        is_now = not arguments and not options
+        if is_now and getattr(self._original, "__func__", None) is _SDKS_END:
             given = time_ns()
-            arguments, options = (given,), {}
+            arguments = (given,)
         found = self._watcher.ending(self._span, given)
         try:
             return self._original(*arguments, **options)
