@@ -9,6 +9,8 @@ from typing import Any, Final, Protocol
 from opentelemetry.sdk.trace import Span
 
 _SDKS_END: Final = Span.end
+_NOW: Final[Any] = (((), {}), ((None,), {}), ((), {"end_time": None}))
+"""What it is called with to end a span now."""
 
 
 class Watcher(Protocol):
@@ -46,14 +48,14 @@ class Ending:
     def __call__(self, *arguments: Any, **options: Any) -> Any:
         """End the span, with whatever it was called with.
 
-        Where nothing is given to the SDK's own, its time is now: what is done here before that is
-        not the span's.
+        Where no time is given to the SDK's own, it is now: what is done here before that is not the
+        span's.
         """
         given = arguments[0] if arguments else options.get("end_time")
-        is_now = not arguments and not options
+        is_now = given is None and (arguments, options) in _NOW
         if is_now and getattr(self._original, "__func__", None) is _SDKS_END:
             given = time_ns()
-            arguments = (given,)
+            arguments, options = (given,), {}
         found = self._watcher.ending(self._span, given)
         try:
             return self._original(*arguments, **options)

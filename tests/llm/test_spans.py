@@ -154,6 +154,12 @@ def test_an_end_that_raises_does_so_still(app: App, langfuse: Any) -> None:
     assert len(llm.shared) == 0
 
 
+def test_what_an_end_does_not_take_is_refused_as_ever(app: App, langfuse: Any) -> None:
+    span: Any = app.tracer("langfuse-sdk").start_span("agent")
+    with pytest.raises(TypeError):
+        span.end(end_time=None, nothing_such=1)
+
+
 def test_an_end_past_the_span_s_own_method_is_seen_too(app: App, langfuse: Any) -> None:
     with observed(langfuse, "agent", "agent"):
         span: Any = langfuse.start_observation(name="plan", as_type="generation")._otel_span
