@@ -131,6 +131,11 @@ def test_spans_outside_llm_work_are_not_taken_note_of(app: App, langfuse: Any) -
         app.query()
         assert "end" not in vars(span)
         assert len(llm.shared) == 0
+    with observed(langfuse, "agent", "agent"):
+        other = app.tracer().start_span("elsewhere", context=context.Context())
+        assert "end" not in vars(other)
+        assert len(llm.shared) == 1
+        other.end()
 
 
 def test_our_processor_leaves_the_short_way_to_our_spans_open(app: App, langfuse: Any) -> None:
