@@ -110,6 +110,8 @@ class ObservationProcessor(CountingSpanProcessor):
 
     def on_end(self, span: ReadableSpan) -> None:
         """Leave a chosen span to be sent. Never waits, and never raises."""
+        if getattr(type(span), "is_plain", False):  # the bridge's, outside of LLM work
+            return
         try:
             scope = span.instrumentation_scope  # asked first, as it costs the others less
             if scope is None or scope.name != _SCOPE or self._is_shut:
@@ -121,6 +123,14 @@ class ObservationProcessor(CountingSpanProcessor):
             self._outbox.failed(error)
             return
         super().on_end(span)
+
+    def on_all_ended(self, spans: Sequence[ReadableSpan]) -> None:
+        """Leave those that are chosen to be sent. Never waits, and never raises."""
+        for span in spans:
+            self.on_end(span)
+
+
+vars(ObservationProcessor.on_end)["for_all"] = ObservationProcessor.on_all_ended
 
 
 @dataclass(frozen=True, slots=True)
