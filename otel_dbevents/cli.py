@@ -1,4 +1,4 @@
-"""The command ``otel-dbevents``: a demonstration, and a check of what is set up."""
+"""The command ``otel-dbevents``: a demonstration, a check of what is set up, and a report."""
 
 import argparse
 import json
@@ -9,12 +9,14 @@ from importlib.util import find_spec
 from typing import Final
 
 from otel_dbevents.check import Report, examine
+from otel_dbevents.report.command import add_parser
 
 _ABOUT: Final = """\
 See what your SQLAlchemy application does to its database, in OpenTelemetry.
 
   otel-dbevents demo     watch it at work on a small application; needs no network
   otel-dbevents check    see whether your settings, versions and collector are well
+  otel-dbevents report   see which prompts cost what in the database
 
 In your own application one line is enough:
 
@@ -46,6 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.command is None:
         _parser().print_help()
         return 0
+    if options.command == "report":
+        return int(options.run(options))
     report = examine(
         options.database,
         collector_metrics=options.collector_metrics,
@@ -58,7 +62,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(prog="otel-dbevents", description=_ABOUT, formatter_class=raw)
-    commands = parser.add_subparsers(dest="command", title="commands", metavar="{demo,check}")
+    commands = parser.add_subparsers(
+        dest="command", title="commands", metavar="{demo,check,report}"
+    )
     commands.add_parser("demo", help="show the library at work", add_help=False)
     check = commands.add_parser(
         "check",
@@ -88,6 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--no-cost", action="store_true", help="leave out the measurement of what it costs here")
     add("--json", action="store_true", help="print one JSON document")
+    add_parser(commands)
     return parser
 
 

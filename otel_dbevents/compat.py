@@ -36,6 +36,7 @@ _NEEDED: Final = (
     _Needed("sqlalchemy", "SQLAlchemy", (2, 0, 10), 2),
     _Needed("opentelemetry-sdk", "the OpenTelemetry SDK", (1, 40), 1),
 )
+_LANGFUSE: Final = _Needed("langfuse", "Langfuse's client", (4, 7), 5)
 
 
 def check_versions() -> None:
@@ -54,6 +55,17 @@ def installed(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
+
+
+def langfuse_problem() -> str | None:
+    """Return what is wrong with the Langfuse client that is installed, with the mend, or None."""
+    found = installed(_LANGFUSE.package)
+    mend = "pip install 'otel-dbevents[langfuse]'"
+    if found is None:
+        return f"{_LANGFUSE.name} is not installed: {mend}"
+    if _numbers(found) < _LANGFUSE.least:
+        return f"{_LANGFUSE.requirement} is needed, and {found} is installed: {mend}"
+    return None
 
 
 def contrib_active() -> bool:

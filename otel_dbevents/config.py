@@ -15,6 +15,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal, TypeAlias
 from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from otel_dbevents.compat import langfuse_problem
 from otel_dbevents.events import Environment
 
 PREFIX: Final = "OTEL_DBEVENTS_"
@@ -169,6 +170,32 @@ class Config(BaseSettings):
         "that are there anyway; `slow_and_errors` or `all`, such queries too; `off`.",
         examples=["slow_and_errors"],
     )
+    langfuse_spans_per_trace: Annotated[int, Field(ge=1, le=10_000), BeforeValidator(_number)] = (
+        Field(
+            50,
+            description="So many queries and events of one trace Langfuse is shown at most, each a "
+            "billed unit; a fifth is kept for the slow and failed. Totals count all.",
+            examples=["200"],
+        )
+    )
+    langfuse_events: bool = Field(
+        False,
+        description="Domain events too, as observations of the type `event`: slow, repeated and "
+        "explained queries, failed connections, recovery.",
+        examples=["true"],
+    )
+    langfuse_export: bool = Field(
+        False,
+        description="Send those queries and events to Langfuse ourselves (`LANGFUSE_PUBLIC_KEY`, "
+        "`LANGFUSE_SECRET_KEY`, `LANGFUSE_BASE_URL`), where its client has no `langfuse_filter()`.",
+        examples=["true"],
+    )
+    langfuse_scores: bool = Field(
+        False,
+        description="Two scores on each generation that caused database work, `db_time_ms` and "
+        "`db_query_count`: numbers that Langfuse can chart. Two billed units each.",
+        examples=["true"],
+    )
     direct_otlp: bool = Field(
         True,
         description="Encode spans for OTLP ourselves where `import otel_dbevents.auto` sets up the "
@@ -214,6 +241,36 @@ class Config(BaseSettings):
             raise ConfigError(
                 f"{explain} is on, but no query is slow while {slow} is 0: set {slow} to a number "
                 f"of milliseconds, for example {slow}=500, or turn {explain} off"
+            )
+        for name in ("langfuse_events", "langfuse_export"):
+            if getattr(self, name):
+                self._refuse_what_langfuse_never_sees(name)
+        if self.langfuse_scores:
+            self._refuse_scores_that_cannot_be()
+
+    def _refuse_scores_that_cannot_be(self) -> None:
+        scores, langfuse = self._shown("langfuse_scores"), self._shown("langfuse")
+        if self.langfuse is Langfuse.OFF:
+            raise ConfigError(
+                f"{scores} is on, but {langfuse} is off, so that nothing is known of generations: "
+                f"set {langfuse}=summary, or turn {scores} off"
+            )
+        if problem := langfuse_problem():
+            raise ConfigError(f"{scores} is on, and {problem}, or turn {scores} off")
+
+    def _refuse_what_langfuse_never_sees(self, name: str) -> None:
+        """Refuse a wish for Langfuse beside settings that leave nothing to be shown there."""
+        wish, mode, spans = (self._shown(each) for each in (name, "langfuse", "spans"))
+        if self.langfuse is Langfuse.OFF:
+            raise ConfigError(
+                f"{wish} is on, but {mode} is off: set {mode}=summary, or unset {wish}"
+            )
+        if not self.spans:
+            raise ConfigError(f"{wish} is on, but {spans} is off: turn {spans} on, or {wish} off")
+        if self.langfuse is Langfuse.SUMMARY and not self.langfuse_events:
+            raise ConfigError(
+                f"{wish} is on, but {mode}=summary is told on the LLM spans, and there is nothing "
+                f"to send: set {mode}=slow_and_errors, or turn {wish} off"
             )
 
     def _shown(self, name: str) -> str:

@@ -4,6 +4,7 @@ Python calls what is registered with `atexit` one after the other; each with a t
 would take the sum.
 """
 
+import threading
 from time import monotonic
 from typing import Final
 
@@ -26,6 +27,18 @@ class Ending:
     def at_most(self, timeout: float) -> float:
         """Return ``timeout``; where the process is ending, what is left of it."""
         return timeout if self._began is None else self.time_left(timeout)
+
+    def is_here(self) -> bool:
+        """Whether the process ends: its last thread that is waited for has ended."""
+        return self._began is not None or not threading.main_thread().is_alive()
+
+    def took_since(self, began: float) -> None:
+        """Have the clock run since ``began`` (`time.monotonic`), unless it runs already.
+
+        For who waited in vain before anybody asked for the time left.
+        """
+        if self._began is None:
+            self._began = began
 
     def renew(self) -> None:
         """Forget the beginning, in a forked child: its end is another."""

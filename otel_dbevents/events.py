@@ -221,7 +221,8 @@ class LlmContext(Struct, frozen=True, gc=False):
     The generation is the one that was open, else the latest that had ended under the nearest span
     that both have in common: the model asks for a tool, ends, and the tool runs the SQL.
     ``generation_id`` is its span's id; None where there was none yet. The prompt and the session
-    are those of that generation, empty unless the user asked for them.
+    are those of that generation, empty unless the user asked for them. ``environment`` is what
+    Langfuse files the LLM's spans under, empty where they do not say it.
     """
 
     generation_id: SpanId | None = None
@@ -229,6 +230,7 @@ class LlmContext(Struct, frozen=True, gc=False):
     prompt_name: str = ""
     prompt_version: str = ""
     session_id: str = ""
+    environment: str = ""
 
 
 class PoolReading(Struct, frozen=True, gc=False):

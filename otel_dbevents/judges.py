@@ -11,7 +11,6 @@ from typing import Any, Final, TypeAlias
 
 from otel_dbevents.events import (
     CodeLocation,
-    Database,
     DatabaseConnectionEstablished,
     DatabaseConnectionFailed,
     DatabaseRecovered,
@@ -20,7 +19,6 @@ from otel_dbevents.events import (
     QueryFailed,
     RepeatedQueryDetected,
     SlowQueryDetected,
-    Statement,
     TraceParent,
 )
 from otel_dbevents.forks import in_child
@@ -123,6 +121,7 @@ class Judges:
             event.statement,
             event.id,
             event.called_from,
+            llm=event.llm,
         )
 
     def _judge_repetition(self, queries: Sequence[tuple[_Query, Any]]) -> None:
@@ -150,7 +149,7 @@ class Judges:
                 if burst is None or burst.end_time_ns + _QUIET_NS <= end_ns - event.duration_ns:
                     if burst is not None:
                         ended.append(bursts.pop(key))
-                    burst = bursts[key] = _Burst(database, parent, statement, context)
+                    burst = bursts[key] = _Burst(event, parent, context)
                     if len(bursts) > _OPEN_BURSTS:
                         ended.append(bursts.popitem(last=False)[1])
                 else:
@@ -189,6 +188,7 @@ class Judges:
             burst.statement,
             burst.called_from,
             burst.advice,
+            llm=burst.llm,
         )
         self._publish(repeated, burst.context)
 
@@ -214,6 +214,7 @@ class Judges:
             event.end_time_ns,
             max(0, event.end_time_ns - outage.began_ns),
             outage.attempts,
+            llm=event.llm,
         )
         self._publish(recovered, context)
 
@@ -229,16 +230,16 @@ class _Burst:
         "database",
         "duration_ns",
         "end_time_ns",
+        "llm",
         "parent",
         "statement",
     )
 
-    def __init__(
-        self, database: Database, parent: TraceParent, statement: Statement, context: Any
-    ) -> None:
-        self.database = database
+    def __init__(self, first: _Query, parent: TraceParent, context: Any) -> None:
+        self.database = first.database
         self.parent = parent
-        self.statement = statement
+        self.statement = first.statement
+        self.llm = first.llm
         self.context = context
         self.count = 0
         self.duration_ns = 0

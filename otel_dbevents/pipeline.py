@@ -12,28 +12,34 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial, wraps
 from inspect import iscoroutinefunction
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry import metrics, trace
 from opentelemetry._logs import get_logger_provider
 from opentelemetry.propagate import get_global_textmap
 from opentelemetry.propagators.textmap import TextMapPropagator
 
-from otel_dbevents.bridge import OPEN_SPAN_TYPES, Bridge, SpanFilter
+from otel_dbevents import ways
+from otel_dbevents.bridge import OPEN_SPAN_TYPES, Bridge, Shown, SpanFilter
 from otel_dbevents.bus import Delivery, EventBus
 from otel_dbevents.bus.memory import MemoryBus
 from otel_dbevents.compat import check_versions, warn_if_contrib_active
-from otel_dbevents.config import Config
+from otel_dbevents.config import Config, ConfigError, Langfuse
 from otel_dbevents.ending import ending
 from otel_dbevents.events import Environment
+from otel_dbevents.exporters import SetupError, sdk_disabled
 from otel_dbevents.exporters import lost as lost_in_export
-from otel_dbevents.exporters import sdk_disabled
 from otel_dbevents.judges import Judges
+from otel_dbevents.llm import shared
 from otel_dbevents.sources.around import RequestHook, ResponseHook, Wishes
 from otel_dbevents.sources.engine import AnyEngine, EngineFilter, EngineSource
 from otel_dbevents.sources.explain.explainer import Explainer
 from otel_dbevents.sources.libsql.client import ClientSource, is_client
-from otel_dbevents.sources.watch import Notice, guard
+from otel_dbevents.sources.watch import Notice, guard, no_ledger
+
+if TYPE_CHECKING:
+    from otel_dbevents.exporters.langfuse import Attached
+    from otel_dbevents.langfuse.scores import Scores
 
 _MS = 1_000_000
 _FLUSH_S = 2.0
@@ -45,7 +51,8 @@ class Pipeline:
 
     Providers that are not given are the global ones. ``bus`` may be given to share it, else an
     in-memory bus of the pipeline's own is made and closed with it. The other arguments are those of
-    `instrument`. Raises `TypeError` for a hook or filter that is no plain function.
+    `instrument`. Raises `TypeError` for a hook or filter that is no plain function, and
+    `ConfigError` where the way to Langfuse that is asked for cannot be gone.
     """
 
     def __init__(
@@ -70,6 +77,10 @@ class Pipeline:
         }
         _check_functions(functions)
         self.config = config = config or Config()
+        self._send = _sender(config)
+        if self._send is not None:
+            _take_way(self)
+        self._sending: Attached | None = None
         self.tracer_provider = tracer_provider or trace.get_tracer_provider()
         self.meter_provider = meter_provider or metrics.get_meter_provider()
         self.logger_provider = logger_provider or get_logger_provider()
@@ -90,15 +101,21 @@ class Pipeline:
         )
         self._owns_bus = bus is None
         self.explainer = _explainer(config)
+        self.scores = _scores(config)
         notice = Notice(
             config.capture_error_messages,
             int(config.slow_query_ms * _MS),
             config.repeated_queries,
         )
-        self.clients = ClientSource(self.bus.publish, environment=self.environment, notice=notice)
+        self.turns = None if config.langfuse is Langfuse.OFF else shared
+        ledger = no_ledger if self.turns is None else self.turns.ledger
+        self.clients = ClientSource(
+            self.bus.publish, environment=self.environment, notice=notice, ledger=ledger
+        )
         self.source = EngineSource(
             self.bus.publish,
             from_finalizer=self.bus.publish_from_finalizer,
+            ledger=ledger,
             environment=self.environment,
             notice=notice,
             wishes=Wishes(
@@ -121,10 +138,12 @@ class Pipeline:
             span_filter=span_filter,
             slow_query_ns=int(config.slow_query_ms * _MS),
             fold_after=0 if config.synchronous else config.fold_after,
+            shown=_shown(config),
             spans=config.spans,
             metrics=config.metrics,
             logs=config.logs,
         )
+        self._send_to_langfuse()
         self.judges = Judges(
             self.bus.publish,
             slow_query_ns=int(config.slow_query_ms * _MS),
@@ -155,6 +174,8 @@ class Pipeline:
 
         A client of the package ``libsql_client`` is taken too; with no argument, every one.
         """
+        if self.turns is not None:
+            self.turns.join(self, self.tracer_provider)
         if engine is None or not is_client(engine):
             self.source.attach(engine)
         if engine is None or is_client(engine):
@@ -185,7 +206,9 @@ class Pipeline:
         lost |= {"handler_queue_full": elsewhere} if elsewhere else {}
         lost |= {"source_error": guard.errors} if guard.errors else {}
         lost |= lost_in_export(self.tracer_provider, self.logger_provider)
-        return lost if self.explainer is None else lost | self.explainer.lost
+        for asked_for in (self.explainer, self.scores):
+            lost |= {} if asked_for is None else asked_for.lost
+        return lost
 
     def flush(self, timeout: float = _FLUSH_S) -> bool:
         """Make telemetry of all that was published. False when ``timeout`` seconds ran out.
@@ -199,6 +222,10 @@ class Pipeline:
         if self.explainer is not None:
             settled = self.explainer.settle((deadline - monotonic()) / 2) and settled
         settled = self.bus.flush(max(0.0, deadline - monotonic())) and settled
+        if self.turns is not None:
+            self.turns.settle()
+        if self.scores is not None:
+            settled = self.scores.settle(max(0.0, deadline - monotonic())) and settled
         return self.bridge.settle(max(0.0, deadline - monotonic())) and settled
 
     def close(self, timeout: float = 2.0) -> bool:
@@ -210,8 +237,12 @@ class Pipeline:
         atexit.unregister(self._at_exit)
         self.detach()
         done = self.flush(timeout)
+        if self.turns is not None:
+            self.turns.leave(self)
         if self.explainer is not None:
             self.explainer.close()
+        if self.scores is not None:
+            self.scores.close()
         for restore in self._restore:
             restore()
         for subscription in self._subscriptions:
@@ -219,6 +250,9 @@ class Pipeline:
         if self._owns_bus:
             done = self.bus.close(max(0.0, deadline - monotonic())) and done
         self.bridge.close(max(0.0, deadline - monotonic()))
+        if self._sending is not None:
+            self._sending.detach(max(0.0, deadline - monotonic()))
+        ways.leave("exporter", self)
         return done
 
     def _consume(self, batch: Sequence[Delivery]) -> None:
@@ -226,7 +260,19 @@ class Pipeline:
         if not self._looked_again:
             self._looked_again = True
             warn_if_contrib_active()
+        if self._send is not None and self._sending is None:
+            self._send_to_langfuse()
         self.bridge.consume(batch)
+        if self.turns is not None:
+            self.turns.settle()
+
+    def _send_to_langfuse(self) -> None:
+        """Have our spans sent, if that is asked for, as soon as there is a provider."""
+        provider = self.tracer_provider
+        if isinstance(provider, trace.ProxyTracerProvider):
+            provider = trace.get_tracer_provider()
+        if self._send is not None and not isinstance(provider, trace.ProxyTracerProvider):
+            self._sending = self._send(provider)
 
     def _drain(self, timeout: float) -> None:
         """Flush, within ``timeout`` seconds; when the process ends, in what is left of its time."""
@@ -243,10 +289,53 @@ class Pipeline:
             self._restore.append(_restorer(provider, name, ours))
 
 
+def _shown(config: Config) -> Shown | None:
+    """Return what Langfuse is shown beyond totals; None: nothing."""
+    if config.langfuse is Langfuse.OFF:
+        return None
+    queries = {Langfuse.SLOW_AND_ERRORS: "slow_and_errors", Langfuse.ALL: "all"}
+    wanted: Any = queries.get(config.langfuse, "none")
+    return Shown(wanted, config.langfuse_events, config.langfuse_spans_per_trace)
+
+
+def _sender(config: Config) -> "Callable[[Any], Attached | None] | None":
+    """Return what has a provider's spans sent to Langfuse; None where that is not asked for.
+
+    Raises `ConfigError` where it cannot be done.
+    """
+    if not (config.langfuse_export and config.enabled):
+        return None
+    from otel_dbevents.exporters.destination import Destination
+    from otel_dbevents.exporters.langfuse import attach
+
+    try:
+        destination = Destination.from_environment()
+    except SetupError as error:
+        raise ConfigError(
+            f"OTEL_DBEVENTS_LANGFUSE_EXPORT is on, but {error}; or turn it off"
+        ) from None
+    return partial(attach, destination=destination, timeout_s=config.flush_timeout_ms / 1000)
+
+
+def _take_way(pipeline: Pipeline) -> None:
+    try:
+        ways.take("exporter", pipeline)
+    except ways.TwoWaysError as error:
+        raise ConfigError(str(error)) from None
+
+
 def _explainer(config: Config) -> Explainer | None:
     if not config.explain_slow_queries:
         return None
     return Explainer(timeout_ms=config.explain_timeout_ms, per_minute=config.explain_per_minute)
+
+
+def _scores(config: Config) -> "Scores | None":
+    if not config.langfuse_scores or not config.enabled:
+        return None
+    from otel_dbevents.langfuse.scores import Scores
+
+    return Scores(at_exit=config.flush_timeout_ms / 1000)
 
 
 def _drain_at_exit(reference: "weakref.ref[Pipeline]") -> None:

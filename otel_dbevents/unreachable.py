@@ -118,6 +118,19 @@ def tell_lost(what: str, lost: Mapping[str, int], error: str = "") -> bool:
     return True
 
 
+def tell_undelivered(where: str, why: str, mend: str) -> None:
+    """Say that what Langfuse is to be shown does not arrive, unless that was said already."""
+    if _one_line.is_due(where, why):
+        _log.warning(
+            "what Langfuse is to be shown does not arrive at %s (%s): %s; `otel-dbevents check` "
+            "tells more (said every %.0f minutes at most)",
+            where,
+            why,
+            mend,
+            _SAY_AGAIN_AFTER / 60,
+        )
+
+
 def tell_of_loss(timeout: float, lost: Mapping[str, int]) -> None:
     """Say that the end of the process did not wait longer, unless the reason was said already."""
     if _one_line.is_due("", ""):

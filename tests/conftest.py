@@ -10,7 +10,7 @@ from otel_dbevents.sources.watch import guard
 from tests import canaries
 from tests.swallowed import collecting
 
-pytest_plugins = ["tests.services.plugin", "tests.sources.engines"]
+pytest_plugins = ["tests.services.plugin", "tests.sources.engines", "tests.langfuse.plugin"]
 
 # No test measures time; `make fuzz` looks longer.
 settings.register_profile("usual", deadline=None)

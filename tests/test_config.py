@@ -5,6 +5,7 @@ import math
 
 import pytest
 
+from otel_dbevents import compat
 from otel_dbevents.config import PREFIX, Config, ConfigError, takes, variable
 from otel_dbevents.events import Environment
 
@@ -172,3 +173,36 @@ def test_every_setting_says_what_it_does_and_what_it_takes():
     for name, field in Config.model_fields.items():
         assert field.description
         assert takes(name)
+
+
+def test_scores_are_refused_where_nothing_is_known_of_generations(monkeypatch):
+    monkeypatch.setenv(variable("langfuse"), "off")
+    with pytest.raises(ConfigError) as raised:
+        Config(langfuse_scores=True)
+    assert str(raised.value) == (
+        "langfuse_scores is on, but OTEL_DBEVENTS_LANGFUSE is off, so that nothing is known of "
+        "generations: set OTEL_DBEVENTS_LANGFUSE=summary, or turn langfuse_scores off"
+    )
+
+
+@pytest.mark.parametrize(
+    ("found", "problem"),
+    [
+        (None, "Langfuse's client is not installed"),
+        ("4.6.1", "langfuse>=4.7 is needed, and 4.6.1 is installed"),
+    ],
+)
+def test_scores_are_refused_without_a_client_that_has_them(monkeypatch, found, problem):
+    monkeypatch.setattr(compat, "installed", {"langfuse": found}.get)
+    monkeypatch.setenv(variable("langfuse_scores"), "true")
+    with pytest.raises(ConfigError) as raised:
+        Config()
+    assert str(raised.value) == (
+        f"OTEL_DBEVENTS_LANGFUSE_SCORES is on, and {problem}: "
+        "pip install 'otel-dbevents[langfuse]', or turn OTEL_DBEVENTS_LANGFUSE_SCORES off"
+    )
+    assert not Config(langfuse_scores=False).langfuse_scores
+
+
+def test_scores_are_allowed_with_a_client_that_has_them():
+    assert Config(langfuse_scores=True).langfuse_scores

@@ -28,13 +28,14 @@ from otel_dbevents.bridge.filtering import Filtering, Record, SpanFilter
 from otel_dbevents.bridge.folding import Folding
 from otel_dbevents.bridge.logs import EVENT_NAMES, OPEN_SPAN_TYPES, Logs, add_to_open_span
 from otel_dbevents.bridge.metrics import Metrics
+from otel_dbevents.bridge.observations import Observations, Shown
 from otel_dbevents.bridge.pointing import Place, context_of
 from otel_dbevents.bridge.spans import NOWHERE, Spans, parent_context
 from otel_dbevents.events import Event, PoolReading
 from otel_dbevents.forks import in_child
 from otel_dbevents.swallowing import Swallowing
 
-__all__ = ["EVENT_NAMES", "OPEN_SPAN_TYPES", "Bridge", "SpanFilter"]
+__all__ = ["EVENT_NAMES", "OPEN_SPAN_TYPES", "Bridge", "Shown", "SpanFilter"]
 
 _log = logging.getLogger(__name__)
 _CLOSE_S: Final = 2.0
@@ -68,6 +69,7 @@ class Bridge:
     - ``fold_after``: so many runs of one statement under one span have spans of their own; those
       after them fold (`bridge.folding`). 0: each has its own.
     - ``wait_span_ns``: from how long a wait for a connection (its opening apart) has a span.
+    - ``shown``: which spans Langfuse is shown as observations of their own, within LLM traces.
     - ``spans``, ``metrics``, ``logs``: False switches the signal off, as None for its provider.
 
     Times are nanoseconds. Instruments cannot be taken out of a meter: after `close` they report
@@ -93,6 +95,7 @@ class Bridge:
         slow_query_ns: int = _SLOW_NS,
         fold_after: int = 0,
         wait_span_ns: int = 1_000_000,
+        shown: Shown | None = None,
         spans: bool = True,
         metrics: bool = True,
         logs: bool = True,
@@ -101,6 +104,11 @@ class Bridge:
         self._min_duration_ns, self._slow_query_ns = min_duration_ns, slow_query_ns
         self._require_parent, self._wait_span_ns = require_parent, wait_span_ns
         self._span_filter, self._fold_after = span_filter, fold_after
+        self._observations = (
+            None
+            if shown is None or shown.is_nothing
+            else Observations(shown, slow_ns=slow_query_ns)
+        )
         self._tracer_provider = tracer_provider if spans else None
         self._meter_provider = meter_provider if metrics else None
         self._logger_provider = logger_provider if logs else None
@@ -283,6 +291,7 @@ class Bridge:
             require_parent=self._require_parent,
             slow_query_ns=self._slow_query_ns,
             wait_span_ns=self._wait_span_ns,
+            observations=self._observations,
         )
         record = self._spans.record
         if self._fold_after:

@@ -10,6 +10,7 @@ from msgspec import Struct
 from opentelemetry.trace import Link, SpanContext, SpanKind, TraceFlags, TraceState
 
 from otel_dbevents.bridge import attributes as at
+from otel_dbevents.bridge.langfuse import cause_attributes
 from otel_dbevents.events import (
     CheckoutTimedOut,
     CommitFailed,
@@ -70,7 +71,12 @@ def describe_query(
             own[at.DB_RESPONSE_RETURNED_ROWS] = event.returned_rows
             if event.reading_ns >= _READING_NS or event.first_row_ns >= 0:
                 own.update(_fetch_attributes(event))
-        if event.called_from is None and event.attributes is None and more is None:
+        if (
+            event.called_from is None
+            and event.attributes is None
+            and more is None
+            and event.llm is None
+        ):
             return Description(name, _CLIENT, shared, own, None, (), True)
     elif isinstance(event, QueryFailed):
         failure = event.failure
@@ -82,6 +88,8 @@ def describe_query(
         own.update(more)
     if failure is not None:
         own.update(at.failure_attributes(failure))
+    if event.llm is not None:
+        own.update(cause_attributes(event.llm))
     return Description(name, _CLIENT, shared, own, failure)
 
 
@@ -106,7 +114,7 @@ def _transaction(
         at.TRANSACTION_DURATION: event.transaction_ns / 1e9,
     }
     name = at.operation_name(operation, event.database)
-    return _described(name, SpanKind.CLIENT, at.NOTHING_SHARED, own, failure)
+    return _described(event, name, SpanKind.CLIENT, own, failure)
 
 
 def _connect(event: DatabaseConnectionEstablished | DatabaseConnectionFailed) -> Description:
@@ -115,7 +123,7 @@ def _connect(event: DatabaseConnectionEstablished | DatabaseConnectionFailed) ->
     if isinstance(event, DatabaseConnectionFailed):
         failure = event.failure or _UNKNOWN
     name = at.operation_name("CONNECT", database)
-    return _described(name, SpanKind.CLIENT, at.NOTHING_SHARED, own, failure)
+    return _described(event, name, SpanKind.CLIENT, own, failure)
 
 
 def _checkout(event: ConnectionCheckedOut) -> Description:
@@ -123,7 +131,7 @@ def _checkout(event: ConnectionCheckedOut) -> Description:
     if event.create_ns:
         own[at.CONNECTION_CREATE_DURATION] = event.create_ns / 1e9
     name = at.operation_name("CHECKOUT", event.database)
-    return _described(name, SpanKind.INTERNAL, at.NOTHING_SHARED, own)
+    return _described(event, name, SpanKind.INTERNAL, own)
 
 
 def _checkout_timeout(event: CheckoutTimedOut) -> Description:
@@ -136,21 +144,22 @@ def _checkout_timeout(event: CheckoutTimedOut) -> Description:
         for holder in event.holders
         if holder.parent is not None
     ]
-    kind = SpanKind.INTERNAL
-    return _described(name, kind, at.NOTHING_SHARED, own, _NO_CONNECTION, links)
+    return _described(event, name, SpanKind.INTERNAL, own, _NO_CONNECTION, links)
 
 
 def _described(
+    event: Event,
     name: str,
     kind: SpanKind,
-    shared: at.Shared,
     own: dict[str, at.Value],
     failure: Failure | None = None,
     links: Sequence[Link] = (),
 ) -> Description:
     if failure is not None:
         own.update(at.failure_attributes(failure))
-    return Description(name, kind, shared, own, failure, links)
+    if event.llm is not None:
+        own.update(cause_attributes(event.llm))
+    return Description(name, kind, at.NOTHING_SHARED, own, failure, links)
 
 
 def _fetch_attributes(event: QueryExecuted) -> dict[str, at.Value]:

@@ -27,6 +27,7 @@ from opentelemetry.trace import (
 from otel_dbevents.bridge import contents
 from otel_dbevents.bridge.descriptions import Describe, Description
 from otel_dbevents.bridge.ids import EventIds
+from otel_dbevents.bridge.observations import is_chosen, read_rightly
 from otel_dbevents.bridge.pointing import KEY, Pointer
 from otel_dbevents.bridge.sampling import LAST_BYTES
 from otel_dbevents.bridge.started import Started
@@ -210,6 +211,8 @@ class Shortcut:
         )
         span._attributes = held
         span.start(event.end_time_ns - event.duration_ns, context)
+        if is_chosen(said):
+            read_rightly(span)
         if said.failure is not None:
             span.set_status(contents.status_of(said.failure))
         span.end(event.end_time_ns)

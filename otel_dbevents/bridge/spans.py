@@ -30,6 +30,8 @@ from otel_dbevents.bridge.descriptions import (
 )
 from otel_dbevents.bridge.ids import take_ids
 from otel_dbevents.bridge.likeness import shortcut
+from otel_dbevents.bridge.moments import Moment
+from otel_dbevents.bridge.observations import Observations, is_chosen, read_rightly
 from otel_dbevents.bridge.pointing import Place
 from otel_dbevents.events import (
     CheckoutTimedOut,
@@ -73,6 +75,7 @@ class Spans:
     ``slow_query_ns`` (0: no exception for slow ones). ``require_parent``: nothing that would be a
     trace of its own.
     ``wait_span_ns``: a checkout has a span when its wait, without opening a connection, is as long.
+    ``observations`` chooses which of them Langfuse is shown; None: none.
     """
 
     def __init__(
@@ -83,6 +86,7 @@ class Spans:
         require_parent: bool = False,
         slow_query_ns: int = 500_000_000,
         wait_span_ns: int = 1_000_000,
+        observations: Observations | None = None,
     ) -> None:
         self._tracer = tracer_provider.get_tracer(at.SCOPE, at.VERSION, at.SCHEMA_URL)
         self._ids = take_ids(self._tracer)
@@ -92,6 +96,9 @@ class Spans:
         self._wait_span_ns = wait_span_ns
         self._tells_all = self._shortcut is not None and self._least_ns <= 0 and not require_parent
         """Whether each query that went well has a span, which may be made at once."""
+        self._observations = observations
+        self._describers = {kind: self._in_full(each) for kind, each in DESCRIBERS.items()}
+        self._describe_query = self._describers[QueryExecuted]
 
     @property
     def has_own_ids(self) -> bool:
@@ -120,10 +127,12 @@ class Spans:
         record and exemplars.
         """
         if self._tells_all and type(event) is QueryExecuted:  # the way of nearly all
-            made = self._shortcut.record(event, context, describe_query)  # type: ignore[union-attr]
+            made = self._shortcut.record(event, context, self._describe_query)  # type: ignore[union-attr]
             if made is not None:
                 return made
-        describe = DESCRIBERS.get(type(event))
+        if self._observations is not None and event.llm is not None:
+            self._record_moment(event, context, self._observations)
+        describe = self._describers.get(type(event))
         if describe is not None:
             return self._make(event, context, describe) if self._has_span(event) else context
         if isinstance(event, SlowQueryDetected | QueryExplained):
@@ -136,7 +145,8 @@ class Spans:
         """Make one span for many queries, which ``whole`` is the sum of; ``attributes`` say so."""
         if not self._has_span(whole):
             return context
-        return self._make(whole, context, partial(describe_query, more=attributes))
+        describe = self._in_full(partial(describe_query, more=attributes))
+        return self._make(whole, context, describe)
 
     def is_short(self, event: Any) -> bool:
         """Whether ``min_duration_ns`` drops the span of a call that went well."""
@@ -162,6 +172,17 @@ class Spans:
         found = SpanContext(trace_id, span_id_of(event.query_id), False, parent.trace_flags)
         return set_span_in_context(NonRecordingSpan(found), context)
 
+    def _in_full(self, describe: Describe) -> Describe:
+        """Return a ``describe`` that says what Langfuse is to be shown, too."""
+        return describe if self._observations is None else self._observations.describing(describe)
+
+    def _record_moment(self, event: Event, context: Context, observations: Observations) -> None:
+        """Make the zero-length span of a domain event, if Langfuse is to be shown it."""
+        said = observations.moment_of(event)
+        if said is not None:
+            moment = Moment(event, event.id, event.time_ns)
+            self._make(moment, context, lambda _: said)
+
     def _make(self, event: Any, context: Context, describe: Describe) -> Place:
         """Make one span: all that is known of it is there when the sampler is asked."""
         if self._require_parent and not get_current_span(context).get_span_context().is_valid:
@@ -184,6 +205,8 @@ class Spans:
         finally:  # a tracer that is switched off takes no id: leave none behind
             if self._ids is not None:
                 self._ids.use(b"")
+        if is_chosen(said):
+            read_rightly(span)
         if said.failure is not None:
             span.set_status(Status(StatusCode.ERROR, said.failure.description or None))
         span.end(event.end_time_ns)

@@ -12,6 +12,7 @@ from opentelemetry.sdk.trace import (
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
 from opentelemetry.sdk.trace.sampling import Sampler
 
+from otel_dbevents.bridge.attributes import SCOPE
 from otel_dbevents.bridge.sampling import Verdicts, verdicts_of
 
 _MULTI: Final = frozenset({SynchronousMultiSpanProcessor, ConcurrentMultiSpanProcessor})
@@ -68,9 +69,15 @@ def view_of(tracer: Any, before: View | None) -> View:
 
 
 def _are_quiet(processors: Sequence[object]) -> bool:
-    """Whether no processor does anything with an open span, as the SDK's own do not."""
+    """Whether no processor does anything with an open span of ours, as the SDK's own do not."""
+    return all(_is_silent(each) for each in processors)
+
+
+def _is_silent(processor: object) -> bool:
+    if SCOPE in getattr(type(processor), "silent_for", ()):  # one of ours, for others' spans
+        return True
     return all(
-        getattr(type(each), name, None) in _SILENT and name not in getattr(each, "__dict__", {})
-        for each in processors
+        getattr(type(processor), name, None) in _SILENT
+        and name not in getattr(processor, "__dict__", {})
         for name in _ON_START
     )

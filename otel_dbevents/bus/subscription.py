@@ -97,7 +97,7 @@ class MemorySubscription:
         """Wait until the first ``target`` events put in are handled; False at the deadline."""
         if self._worker is threading.current_thread():
             return True
-        while not self._reached(target):
+        while not self.reached(target):
             left = deadline - monotonic()
             if left <= 0:
                 return False
@@ -105,7 +105,7 @@ class MemorySubscription:
                 self._handle_here()
                 continue
             with self._idle:
-                if not self._reached(target):
+                if not self.reached(target):
                     self._idle.wait(left)
         return True
 
@@ -160,7 +160,8 @@ class MemorySubscription:
         self._started(worker)
         return True
 
-    def _reached(self, target: int) -> bool:
+    def reached(self, target: int) -> bool:
+        """Whether the first ``target`` events put in are handled."""
         # In this order: a worker says that it is busy before it takes anything out.
         return self._settled >= target or not (len(self.buffer) or self._busy)
 

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -21,6 +21,7 @@ from opentelemetry import _logs, metrics, trace
 from opentelemetry.sdk import environment_variables
 
 from otel_dbevents.ending import ending
+from otel_dbevents.events import redact
 from otel_dbevents.exporters.closing import (
     Aborter,
     Aside,
@@ -29,6 +30,7 @@ from otel_dbevents.exporters.closing import (
     stages_of,
     wait_for,
 )
+from otel_dbevents.exporters.joining import exporters_to_join, join
 from otel_dbevents.exporters.processors import CountingLogRecordProcessor, CountingSpanProcessor
 from otel_dbevents.forks import hold, in_child
 from otel_dbevents.unreachable import say_once, tell_of_loss
@@ -37,7 +39,6 @@ SIGNALS: Final = {"tracer": "traces", "meter": "metrics", "logger": "logs"}
 """The kinds of providers, and the signal of each."""
 
 _GRACE: Final = 0.2
-_KINDS: Final = {CountingSpanProcessor: "span", CountingLogRecordProcessor: "log"}
 _AT_LAST: Final = -1_000
 """The order of finalizers in `multiprocessing`: ours come after the application's."""
 _log = logging.getLogger("otel_dbevents.exporters")
@@ -58,12 +59,13 @@ class Providers:
     _closers: list[Closer] = field(default_factory=list, repr=False)
     _aborter: Aside | None = field(default=None, repr=False)
 
-    def shutdown(self, timeout: float = 2.0) -> bool:
+    def shutdown(self, timeout: float = 2.0, waited: float = 0.0) -> bool:
         """Export what is left and shut down the providers that are ours, all at a time.
 
         The metrics are last, so that they count what the others lose, but begin at half of the time
         at the latest. False when ``timeout`` seconds ran out; what was not sent by then is given
-        up. The others' providers are left alone. Calling it twice is harmless.
+        up. The others' providers are left alone. Calling it twice is harmless. ``waited`` is how
+        many seconds were waited before, as it is said in the log.
         """
         deadline = time.monotonic() + timeout
         first = [closer for closer in self._closers if closer.kind != "meter"]
@@ -76,7 +78,7 @@ class Providers:
         if self._aborter is not None:
             self._aborter.begin()
             wait_for([self._aborter, *self._closers], deadline)
-        tell_of_loss(timeout, lost(self.tracer, self.logger))
+        tell_of_loss(waited + timeout, lost(self.tracer, self.logger))
         return False
 
 
@@ -97,10 +99,14 @@ def ensure_providers(timeout: float = 2.0, *, direct_otlp: bool = True) -> Provi
         if _made is not None:
             return _made
         missing = _missing()
+        kinds = _exporters_to_join()
         if missing:
             from otel_dbevents.exporters.setup import set_up
 
             set_up(missing, timeout)
+        if kinds:
+            join(trace.get_tracer_provider(), kinds, timeout, direct_otlp=direct_otlp)
+            say_once()
         ours = missing - _missing()
         if not ours:
             return Providers(**_global())
@@ -144,6 +150,14 @@ def _missing() -> frozenset[str]:
     )
 
 
+def _exporters_to_join() -> Sequence[type[Any]]:
+    try:
+        return exporters_to_join(trace.get_tracer_provider())
+    except Exception as error:
+        said = redact(f"{type(error).__name__}: {error}")
+        raise SetupError(f"OpenTelemetry could not be set up from OTEL_*: {said}") from error
+
+
 def _encode_directly(provider: Any) -> None:
     """Have the OTLP exporters of a provider of ours use our encoder, where there are any."""
     try:
@@ -162,10 +176,15 @@ def _take_over(providers: Mapping[str, Any], ours: frozenset[str], timeout: floa
     for kind in ours:
         atexit.unregister(providers[kind].shutdown)
     say_once()
-    atexit.register(lambda: made.shutdown(ending.time_left(timeout)))
+    atexit.register(_shutdown_at_exit, made, timeout)
     _end_with_child(made, timeout)
     in_child(lambda: _end_with_child(made, timeout))
     return made
+
+
+def _shutdown_at_exit(providers: Providers, timeout: float) -> None:
+    left = ending.time_left(timeout)
+    providers.shutdown(left, timeout - left)
 
 
 def _end_with_child(providers: Providers, timeout: float) -> None:
@@ -189,13 +208,13 @@ def _end_with_child(providers: Providers, timeout: float) -> None:
 def lost(*providers: Any) -> Mapping[str, int]:
     """Return how much was lost on the way out of these providers, by reason.
 
-    The reasons begin with ``span_`` or ``log_``. Only processors that `ensure_providers` made, and
-    those of `exporters.processors` that the application added itself, count what they lose.
+    The reasons begin with ``span_``, ``log_`` or ``langfuse_``. Only processors that
+    `ensure_providers` made, and those of `exporters.processors` that the application added itself,
+    count what they lose.
     """
     counts: Counter[str] = Counter()
     for provider in providers:
         for stage in stages_of(provider):
-            signal = _KINDS.get(type(stage))
-            if signal is not None:
-                counts.update({f"{signal}_{why}": n for why, n in stage.lost.items()})
+            if isinstance(stage, (CountingSpanProcessor, CountingLogRecordProcessor)):
+                counts.update({f"{stage.signal}_{why}": n for why, n in stage.lost.items()})
     return dict(counts)

@@ -9,7 +9,8 @@ import copy
 import logging
 import os
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from time import monotonic
+from typing import Any, ClassVar, Final
 
 from opentelemetry.context import Context
 from opentelemetry.sdk._logs import LogRecordProcessor, ReadableLogRecord
@@ -17,6 +18,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 
+from otel_dbevents.ending import ending
 from otel_dbevents.exporters.outbox import Limits, Outbox
 
 _SHUTDOWN_S: Final = 2.0
@@ -25,6 +27,9 @@ _log = logging.getLogger("otel_dbevents.exporters")
 
 class _Counting:
     """What both processors do: a queue before an exporter, with a time for the end of it."""
+
+    signal: ClassVar[str]
+    """What stands before the reasons of its losses, where they are counted together."""
 
     def __init__(self, exporter: Any, limits: Limits, what: str, shutdown_s: float) -> None:
         self._exporter = exporter
@@ -38,12 +43,26 @@ class _Counting:
         return self._outbox.lost
 
     def force_flush(self, timeout_millis: int | None = 30_000) -> bool:
-        """Send what is there; False when ``timeout_millis`` ran out."""
-        return self._outbox.flush(30.0 if timeout_millis is None else timeout_millis / 1000)
+        """Send what is there; False when ``timeout_millis`` ran out.
+
+        When the process ends it takes ``shutdown_s`` at most, whoever wants it (Langfuse's client
+        does, of the whole provider), and is True: the provider would not come to the others else.
+        """
+        timeout = 30.0 if timeout_millis is None else timeout_millis / 1000
+        if not ending.is_here():
+            return self._outbox.flush(timeout)
+        began = monotonic()
+        if not self._outbox.flush(min(timeout, ending.at_most(self._shutdown_s))):
+            ending.took_since(began)
+        return True
 
     def shutdown(self) -> None:
         """Send what is left, for ``shutdown_s`` at most; then stop for good. Twice is harmless."""
-        self._outbox.close(self._shutdown_s)
+        self.close(ending.at_most(self._shutdown_s))
+
+    def close(self, timeout: float) -> None:
+        """Do the same within ``timeout`` seconds."""
+        self._outbox.close(timeout)
         if not self._is_shut:
             self._is_shut = True
             self._exporter.shutdown()
@@ -57,8 +76,11 @@ class CountingSpanProcessor(_Counting, SpanProcessor):
     """Sends spans in batches; each span that is not delivered is counted in `lost`.
 
     ``limits`` are the environment's (``OTEL_BSP_*``) where they are not given. `shutdown` takes
-    ``shutdown_s`` seconds at most, beside what the exporter's own takes.
+    ``shutdown_s`` seconds at most, beside what the exporter's own takes. ``what`` are its spans in
+    the log.
     """
+
+    signal = "span"
 
     def __init__(
         self,
@@ -66,9 +88,10 @@ class CountingSpanProcessor(_Counting, SpanProcessor):
         limits: Limits | None = None,
         *,
         shutdown_s: float = _SHUTDOWN_S,
+        what: str = "spans",
     ) -> None:
         limits = limits or _limits("OTEL_BSP", 5000)
-        super().__init__(span_exporter, limits, "spans", shutdown_s)
+        super().__init__(span_exporter, limits, what, shutdown_s)
 
     # The SDK's own, so that whoever asks whether it does anything sees that it does not.
     on_start = BatchSpanProcessor.on_start
@@ -94,6 +117,8 @@ class CountingLogRecordProcessor(_Counting, LogRecordProcessor):
     ``limits`` are the environment's (``OTEL_BLRP_*``) where they are not given. `shutdown` takes
     ``shutdown_s`` seconds at most, beside what the exporter's own takes.
     """
+
+    signal = "log"
 
     def __init__(
         self, exporter: Any, limits: Limits | None = None, *, shutdown_s: float = _SHUTDOWN_S

@@ -36,10 +36,12 @@ from otel_dbevents.sources.transaction import TransactionSource
 from otel_dbevents.sources.watch import (
     INFO_KEY,
     ConnectionState,
+    FindLedger,
     Notice,
     Publish,
     Watch,
     guard,
+    no_ledger,
 )
 
 AnyEngine: TypeAlias = Any
@@ -72,6 +74,8 @@ class EngineSource:
         explainer: asks for the plans of slow queries; None: nobody does.
         from_finalizer: takes what is found out where the garbage collector runs, which may be in
             anybody's locked region; None: ``publish`` takes it.
+        ledger: finds where the events of an OpenTelemetry context are entered before they are
+            published, if anywhere.
 
     """
 
@@ -80,6 +84,7 @@ class EngineSource:
         publish: Publish,
         *,
         from_finalizer: Publish | None = None,
+        ledger: FindLedger = no_ledger,
         environment: Environment = Environment.LOCAL,
         notice: Notice = Notice(),  # noqa: B008 - it is immutable
         wishes: Wishes = Wishes(),  # noqa: B008
@@ -88,6 +93,7 @@ class EngineSource:
     ) -> None:
         self._publish = publish
         self._from_finalizer = from_finalizer
+        self._ledger = ledger
         self._environment = environment
         self._notice = notice
         self._wishes = wishes
@@ -169,7 +175,14 @@ class EngineSource:
             if known is not None:
                 _unwrap(dialect, known)
             database = database_of(engine, self._environment)
-            watch = Watch(engine, database, self._publish, self._notice, self._from_finalizer)
+            watch = Watch(
+                engine,
+                database,
+                self._publish,
+                self._notice,
+                self._from_finalizer,
+                self._ledger,
+            )
             watch.surroundings = Around(self._wishes, dialect.paramstyle, dialect.driver)
             watch.explainer = self._explainer
             watch.look_around()

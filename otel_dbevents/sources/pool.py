@@ -41,6 +41,7 @@ from otel_dbevents.sources.watch import (
     Seen,
     Watch,
     current_context,
+    enter,
     guard,
     parent_of,
     state_of,
@@ -81,15 +82,21 @@ def checked_out(watch: Watch, pool: Pool, proxied: Any, start: int) -> None:
         state.told_out = seen is not None
         if seen is None:
             return
-        parent = seen[1]
+        parent, ledger = seen[1], seen[3]
         create_ns = 0
         if is_new:
             begun = max(state.created_ns, start)
             create_ns = end - begun if end > begun else 0
-            watch.publish(_established(watch, pool, parent, end, create_ns), caller)
+            established = _established(watch, pool, parent, end, create_ns)
+            if ledger is not None:
+                ledger.enter(established)
+            watch.publish(established, caller)
         watch.failures = 0
         waited = end - start if end > start else 0  # the clock may have been set back
-        watch.publish(ConnectionCheckedOut(watch.database, parent, end, waited, create_ns), caller)
+        out = ConnectionCheckedOut(watch.database, parent, end, waited, create_ns)
+        if ledger is not None:
+            ledger.enter(out)
+        watch.publish(out, caller)
     except Exception as error:  # noqa: BLE001 - the application must not see it
         guard.caught(error)
 
@@ -137,6 +144,7 @@ def refused(watch: Watch, pool: Pool, error: BaseException, start: int) -> None:
                 parent=parent,
             )
             watch.failures += 1
+        enter(watch, event, caller)
         watch.publish(event, caller)
     except Exception as own:  # noqa: BLE001 - the application must not see it
         guard.caught(own)

@@ -30,6 +30,7 @@ from otel_dbevents.sources.watch import (
     Seen,
     Watch,
     current_context,
+    enter,
     guard,
     is_connecting,
     parent_of,
@@ -132,7 +133,7 @@ class QuerySource:
             state.statements += 1
             if statement.writes:
                 state.wrote = True
-            _, parent, runs = seen
+            _, parent, runs, ledger = seen
             duration = end - start if end > start else 0  # the clock may have been set back
             remarks = NOTHING
             repeats = runs is not None and watch.is_repeated(runs, statement)
@@ -147,6 +148,8 @@ class QuerySource:
                 reading = CountingFetch(
                     watch, state, parent, caller, end, duration, statement, batch_size, remarks
                 )
+                if ledger is not None:
+                    reading.ledger, reading.cause = ledger, ledger.cause()
                 if state.latest is not None:
                     state.make_room()
                 state.latest = ref(reading)
@@ -163,9 +166,11 @@ class QuerySource:
                 watch.database, parent, end, duration, statement, batch_size, -1, affected
             )
             if remarks is NOTHING:
+                if ledger is not None:
+                    ledger.enter(event)
                 watch.publish(event, caller)
             else:
-                remarks.tell(watch, event, caller)
+                remarks.tell(watch, event, caller, ledger)
         except Exception as error:  # noqa: BLE001 - the application must not see it
             guard.caught(error)
 
@@ -205,7 +210,9 @@ class QuerySource:
                 describe(error, messages=watch.messages, disconnect=lost),
                 batch_size,
             )
-            watch.publish(remarks.on(event), caller)
+            told = remarks.on(event)
+            enter(watch, told, caller)
+            watch.publish(told, caller)
         except Exception as own:  # noqa: BLE001 - the application must not see it
             guard.caught(own)
 
@@ -255,7 +262,9 @@ class QuerySource:
                 sent.rows,
                 -1 if returned is None else len(returned),
             )
-            (watch.publish if sent.in_call else watch.from_finalizer)(remarks.on(event), caller)
+            told = remarks.on(event)
+            enter(watch, told, caller)
+            (watch.publish if sent.in_call else watch.from_finalizer)(told, caller)
         except Exception as error:  # noqa: BLE001 - the application must not see it
             (guard.caught if sent.in_call else guard.noted)(error)
 

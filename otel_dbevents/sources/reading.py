@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from otel_dbevents.events import (
     CodeLocation,
+    LlmContext,
     QueryExecuted,
     QueryFailed,
     Statement,
@@ -21,7 +22,7 @@ from otel_dbevents.events import (
 from otel_dbevents.sources.explain.question import Question, question_of
 from otel_dbevents.sources.failure import describe, is_lost
 from otel_dbevents.sources.location import here
-from otel_dbevents.sources.watch import ConnectionState, Watch, guard
+from otel_dbevents.sources.watch import ConnectionState, Ledger, Watch, guard
 
 _Query = TypeVar("_Query", QueryExecuted, QueryFailed)
 
@@ -47,10 +48,19 @@ class Remarks(NamedTuple):
         return replace(event, id=self.id, **said)
 
     def tell(
-        self, watch: Watch, event: QueryExecuted, context: Any, *, in_call: bool = True
+        self,
+        watch: Watch,
+        event: QueryExecuted,
+        context: Any,
+        ledger: Ledger | None,
+        cause: LlmContext | None = None,
+        *,
+        in_call: bool = True,
     ) -> None:
         """Publish the event with what is to be said of it, and have it explained after that."""
         told = self.on(event)
+        if ledger is not None:
+            ledger.enter(told, cause)
         (watch.publish if in_call else watch.from_finalizer)(told, context)
         if self.question is None:
             return
@@ -78,6 +88,9 @@ class Reading(Struct, eq=False, weakref=True):
     """Time in the driver's own fetching; single rows after the first are not timed."""
     first_row_ns: int = -1
     """Time until the first rows of a stream were there."""
+    ledger: Ledger | None = None
+    cause: LlmContext | None = None
+    """The generation that caused the query, where there is a ledger."""
 
     def done(
         self,
@@ -114,12 +127,15 @@ class Reading(Struct, eq=False, weakref=True):
                 state.failed = True
                 spent_ns = self.duration_ns + read_ns
                 self._look(watch, spent_ns, in_call)
-                publish(self._failed(watch, now, spent_ns, failed, lost), self.context)
+                event = self._failed(watch, now, spent_ns, failed, lost)
+                if self.ledger is not None:
+                    self.ledger.enter(event, self.cause)
+                publish(event, self.context)
                 return
             if self.reading_ns >= watch.slow_ns - self.duration_ns:
                 self._look(watch, self.duration_ns + self.reading_ns, in_call)
                 self._ask(watch, result, question)
-            event = QueryExecuted(
+            read = QueryExecuted(
                 watch.database,
                 self.parent,
                 self.end_time_ns,
@@ -132,10 +148,13 @@ class Reading(Struct, eq=False, weakref=True):
                 self.reading_ns,
                 self.first_row_ns,
             )
+            ledger = self.ledger
             if self.remarks is NOTHING:
-                publish(event, self.context)
+                if ledger is not None:
+                    ledger.enter(read, self.cause)
+                publish(read, self.context)
             else:
-                self.remarks.tell(watch, event, self.context, in_call=in_call)
+                self.remarks.tell(watch, read, self.context, ledger, self.cause, in_call=in_call)
         except Exception as error:  # noqa: BLE001 - the application must not see it
             (guard.caught if in_call else guard.noted)(error)
 

@@ -29,6 +29,7 @@ from otel_dbevents.sources.watch import (
     ConnectionState,
     Watch,
     current_context,
+    enter,
     guard,
     is_connecting,
     parent_of,
@@ -122,6 +123,8 @@ class TransactionSource:
                 count,
                 id=call.id if call else new_id(),
             )
+            if look[3] is not None:
+                look[3].enter(event)
             state.publish(event, caller)
         except Exception as error:  # noqa: BLE001 - the application must not see it
             state.caught(error)
@@ -154,6 +157,7 @@ class TransactionSource:
                 describe(error, messages=self._watch.messages, disconnect=lost),
                 id=call.id if call else new_id(),
             )
+            enter(self._watch, event, caller)
             state.publish(event, caller)
         except Exception as own:  # noqa: BLE001 - the application must not see it
             state.caught(own)

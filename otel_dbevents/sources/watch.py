@@ -5,7 +5,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable
 from time import time_ns
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
@@ -15,7 +15,7 @@ from opentelemetry.trace import propagation as trace_propagation
 from sqlalchemy.engine import Engine
 from sqlalchemy.pool.base import _AdhocProxiedConnection
 
-from otel_dbevents.events import Database, Event, Failure, Statement, TraceParent
+from otel_dbevents.events import Database, Event, Failure, LlmContext, Statement, TraceParent
 from otel_dbevents.sources.location import Spot
 from otel_dbevents.swallowing import Swallowing, told
 
@@ -24,6 +24,27 @@ Runs: TypeAlias = dict[str, int]
 
 Publish: TypeAlias = Callable[[Event, Any], None]
 """Takes an event and the OpenTelemetry context of the call that it tells of."""
+
+
+class Ledger(Protocol):
+    """Where events of LLM work are entered just before they are published."""
+
+    def cause(self) -> LlmContext:
+        """Return which generation causes what happens now."""
+        ...
+
+    def enter(self, event: Event, cause: LlmContext | None = None) -> None:
+        """Enter an event and have it say what caused it: ``cause``, else the one of now."""
+        ...
+
+
+FindLedger: TypeAlias = Callable[[Any], Ledger | None]
+"""Returns the ledger for an OpenTelemetry context; None outside LLM work. Never raises."""
+
+
+def no_ledger(_context: Any) -> None:
+    """Find none."""
+
 
 INFO_KEY = "otel_dbevents"
 """Where a connection's state lives: in ``info`` of SQLAlchemy's connection record."""
@@ -55,11 +76,13 @@ class Watch:
         publish: Publish,
         notice: Notice,
         from_finalizer: Publish | None = None,
+        ledger: FindLedger = no_ledger,
     ) -> None:
         self.database = database
         self.publish = publish
         self.from_finalizer = from_finalizer or publish
         """The same where the garbage collector runs, which may be in anybody's locked region."""
+        self.ledger = ledger
         self.messages = notice.messages
         self.slow_ns = notice.slow_ns or _NEVER
         self.repeated = notice.repeated
@@ -149,8 +172,8 @@ class Living:
         return [thing for thing in found if thing is not None]
 
 
-Seen: TypeAlias = tuple[Any, TraceParent | None, Runs | None]
-_NOBODY: Final[Seen] = (None, None, None)
+Seen: TypeAlias = tuple[Any, TraceParent | None, Runs | None, Ledger | None]
+_NOBODY: Final[Seen] = (None, None, None, None)
 
 
 class ConnectionState:
@@ -196,8 +219,8 @@ class ConnectionState:
         self.others: dict[int, weakref.ref[Any]] = {}
         """Those before it, by identity."""
         self.seen = _NOBODY
-        """The latest caller's context, the span that is current in it, and what ran under that.
-        One value: several threads may have a `StaticPool`'s connection."""
+        """The latest caller's context, the span that is current in it, what ran under that, and
+        the ledger. One value: several threads may have a `StaticPool`'s connection."""
         self.end_transaction()
 
     def taken(self, proxied: Any, holder: TraceParent | None, since_ns: int) -> None:
@@ -218,7 +241,8 @@ class ConnectionState:
         if suppressed(caller):
             return None
         parent, watch = parent_of(caller), self.watch
-        seen = self.seen = (caller, parent, watch.runs_under(parent) if watch.repeated else None)
+        runs = watch.runs_under(parent) if watch.repeated else None
+        seen = self.seen = (caller, parent, runs, watch.ledger(caller))
         return seen
 
     def make_room(self) -> None:
@@ -339,6 +363,13 @@ def state_of(watch: Watch, connection: Any, created_ns: int = 0) -> ConnectionSt
         state.since_ns = time_ns()
         state.wrote = True
     return state
+
+
+def enter(watch: Watch, event: Event, caller: Any) -> None:
+    """Enter an event that is about to be published, where it belongs to LLM work."""
+    ledger = watch.ledger(caller)
+    if ledger is not None:
+        ledger.enter(event)
 
 
 class Guard(Swallowing):

@@ -308,9 +308,9 @@ def test_a_batch_that_was_just_taken_out_is_waited_for(bus: MemoryBus) -> None:
             return 0
 
     held.buffer = JustEmptied(1)
-    assert not held._reached(1)
+    assert not held.reached(1)
     held.buffer, held._busy = Buffer(1), False
-    assert held._reached(1)
+    assert held.reached(1)
 
 
 # Event loops

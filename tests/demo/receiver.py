@@ -23,8 +23,11 @@ REQUESTS: dict[str, Any] = {
 class Receiver(ThreadingHTTPServer):
     """Keeps what it is sent, decoded; answers every request with ``status``."""
 
+    handler: "type[Handler] | None" = None
+    """What answers; a `Handler` where it is None."""
+
     def __init__(self, status: int = 200, port: int = 0) -> None:
-        super().__init__(("127.0.0.1", port), _Handler)
+        super().__init__(("127.0.0.1", port), self.handler or Handler)
         self.status = status
         self.requests: list[Any] = []
 
@@ -80,7 +83,7 @@ class Receiver(ThreadingHTTPServer):
         }
 
 
-class _Handler(BaseHTTPRequestHandler):
+class Handler(BaseHTTPRequestHandler):
     server: Receiver
 
     def do_POST(self) -> None:

@@ -24,7 +24,16 @@ from otel_dbevents.sources.libsql.codes import is_answer, is_lost, is_unreached
 from otel_dbevents.sources.location import locate, spot
 from otel_dbevents.sources.statement import Statements
 from otel_dbevents.sources.summary import join_parts
-from otel_dbevents.sources.watch import Notice, Publish, Watch, guard, parent_of
+from otel_dbevents.sources.watch import (
+    FindLedger,
+    Notice,
+    Publish,
+    Watch,
+    enter,
+    guard,
+    no_ledger,
+    parent_of,
+)
 
 _Method: TypeAlias = Callable[..., Any]
 
@@ -39,8 +48,15 @@ _MOST_TEXTS = 20
 class ClientWatch(Watch):
     """One client under watch."""
 
-    def __init__(self, client: Any, database: Database, publish: Publish, notice: Notice) -> None:
-        super().__init__(client, database, publish, notice)
+    def __init__(
+        self,
+        client: Any,
+        database: Database,
+        publish: Publish,
+        notice: Notice,
+        ledger: FindLedger = no_ledger,
+    ) -> None:
+        super().__init__(client, database, publish, notice, ledger=ledger)
         self.statements = Statements("sqlite")
         self.opened_ns = 0
         """When the database was first known to be reached; 0 while it is not."""
@@ -60,6 +76,7 @@ class ClientWatch(Watch):
             database=about,
             parent=parent_of(caller),
         )
+        enter(self, event, caller)
         self.publish(event, caller)
 
     def not_reached(self, error: BaseException, caller: Any, start: int, end: int) -> None:
@@ -77,6 +94,7 @@ class ClientWatch(Watch):
         )
         self.failures += 1
         self.opened_ns = 0
+        enter(self, event, caller)
         self.publish(event, caller)
 
 
@@ -161,6 +179,7 @@ class Call:
             sum(writing) if writing and statement.writes and min(writing) >= 0 else -1,
             called_from=locate(self._spot) if noticed else None,
         )
+        enter(watch, event, caller)
         watch.publish(event, caller)
 
     def _failed(self, error: BaseException, start: int) -> None:
@@ -188,6 +207,7 @@ class Call:
             len(self._statements),
             called_from=locate(self._spot) if noticed else None,
         )
+        enter(watch, event, caller)
         watch.publish(event, caller)
         if lost:
             watch.opened_ns = 0
@@ -198,6 +218,7 @@ class Call:
         watch, end = self.watch, time_ns()
         parent, count = parent_of(self.caller), len(self._statements)
         event = kind(watch.database, parent, end, UNKNOWN, max(0, end - start), count)
+        enter(watch, event, self.caller)
         watch.publish(event, self.caller)
 
     def _closed(self) -> None:

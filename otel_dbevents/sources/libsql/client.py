@@ -24,7 +24,14 @@ from otel_dbevents.sources.database import database_at
 from otel_dbevents.sources.libsql.arrival import Arrival
 from otel_dbevents.sources.libsql.calls import Call, ClientWatch
 from otel_dbevents.sources.libsql.transaction import Transaction
-from otel_dbevents.sources.watch import Notice, Publish, guard, suppressed
+from otel_dbevents.sources.watch import (
+    FindLedger,
+    Notice,
+    Publish,
+    guard,
+    no_ledger,
+    suppressed,
+)
 
 AnyClient: TypeAlias = Any
 """A ``Client`` of the package, or a ``ClientSync``, whose client is meant."""
@@ -49,10 +56,12 @@ class ClientSource:
         *,
         environment: Environment = Environment.LOCAL,
         notice: Notice = Notice(),  # noqa: B008 - it is immutable
+        ledger: FindLedger = no_ledger,
     ) -> None:
         self._publish = publish
         self._environment = environment
         self._notice = notice
+        self._ledger = ledger
         self._every = False
         self._watches: weakref.WeakSet[ClientWatch] = weakref.WeakSet()
         self._left: weakref.WeakSet[Any] = weakref.WeakSet()
@@ -101,7 +110,7 @@ class ClientSource:
                 return known
             path, url = getattr(client, "_path", ""), getattr(client, "_url", "")
             database = database_at(self._environment, path=path, url=url)
-            watch = ClientWatch(client, database, self._publish, self._notice)
+            watch = ClientWatch(client, database, self._publish, self._notice, self._ledger)
             client.__dict__[_KEY] = watch
             self._watches.add(watch)
             return watch

@@ -18,7 +18,7 @@ from otel_dbevents.events import (
 from otel_dbevents.sources.failure import describe
 from otel_dbevents.sources.libsql.calls import UNKNOWN, Call, ClientWatch
 from otel_dbevents.sources.libsql.codes import is_lost
-from otel_dbevents.sources.watch import guard, parent_of, suppressed
+from otel_dbevents.sources.watch import enter, guard, parent_of, suppressed
 
 _Method: TypeAlias = Callable[..., Any]
 
@@ -110,6 +110,8 @@ class Transaction:
             failure: tuple[Failure, ...] = ()
             if error is not None:
                 failure = (describe(error, messages=watch.messages, disconnect=is_lost(error)),)
-            watch.publish(kind(*about, *failure), caller)
+            event = kind(*about, *failure)
+            enter(watch, event, caller)
+            watch.publish(event, caller)
         except Exception as own:  # noqa: BLE001 - the application must not see it
             guard.caught(own)

@@ -1,0 +1,66 @@
+"""Ledgers: where the sources enter what the database did within LLM work.
+
+Entering is all that is done on the application's thread: which generation is the cause is looked
+up anew only when one has ended, and nothing is added up.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from msgspec.structs import force_setattr
+
+from otel_dbevents.events import Event, LlmContext
+from otel_dbevents.llm.nodes import Node, Tree
+
+NO_GENERATION: Final = LlmContext()
+
+
+class Ledger:
+    """What is known of one context within LLM work."""
+
+    __slots__ = ("_llm", "_mark", "_node", "_prompt", "_tree", "_version")
+
+    def __init__(self, node: Node, mark: Callable[[Tree], None], *, prompt: bool) -> None:
+        self._node = node
+        self._tree = node.tree
+        self._mark = mark
+        self._prompt = prompt
+        self._version: object = None
+        self._llm = NO_GENERATION
+
+    def cause(self) -> LlmContext:
+        """Return which generation causes what happens now."""
+        version = self._tree.version
+        if version is not self._version:
+            told = self._node.cause()
+            self._llm = NO_GENERATION if told is None else told[self._prompt]
+            self._version = version
+        return self._llm
+
+    def enter(self, event: Event, cause: LlmContext | None = None) -> None:
+        """Enter an event that is about to be published, and have it say what caused it.
+
+        That is ``cause``, where it was asked for when the query ran, else the one of now. Takes no
+        lock and calls nobody: it may be a finalizer that comes here.
+        """
+        force_setattr(event, "llm", self.cause() if cause is None else cause)
+        tree = self._tree
+        tree.pending.append((self._node, event))
+        if not tree.is_dirty:
+            tree.is_dirty = True
+            self._mark(tree)
+
+
+class Elsewhere:
+    """The ledger of a service that LLM work in another process calls: nothing is added up here."""
+
+    def cause(self) -> LlmContext:
+        """Return that which generation it is is not known here."""
+        return NO_GENERATION
+
+    def enter(self, event: Event, cause: LlmContext | None = None) -> None:  # noqa: ARG002
+        """Have the event say that it belongs to LLM work."""
+        force_setattr(event, "llm", NO_GENERATION)
+
+
+ELSEWHERE: Final = Elsewhere()

@@ -1,0 +1,111 @@
+"""Registry: the nodes of the spans that are open, found by the span or by its id.
+
+A span keeps its own node, so that what still runs in the context of one that has ended is known to
+belong to those above. By its id an open span is found where only that is known of it.
+"""
+
+from typing import Any, Final
+
+from opentelemetry import trace
+from opentelemetry.context import Context
+
+from otel_dbevents.llm import kinds
+from otel_dbevents.llm.ending import Before, Ending
+from otel_dbevents.llm.nodes import Node
+
+NODE: Final = "_otel_dbevents_llm"
+"""Where a span keeps its node."""
+
+
+class Registry:
+    """The open spans of LLM work, and those that LLM spans were started right below of.
+
+    Args:
+        most: so many are known at once; of more the oldest are forgotten. They are spans that never
+            end.
+        ending: is called when one of them ends.
+
+    """
+
+    def __init__(self, most: int, ending: Before) -> None:
+        self._most = most
+        self._ending = ending
+        self._open: dict[int, Node] = {}
+        self._era = object()
+        self.forgotten = 0
+        """How many were forgotten, as there were too many."""
+
+    def __len__(self) -> int:
+        """How many are open."""
+        return len(self._open)
+
+    def started(self, span: Any, context: Context) -> None:
+        """Take note of a span that starts in this context, if it is one of LLM work."""
+        above = None if span.parent is None else self.find(context, span.parent)
+        if above is not None:
+            self._take(span, above)
+        elif kinds.starts_as_llm(span):
+            self._take(span, None if span.parent is None else self._host(context))
+
+    def find(self, context: Context, identity: Any = None) -> Node | None:
+        """Return the node of a context's span, whose ``identity`` may be known; None without one.
+
+        It is made now for an LLM span that was not seen: it was started without us, or has become
+        one later.
+        """
+        span: Any = trace.get_current_span(context)
+        node = self.of(span)
+        if node is not None:
+            return node
+        node = self._by_id(identity or span.get_span_context())
+        if node is None and span.is_recording() and kinds.is_llm(span):
+            parent = getattr(span, "parent", None)
+            node = self._take(span, None if parent is None else self._by_id(parent))
+        return node
+
+    def of(self, span: Any) -> Node | None:
+        """Return the node that a span keeps; made anew where it is that of a forked process."""
+        node: Node | None = getattr(span, "__dict__", {}).get(NODE)
+        return node if node is None or node.era is self._era else self._renewed(node)
+
+    def close(self, span_id: int) -> Node | None:
+        """Take out a span that has ended; return its node, None where it was out already."""
+        return self._open.pop(span_id, None)
+
+    def clear(self) -> None:
+        """Forget all of them."""
+        self._open.clear()
+
+    def _take(self, span: Any, above: Node | None) -> Node:
+        """Make a span's node, and see to it that its end is seen."""
+        node = Node(span, above, self._era)
+        try:
+            setattr(span, NODE, node)
+            Ending.put_on(span, self._ending)
+        except AttributeError:  # it takes no attributes: it is found by its id only
+            node.is_inline = True
+        self._open[node.span_id] = node
+        if len(self._open) > self._most and self.close(next(iter(self._open))) is not None:
+            self.forgotten += 1
+        return node
+
+    def _host(self, context: Context) -> Node | None:
+        """Return a node for the application's own span that LLM work was begun right below of.
+
+        What it does after that may be what the model asked for.
+        """
+        span: Any = trace.get_current_span(context)
+        return self._take(span, None) if span.is_recording() else None
+
+    def _by_id(self, identity: Any) -> Node | None:
+        node = self._open.get(identity.span_id) if self._open else None
+        return node if node is not None and node.trace_id == identity.trace_id else None
+
+    def _renewed(self, node: Node) -> Node | None:
+        """Return a node of this process for a span that was open when it was forked."""
+        span = node.span()
+        known: Node | None = getattr(span, NODE, None)
+        if known is not None and known.era is self._era:
+            return known
+        above = None if node.above is None else self._renewed(node.above)
+        return above if span is None or node.is_over else self._take(span, above)

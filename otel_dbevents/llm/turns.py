@@ -1,0 +1,207 @@
+"""Turns: the LLM work that goes on in this process, and what the database did in it.
+
+The exact numbers are written in a span's own ``end``: when the SDK tells its processors that a span
+is ending, nobody can write on it any more.
+"""
+
+import logging
+import weakref
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from time import time_ns
+from typing import Any, Final, TypeAlias
+
+from opentelemetry import baggage, trace
+from opentelemetry.context import Context, get_current
+from opentelemetry.sdk.trace import ReadableSpan
+
+from otel_dbevents.forks import in_child
+from otel_dbevents.llm import keys
+from otel_dbevents.llm.ledger import ELSEWHERE, Elsewhere, Ledger
+from otel_dbevents.llm.nodes import NOTHING, Node, Tree, held
+from otel_dbevents.llm.processor import Watching
+from otel_dbevents.llm.registry import Registry
+from otel_dbevents.llm.rollup import RollUp
+from otel_dbevents.llm.writing import write
+from otel_dbevents.swallowing import Swallowing
+
+TurnEnded: TypeAlias = Callable[[bytes, RollUp], object]
+"""Takes the trace's id (16 bytes) and what was done in the turn, on the thread that ended it."""
+
+_MOST: Final = 10_000
+_REPEATED: Final = 10
+_log = logging.getLogger("otel_dbevents.llm")
+
+
+class Turns:
+    """Knows the open spans of LLM work, and writes on them what the database did below.
+
+    Several pipelines share one, as two would write over each other. It does nothing while nobody
+    has joined. Nothing raises that is called by the application.
+    """
+
+    def __init__(self, most: int = _MOST) -> None:
+        self._most = most
+        self._users: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._listeners: tuple[TurnEnded, ...] = ()
+        self._watching = Watching(self._started, self._ended)
+        self.repeated = _REPEATED
+        """From so many runs under one span on a statement is told as a repeated one; 0: never."""
+        self._guard = Swallowing("llm", _log)
+        self._begin_anew()
+        in_child(self._begin_anew)
+
+    def _begin_anew(self) -> None:
+        """Begin at nothing, also in a forked child: what was done before is the parent's."""
+        self._open = Registry(self._most, self._ending)
+        self._dirty: deque[Tree] = deque()
+
+    def __len__(self) -> int:
+        """How many open spans are known."""
+        return len(self._open)
+
+    @property
+    def forgotten(self) -> int:
+        """How many open spans were forgotten, as there were too many that never ended."""
+        return self._open.forgotten
+
+    def join(self, user: object, provider: Any) -> None:
+        """Follow a tracer provider's spans for ``user``, until it leaves or is gone."""
+        self._users.add(user)
+        self._watching.is_on = True
+        self.follow(provider)
+
+    def leave(self, user: object) -> None:
+        """Do nothing more, once the last user has left. Twice is harmless."""
+        self._users.discard(user)
+        if not self._users:
+            self._watching.is_on = False
+            self._open.clear()
+
+    def follow(self, provider: Any) -> None:
+        """See the spans of a tracer provider of the SDK's. Twice is harmless."""
+        try:
+            self._watching.follow(provider)
+        except Exception as error:  # noqa: BLE001 - a provider of anybody's may raise anything
+            self._guard.caught(error, "LLM spans of a tracer provider are not seen")
+
+    def on_turn_end(self, callback: TurnEnded) -> Callable[[], None]:
+        """Have ``callback`` called when the outermost LLM span of a turn has ended.
+
+        On the thread that ended it: it must be quick. What it raises is counted and logged. Call
+        what is returned to have it called no more.
+        """
+        self._listeners = (*self._listeners, callback)
+
+        def cancel() -> None:
+            self._listeners = tuple(each for each in self._listeners if each is not callback)
+
+        return cancel
+
+    def ledger(self, context: Context, *, prompt: bool = False) -> Ledger | Elsewhere | None:
+        """Return where to enter what happens in this context; None outside LLM work.
+
+        ``prompt``: events shall say the generation's prompt and session too.
+        """
+        try:
+            node = self._open.find(context)
+            if node is not None:
+                return Ledger(node, self._dirty.append, prompt=prompt)
+            said = baggage.get_baggage(keys.LANGFUSE_BAGGAGE, context)
+            if said is None:
+                return None
+            trace_id = trace.get_current_span(context).get_span_context().trace_id
+            return ELSEWHERE if said == trace.format_trace_id(trace_id) else None
+        except Exception as error:  # noqa: BLE001 - the application must not see it
+            self._guard.caught(error, "it is not known whether a query belongs to LLM work")
+            return None
+
+    def roll_up(self, context: Context) -> RollUp | None:
+        """Return what was done so far below the nearest open LLM span; None without one."""
+        try:
+            node = self._open.find(context)
+            while node is not None and (node.is_over or not node.is_llm):
+                node = node.above
+            if node is None:
+                return None
+            node.tree.drain()
+            with held(node.tree.lock):
+                return node.roll_up(self.repeated)
+        except Exception as error:  # noqa: BLE001 - the application must not see it
+            self._guard.caught(error, "it is not known what was done in LLM work so far")
+            return None
+
+    def settle(self) -> None:
+        """Add up what was entered, and write it on the LLM spans that are open. On a worker."""
+        while self._dirty:
+            try:
+                tree = self._dirty.popleft()
+                tree.is_dirty = False  # before draining, so that nothing is entered unseen
+                self._write(tree)
+            except Exception as error:  # noqa: BLE001 - the next tree must not suffer
+                self._guard.caught(error, "a roll-up was not written, until its span ends")
+
+    def _write(self, tree: Tree) -> None:
+        tree.drain()
+        with held(tree.lock):
+            touched, tree.touched = tree.touched, {}
+            found = [(node, node.roll_up(self.repeated)) for node in touched if node.is_llm]
+        for node, roll_up in found:
+            span = node.span()
+            with held(tree.writing):
+                if span is not None and not node.is_over and span.is_recording():
+                    write(span, roll_up, time_ns())
+
+    def _started(self, span: Any, parent_context: Context | None) -> None:
+        try:
+            context = get_current() if parent_context is None else parent_context
+            self._open.started(span, context)
+        except Exception as error:  # noqa: BLE001 - the application must not see it
+            self._guard.caught(error, "a span was not taken note of")
+
+    def _ending(self, span: Any, end_ns: int | None) -> Callable[[], None] | None:
+        """Write the exact numbers on a span that is about to end."""
+        node = None
+        try:
+            node = self._open.of(span)
+            if node is None or node.is_over:
+                return None
+            is_llm = node.is_llm
+            found = self._close(node)
+            if is_llm and found is not NOTHING and span.is_recording():
+                with held(node.tree.writing):
+                    write(span, found, end_ns or time_ns())
+            if is_llm and not any(above.is_llm for above in node.path() if above is not node):
+                return partial(self._turn_ended, node.trace_id.to_bytes(16), found)
+        except Exception as error:  # noqa: BLE001 - the application must not see it
+            self._guard.caught(error, "a roll-up may be missing on a span that has ended")
+        finally:
+            if node is not None:
+                node.is_over = True
+                self._open.close(node.span_id)
+        return None
+
+    def _close(self, node: Node) -> RollUp:
+        """Let nothing more be added to a node, and return what was."""
+        tree = node.tree
+        tree.drain()
+        with held(tree.lock):
+            found = node.roll_up(self.repeated)
+            node.over()
+            tree.touched.pop(node, None)
+        return found
+
+    def _ended(self, span: ReadableSpan) -> None:
+        """Take note of an end that was not seen before it was over: nothing can be written."""
+        context = span.context
+        node = None if context is None or not len(self._open) else self._open.close(context.span_id)
+        if node is not None and not node.is_over:
+            node.over()
+
+    def _turn_ended(self, trace_id: bytes, found: RollUp) -> None:
+        for callback in self._listeners:
+            try:
+                callback(trace_id, found)
+            except Exception as error:  # noqa: BLE001 - it is the application's call
+                self._guard.caught(error, "what was to be done at the end of a turn failed")
