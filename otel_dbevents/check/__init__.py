@@ -70,7 +70,7 @@ def _settings(settings: dict[str, dict[str, Any]]) -> Iterator[Finding]:
             yield Finding("settings", "wrong", line, "correct the variable, or unset it")
         return
     for name in Config.model_fields:
-        value, origin = getattr(config, name), config.origin(name)
+        value, origin = config.shown(name), config.origin(name)
         settings[name] = {"value": value, "from": origin, "variable": variable(name)}
     changed = sum(found["from"] != "default" for found in settings.values())
     yield Finding("settings", "ok", f"{changed} of {len(settings)} set, the others by default")

@@ -95,7 +95,7 @@ def explained(error: BaseException, url: str) -> tuple[str, str]:
     """Return what is wrong with the Redis at ``url``, and what mends it; without any secret."""
     at = f"Redis at {where(url)}"
     if isinstance(error, RedisSetupError):
-        return str(error), ""
+        return str(error), "it cannot go on so"
     known = _BY_CODE.get(_code(error))
     if known is not None:
         return f"{at}: {known[0]}", known[1]
@@ -107,19 +107,20 @@ def explained(error: BaseException, url: str) -> tuple[str, str]:
     return f"{at} refuses ({name})", "run `otel-dbevents check`"
 
 
-def too_old(client: Any) -> str:
-    """Return the server's version where it is too old for a reader; else nothing.
+def check_version(client: Any, url: str) -> None:
+    """Raise `RedisSetupError` where the server is too old for a reader.
 
-    Empty too where the user may not ask. Raises what the client raises when it is not reached.
+    Not where the user may not ask. Raises what the client raises when it is not reached.
     """
     try:
         version = str(client.info("server").get("redis_version", ""))
     except Exception as error:
         if _code(error) == "NOPERM":
-            return ""
+            return
         raise
     numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
-    return version if numbers and numbers < OLDEST else ""
+    if numbers and numbers < OLDEST:
+        raise RedisSetupError(f"Redis at {where(url)} is {version}: 7.0 or newer is needed")
 
 
 def _code(error: BaseException) -> str:

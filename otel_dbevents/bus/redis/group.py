@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from time import monotonic, time
 from typing import Any, Final, TypeAlias
 
-from otel_dbevents.bus.redis.connecting import connect
+from otel_dbevents.bus.redis.connecting import check_version, connect
 from otel_dbevents.events import new_id
 
 _COUNT: Final = 50
@@ -50,6 +50,7 @@ class Group:
         if self.client is None:
             self.client = connect(self._url)
         if not self._has_looked:
+            check_version(self.client, self._url)
             self._make()
 
     def read(self, most: int, wait_s: float) -> tuple[list[Message], int]:

@@ -212,8 +212,8 @@ class Reader:
         except EntryError as error:
             self._reject(id_, fields, error.reason, entry)
             return None
-        self.counts.lost["rejected"] += len(bad)
         for body in bad:
+            self.counts.lost["rejected"] += 1
             self._bury(id_, {**fields, b"n": b"1", b"d": body}, "undecodable")
         held = self._held[id_] = Held(id_, entry, events)
         self._in_hand.add(_name(entry))

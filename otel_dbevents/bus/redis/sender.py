@@ -7,7 +7,7 @@ wait in the bus's own buffer, where the oldest give way and are counted. Out: XA
 import logging
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from time import monotonic, sleep, time_ns
 from typing import Any, Final
 
@@ -33,7 +33,7 @@ class Sender:
     Args:
         url: of the Redis.
         stream: the stream's name; beyond ``most_entries`` its oldest entries give way.
-        source: what the producer says of itself, in each entry (`sidecar.sources` reads it).
+        source: says what the producer is; asked on the worker, and told in each entry.
         keys: sign each entry.
         most_entries: how long the stream may get; Redis may keep a hundred more.
 
@@ -48,7 +48,7 @@ class Sender:
         url: str,
         stream: str,
         *,
-        source: bytes = b"",
+        source: Callable[[], bytes] = bytes,
         keys: Keyring | None = None,
         most_entries: int = MOST_ENTRIES,
     ) -> None:
@@ -138,7 +138,7 @@ class Sender:
     def _entry(self, count: int, body: bytes) -> Entry:
         first = self._number
         self._number += count
-        return Entry(self.producer, self.epoch, first, count, time_ns(), self._source, body)
+        return Entry(self.producer, self.epoch, first, count, time_ns(), self._source(), body)
 
     def _ship(self, entries: list[Entry]) -> bool:
         """Have Redis take the entries, in order; False when they were given up."""

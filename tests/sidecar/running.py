@@ -1,0 +1,144 @@
+"""A sidecar as a process, between a real Redis and a receiver of OTLP, and an application."""
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import urlopen
+
+from tests.demo.receiver import Receiver
+from tests.services.process import Process, free_ports
+from tests.services.redis import Redis
+from tests.services.tools import REPOSITORY
+
+KEY = "Xq7 a key of the tests, long enough"
+
+APPLICATION = """
+import sys
+import otel_dbevents.auto
+from opentelemetry import trace
+from sqlalchemy import create_engine, text
+engine = create_engine("sqlite://")
+tracer = trace.get_tracer("application")
+for number in range(int(sys.argv[1])):
+    with tracer.start_as_current_span("work"), engine.connect() as connection:
+        connection.execute(text("SELECT 1")).all()
+print("made", flush=True)
+"""
+"""Each round is one query, and its span is sent by the sidecar alone."""
+
+
+@dataclass(frozen=True)
+class Sidecar:
+    """A sidecar that runs."""
+
+    process: Process
+    port: int
+
+    def get(self, path: str) -> tuple[int, str]:
+        """Return status and text of what it says."""
+        try:
+            with urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
+                return answer.status, answer.read().decode()
+        except HTTPError as error:
+            return error.code, error.read().decode()
+
+    def numbers(self) -> dict[str, float]:
+        """Return its own metrics, by name without the prefix."""
+        _, text = self.get("/metrics")
+        lines = [line for line in text.splitlines() if not line.startswith("#")]
+        found = dict(line.rsplit(" ", 1) for line in lines)
+        return {name.removeprefix("dbevents_sidecar_"): float(n) for name, n in found.items()}
+
+
+def settings(redis: Redis, stream: str, endpoint: str) -> dict[str, str]:
+    """Return what both processes are told."""
+    return {
+        "PYTHONPATH": str(REPOSITORY),
+        "OTEL_DBEVENTS_BUS_URL": redis.url,
+        "OTEL_DBEVENTS_STREAM": stream,
+        "OTEL_DBEVENTS_SIGNING_KEY": KEY,
+        "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
+        "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+        "OTEL_EXPORTER_OTLP_TIMEOUT": "1",
+    }
+
+
+@contextmanager
+def sidecar(
+    directory: Path, told: Mapping[str, str], *options: str, name: str = "sidecar"
+) -> Iterator[Sidecar]:
+    """Run one until the block ends."""
+    (port,) = free_ports(1)
+    command = [sys.executable, "-m", "otel_dbevents", "sidecar", "--http", f"127.0.0.1:{port}"]
+    running: list[Sidecar] = []
+
+    def answers() -> bool:
+        return running[0].get("/healthz")[0] == 200
+
+    process = Process(name, [*command, *options], directory, answers, _covered(told))
+    running.append(Sidecar(process, port))
+    process.start()
+    try:
+        yield running[0]
+    finally:
+        process.stop()
+
+
+def application(
+    told: Mapping[str, str], rounds: int, source: str = APPLICATION
+) -> "subprocess.Popen[str]":
+    """Start an application that runs so many queries and ends."""
+    off = {f"OTEL_{signal}_EXPORTER": "none" for signal in ("TRACES", "METRICS", "LOGS")}
+    own = {"OTEL_SERVICE_NAME": "shop", "PATH": os.environ["PATH"], **off}
+    return subprocess.Popen(
+        [sys.executable, "-c", source, str(rounds)],
+        env={**_covered(told), **own},
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+def finished(started: "subprocess.Popen[str]") -> str:
+    """Wait for an application's end, and return what it said."""
+    said, wrong = started.communicate(timeout=60)
+    assert started.returncode == 0, wrong
+    return said
+
+
+def query_spans(receiver: Receiver) -> Counter[bytes]:
+    """Return how often each query's span arrived, by its id."""
+    return Counter(span.span_id for span in receiver.spans if span.name.startswith("SELECT"))
+
+
+def counted(receiver: Receiver) -> int:
+    """Return how many queries the metrics count: the last number of each series."""
+    last: dict[str, int] = {}
+    for resource in receiver.resources("resource_metrics"):
+        instance = {a.key: a.value.string_value for a in resource.resource.attributes}
+        for scope in resource.scope_metrics:
+            for metric in scope.metrics:
+                if metric.name != "db.client.operation.duration":
+                    continue
+                for point in metric.histogram.data_points:
+                    labels = {a.key: a.value.string_value for a in point.attributes}
+                    if labels.get("db.operation.name", "SELECT") == "SELECT":
+                        key = json.dumps([instance, labels], sort_keys=True)
+                        last[key] = point.count
+    return sum(last.values())
+
+
+def _covered(told: Mapping[str, str]) -> dict[str, str]:
+    """Return the settings, and what has the process's lines counted."""
+    covering: dict[str, Any] = {
+        name: value for name, value in os.environ.items() if name.startswith("COV")
+    }
+    return {**covering, **told}
