@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,6 +14,14 @@ from typing import Any
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON
+
+from otel_dbevents.bus.memory import MemoryBus
+from otel_dbevents.config import Config
+from otel_dbevents.events import Database, DatabaseType, Environment, QueryExecuted, Statement
+from otel_dbevents.shipping import Description, sender_of
 from tests.demo.receiver import Receiver
 from tests.services.process import Process, free_ports
 from tests.services.redis import Redis
@@ -33,6 +42,36 @@ for number in range(int(sys.argv[1])):
 print("made", flush=True)
 """
 """Each round is one query, and its span is sent by the sidecar alone."""
+
+
+class Shop:
+    """An application in this process, which ships queries that it only says it ran."""
+
+    def __init__(self, redis: Redis, stream: str) -> None:
+        config = Config(bus_url=redis.url, stream=stream, signing_key=KEY)
+        resource = Resource({"service.name": "shop"})
+        tracers = TracerProvider(sampler=ALWAYS_ON, resource=resource, shutdown_on_exit=False)
+        self.sender = sender_of(config, Description(config, None, lambda: {"tracer": tracers}))
+        self.bus = MemoryBus(history=0)
+        self.bus.subscribe(self.sender.consume, name="redis")
+        self.made = 0
+
+    def run(self, queries: int, pause_s: float = 0.0) -> None:
+        """Run so many queries, each a trace of its own."""
+        for _ in range(queries):
+            event = QueryExecuted(DATABASE, None, time.time_ns(), 1_000_000, STATEMENT)
+            self.bus.publish(event)
+            self.made += 1
+            time.sleep(pause_s)
+
+    def end(self) -> None:
+        """End as an application does: all is shipped, and it says how much there was."""
+        assert self.bus.close(30)
+        assert self.sender.finish(30)
+
+
+DATABASE = Database(Environment.LOCAL, DatabaseType.SQLITE, "shop", pool_name="shop")
+STATEMENT = Statement("SELECT ?", "SELECT", "SELECT", writes=False)
 
 
 @dataclass(frozen=True)
