@@ -88,6 +88,12 @@ def _metrics(work: Work) -> Iterator[str]:
         "events_lost_total", "counter", "Events that will not come.", _by_reason(counts.lost)
     )
     yield from _metric(
+        "refused_total",
+        "counter",
+        "Items that the collector refused for good.",
+        [(f'{{signal="{signal}"}}', number) for signal, number in dict(state.refused).items()],
+    )
+    yield from _metric(
         "dead_letters_total", "counter", "Entries put aside.", _by_reason(counts.dead_letters)
     )
     for name, text, number in (

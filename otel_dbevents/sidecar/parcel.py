@@ -1,51 +1,31 @@
 """Parcel: what is to be sent at once, until every exporter has taken its part.
 
 In: spans, log records, metrics. Out: calls of exporters, whose answers are looked at: what one has
-taken is not sent to it again, what it has not is.
+taken is not sent to it again, what it has not is. What a collector refuses for good (it says that
+the request itself is wrong) is halved until the guilty item is alone, and left out.
 """
 
-import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
+import msgspec
 from opentelemetry.sdk.metrics.export import MetricsData
 
+from otel_dbevents.sidecar.outlets import Outlets
 from otel_dbevents.sidecar.tellers import Made
-from otel_dbevents.swallowing import told
 
 MOST_AT_ONCE: Final = 512
-_log = logging.getLogger("otel_dbevents.sidecar")
 
 
-class Outlets:
-    """The exporters, by signal: ``traces``, ``metrics``, ``logs``; each may have several or none.
+class _Part(msgspec.Struct):
+    """Items of one signal for one exporter."""
 
-    They are called by one thread; their answer is read as the SDK's.
-    """
-
-    def __init__(self, exporters: Mapping[str, Sequence[Any]]) -> None:
-        self._exporters = exporters
-
-    def of(self, signal: str) -> Sequence[Any]:
-        """Return a signal's exporters."""
-        return self._exporters.get(signal, ())
-
-    @property
-    def preferences(self) -> tuple[Any, Any]:
-        """Temporality and aggregation as the exporter of metrics wants them; None: the SDK's."""
-        for each in self.of("metrics"):
-            temporality = getattr(each, "_preferred_temporality", None)
-            return temporality, getattr(each, "_preferred_aggregation", None)
-        return None, None
-
-    def abort(self) -> None:
-        """Have the exporters give up what they are trying. From any thread."""
-        for those in self._exporters.values():
-            for each in those:
-                try:
-                    each.shutdown()
-                except Exception as error:  # noqa: BLE001 - the process ends
-                    told("sidecar exporter", error)
+    signal: str
+    exporter: Any
+    items: Sequence[Any]
+    wrap: Callable[[Sequence[Any]], Any]
+    """Makes of items what the exporter takes."""
 
 
 class Parcel:
@@ -53,38 +33,44 @@ class Parcel:
 
     def __init__(self, made: Made, outlets: Outlets) -> None:
         self.spans, self.records = len(made.spans), len(made.records)
+        self.refused: Counter[str] = Counter()
+        """How many items were refused for good, by signal."""
+        self._outlets = outlets
         self._left = [
-            (signal, exporter, part)
-            for signal, parts in (
-                ("traces", _parts(made.spans)),
-                ("logs", _parts(made.records)),
-                ("metrics", _numbers(made.metrics)),
+            _Part(signal, exporter, items, wrap)
+            for signal, parts, wrap in (
+                ("traces", _parts(made.spans), list),
+                ("logs", _parts(made.records), list),
+                ("metrics", _parts(made.metrics), _metrics),
             )
-            for part in parts
+            for items in parts
             for exporter in outlets.of(signal)
         ]
 
     def send(self) -> bool:
-        """Send what was not taken yet; False when something was not taken again."""
+        """Send what was not taken yet; False when something was not taken, and must wait."""
         while self._left:
-            _, exporter, part = self._left[0]
-            if not _is_taken(exporter, part):
+            part = self._left[0]
+            answer = self._outlets.send(part.exporter, part.wrap(part.items))
+            if answer == "later":
                 return False
             self._left.pop(0)
+            if answer == "refused":
+                self._halve(part)
         return True
 
     @property
     def waits_for(self) -> str:
         """The signal that was not taken."""
-        return self._left[0][0] if self._left else ""
+        return self._left[0].signal if self._left else ""
 
-
-def _is_taken(exporter: Any, part: Any) -> bool:
-    try:
-        return getattr(exporter.export(part), "name", "") != "FAILURE"
-    except Exception as error:  # noqa: BLE001 - whatever an exporter raises, it has not taken it
-        told("sidecar exporter", error)
-        return False
+    def _halve(self, part: _Part) -> None:
+        if len(part.items) == 1:
+            self.refused[part.signal] += 1
+            return
+        middle = len(part.items) // 2
+        for items in (part.items[middle:], part.items[:middle]):
+            self._left.insert(0, _Part(part.signal, part.exporter, items, part.wrap))
 
 
 def _parts(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
@@ -92,6 +78,5 @@ def _parts(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
         yield items[first : first + MOST_AT_ONCE]
 
 
-def _numbers(metrics: Sequence[Any]) -> Iterator[MetricsData]:
-    if metrics:
-        yield MetricsData(resource_metrics=metrics)
+def _metrics(items: Sequence[Any]) -> MetricsData:
+    return MetricsData(resource_metrics=items)

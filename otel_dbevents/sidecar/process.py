@@ -18,7 +18,7 @@ from otel_dbevents.exporters import SetupError
 from otel_dbevents.exporters.outlets import exporters_by_signal
 from otel_dbevents.shipping import keys_of
 from otel_dbevents.sidecar.looks import Looks
-from otel_dbevents.sidecar.parcel import Outlets
+from otel_dbevents.sidecar.outlets import Outlets
 from otel_dbevents.sidecar.tellers import Tellers
 from otel_dbevents.sidecar.work import Work
 from otel_dbevents.unreachable import say_once

@@ -4,6 +4,7 @@ In: entries. Out: finished spans, log records and metrics, collected and not sen
 when it counts as sent, is the caller's.
 """
 
+import logging
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
@@ -22,9 +23,11 @@ from otel_dbevents.bus.redis.entries import Entry
 from otel_dbevents.bus.redis.reader import Held
 from otel_dbevents.exporters.processors import lasting
 from otel_dbevents.shipping import Origin, read_origin
+from otel_dbevents.swallowing import Swallowing
 
 _MOST: Final = 500
 _INSTANCE: Final = "service.instance.id"
+_swallowing: Final = Swallowing("sidecar: telling", logging.getLogger("otel_dbevents.sidecar"))
 _UNKNOWN: Final = Origin({"service.name": "unknown_service"})
 
 
@@ -127,13 +130,19 @@ class Tellers:
         self._name, self._preferences, self._sampler = name, preferences, sampler
         self._all: OrderedDict[tuple[str, bytes], Teller] = OrderedDict()
         self._ended: set[str] = set()
+        self.failed = 0
+        """How many events could not be told, for an error of ours."""
         self.unreadable = 0
         """How many producers said something of themselves that cannot be read."""
 
     def tell(self, those: Sequence[Held]) -> None:
         """Tell the entries' events, each as its producer's."""
         for held in those:
-            self._of(held.entry).tell(held)
+            try:
+                self._of(held.entry).tell(held)
+            except Exception as error:  # noqa: BLE001 - one producer's must not cost the others'
+                self.failed += len(held.events)
+                _swallowing.caught(error, "an entry could not be told")
             if not held.entry.count:
                 self._ended.add(held.entry.line)
 

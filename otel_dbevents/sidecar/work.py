@@ -6,6 +6,7 @@ may go and come back meanwhile.
 
 import logging
 import threading
+from collections import Counter
 from time import monotonic
 from typing import Final
 
@@ -13,7 +14,8 @@ import msgspec
 
 from otel_dbevents.bus.redis.connecting import Backoff, explained
 from otel_dbevents.bus.redis.reader import Counts, Held, Reader
-from otel_dbevents.sidecar.parcel import Outlets, Parcel
+from otel_dbevents.sidecar.outlets import Outlets
+from otel_dbevents.sidecar.parcel import Parcel
 from otel_dbevents.sidecar.tellers import Tellers
 from otel_dbevents.swallowing import told
 
@@ -39,6 +41,8 @@ class State(msgspec.Struct):
     records: int = 0
     retries: int = 0
     """How often the collector did not take something."""
+    refused: Counter[str] = msgspec.field(default_factory=Counter)
+    """Spans, log records and sets of metrics that the collector refused for good, by signal."""
     waiting_entries: int = 0
     waiting_s: float = 0.0
 
@@ -123,6 +127,7 @@ class Work:
         self._reader.commit(self._batch)
         self.state.spans += self._parcel.spans
         self.state.records += self._parcel.records
+        self.state.refused.update(self._parcel.refused)
         self._batch, self._events, self._began, self._parcel = [], 0, 0.0, None
         for line, counts in self._reader.settle().items():
             self._tellers.lose(line, counts)

@@ -15,6 +15,7 @@ from otel_dbevents.bus.redis.entries import Entry
 
 KEPT_S: Final = 7 * 86_400
 """For how long a producer that writes nothing is remembered."""
+_MOST_LINES: Final = 10_000
 _BASE: Final = "base"
 
 Interval: TypeAlias = tuple[int, int]
@@ -76,6 +77,8 @@ class Ledger:
             return []
         finally:
             pipe.reset()
+        if len(self._settled) > _MOST_LINES:
+            self._settled.clear()
         self._settled[line] = max(until, base)
         return missing
 

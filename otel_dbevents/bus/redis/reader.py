@@ -195,6 +195,8 @@ class Reader:
     def _look_for_gaps(self, those: Sequence[tuple[bytes, Entry]]) -> None:
         """Note where a producer's numbers jump because the stream was cut before we read it."""
         start: bytes | None = None
+        if len(self._reached) > _MOST_REASONS:
+            self._reached.clear()
         for id_, entry in those:
             reached = self._reached.get(entry.line)
             if reached is None and self._from_now:

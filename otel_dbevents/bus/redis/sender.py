@@ -56,6 +56,7 @@ class Sender:
         self._source = source
         self._most_entries = most_entries
         self.producer = new_id().hex()
+        self._said = b""
         self._client: Any = None
         self._ended = False
         self._swallowing = Swallowing("redis: encoding", _log)
@@ -89,6 +90,7 @@ class Sender:
     def consume(self, batch: Sequence[Delivery]) -> None:
         """Ship a batch, and return when it is there or was given up."""
         with self._turn:
+            self._said = self._describe()
             entries = [self._entry(number, body) for number, body in pack(self._encoded(batch))]
             self._ship(entries)
 
@@ -135,10 +137,18 @@ class Sender:
                 self._count("rejected", 1)
                 self._swallowing.caught(error, "%s cannot be shipped", event.event_type)
 
+    def _describe(self) -> bytes:
+        """Return what the producer is; what it was before, where it cannot say."""
+        try:
+            return self._source()
+        except Exception as error:  # noqa: BLE001 - a provider or sampler of anybody's
+            self._swallowing.caught(error, "the application cannot be described")
+            return self._said
+
     def _entry(self, count: int, body: bytes) -> Entry:
         first = self._number
         self._number += count
-        return Entry(self.producer, self.epoch, first, count, time_ns(), self._source(), body)
+        return Entry(self.producer, self.epoch, first, count, time_ns(), self._said, body)
 
     def _ship(self, entries: list[Entry]) -> bool:
         """Have Redis take the entries, in order; False when they were given up."""
