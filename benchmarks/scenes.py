@@ -62,7 +62,11 @@ class World:
         self.unpooled = sqlalchemy.create_engine(url, poolclass=NullPool)
         self.aio = sqlalchemy.ext.asyncio.create_async_engine("sqlite+aiosqlite:///shop.db")
         self.loop = asyncio.new_event_loop()
-        self.tracer = TracerProvider(sampler=ALWAYS_ON if sampled else ALWAYS_OFF).get_tracer("app")
+        provider = TracerProvider(sampler=ALWAYS_ON if sampled else ALWAYS_OFF)
+        self.tracer = provider.get_tracer("app")
+        self.llm = provider.get_tracer("langfuse-sdk", "4")
+        """Makes spans of LLM work."""
+        self.unended: list[Any] = []
         self._flags = TraceFlags(TraceFlags.SAMPLED if sampled else TraceFlags.DEFAULT)
         self._ids = count(1)
 
@@ -181,6 +185,27 @@ def failing(world: World) -> Iterator[Operate]:
 
 
 @contextmanager
+def llm(world: World) -> Iterator[Operate]:
+    """Be within LLM work, whose spans were begun before and do not end: they are no part of it."""
+    with world.llm.start_as_current_span("met"):
+        world.engine.connect().close()  # from here on its provider is known
+    spans = [world.llm.start_span("tool") for _ in range(100)]
+    with world.engine.connect() as connection:
+
+        def operate(operations: int) -> int:
+            tools = iter(spans)
+            for begun in range(0, operations, PER_REQUEST):
+                token = otel_context.attach(set_span_in_context(next(tools)))
+                for _ in range(min(PER_REQUEST, operations - begun)):
+                    connection.execute(SELECT).all()
+                otel_context.detach(token)
+            return 0
+
+        yield operate
+    world.unended += spans
+
+
+@contextmanager
 def burst(world: World) -> Iterator[Operate]:
     with world.engine.connect() as connection:
 
@@ -211,5 +236,6 @@ SCENES: dict[str, Scene] = {
     "executemany": Scene("an INSERT of 100 rows", executemany, 40, ("INSERT",)),
     "connect": Scene("a new connection", connect, 80, ()),
     "failing": Scene("a SELECT that fails", failing, 200, ("SELECT",)),
+    "llm": Scene("a SELECT within LLM work", llm, 400, ("SELECT",)),
     "burst": Scene("one SELECT, hundreds of times under one span", burst, 400, ("SELECT",)),
 }

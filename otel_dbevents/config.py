@@ -201,6 +201,12 @@ class Config(BaseSettings):
         "that are there anyway; `slow_and_errors` or `all`, such queries too; `off`.",
         examples=["slow_and_errors"],
     )
+    langfuse_prompt: bool = Field(
+        False,
+        description="Database spans within LLM work say the prompt's name and version and the "
+        "session too, of the generation that caused them.",
+        examples=["true"],
+    )
     langfuse_spans_per_trace: Annotated[int, Field(ge=1, le=10_000), BeforeValidator(_number)] = (
         Field(
             50,

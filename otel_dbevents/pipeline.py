@@ -21,7 +21,7 @@ from opentelemetry.propagators.textmap import TextMapPropagator
 
 from otel_dbevents import ways
 from otel_dbevents.bridge import OPEN_SPAN_TYPES, Bridge, Shown, SpanFilter
-from otel_dbevents.bus import Delivery, EventBus
+from otel_dbevents.bus import Delivery, EventBus, Subscription
 from otel_dbevents.bus.memory import MemoryBus
 from otel_dbevents.compat import check_versions, warn_if_contrib_active
 from otel_dbevents.config import Config, ConfigError, Langfuse
@@ -35,7 +35,7 @@ from otel_dbevents.sources.around import RequestHook, ResponseHook, Wishes
 from otel_dbevents.sources.engine import AnyEngine, EngineFilter, EngineSource
 from otel_dbevents.sources.explain.explainer import Explainer
 from otel_dbevents.sources.libsql.client import ClientSource, is_client
-from otel_dbevents.sources.watch import Notice, guard, no_ledger
+from otel_dbevents.sources.watch import FindLedger, Notice, guard, is_recording, no_ledger
 
 if TYPE_CHECKING:
     from otel_dbevents.bus.redis.sender import Sender
@@ -101,6 +101,7 @@ class Pipeline:
             synchronous=config.synchronous,
         )
         self._owns_bus = bus is None
+        self._restore: list[Callable[[], None]] = []
         self.explainer = _explainer(config)
         self.scores = _scores(config)
         notice = Notice(
@@ -109,13 +110,18 @@ class Pipeline:
             config.repeated_queries,
         )
         self.turns = None if config.langfuse is Langfuse.OFF else shared
-        ledger = no_ledger if self.turns is None else self.turns.ledger
+        ledger: FindLedger = no_ledger
+        if self.turns is not None:
+            ledger = partial(self.turns.ledger, prompt=config.langfuse_prompt)
+            if self.scores is not None:
+                self._restore.append(self.turns.on_turn_end(self.scores.take))
         self.clients = ClientSource(
             self.bus.publish, environment=self.environment, notice=notice, ledger=ledger
         )
         self.source = EngineSource(
             self.bus.publish,
             from_finalizer=self.bus.publish_from_finalizer,
+            defer=self.bus.publish_draft if isinstance(self.bus, MemoryBus) else None,
             ledger=ledger,
             environment=self.environment,
             notice=notice,
@@ -163,11 +169,10 @@ class Pipeline:
                 name="judges",
                 idle=self.judges.settle_quiet,
             ),
-            self.bus.subscribe_inline(self.bridge.on_open_span, *OPEN_SPAN_TYPES),
+            self._subscribe_open_spans(),
         ]
         self._missed_by_others: dict[int, int] = {}
         self._looked_again = False
-        self._restore: list[Callable[[], None]] = []
         for provider in (self.tracer_provider, self.meter_provider, self.logger_provider):
             self._drain_before(provider)
         self._closed = False
@@ -179,12 +184,13 @@ class Pipeline:
 
         A client of the package ``libsql_client`` is taken too; with no argument, every one.
         """
-        if self.turns is not None:
-            self.turns.join(self, self.tracer_provider)
         if engine is None or not is_client(engine):
             self.source.attach(engine)
         if engine is None or is_client(engine):
             self.clients.attach(engine)
+        if self.turns is not None:
+            repeated, look_anew = self.config.repeated_queries, self.source.look_anew
+            self.turns.join(look_anew, self.tracer_provider, repeated)
 
     def detach(self, engine: AnyEngine | None = None) -> None:
         """Listen no longer to ``engine``, which may be a client, or to any. Twice is harmless."""
@@ -243,7 +249,7 @@ class Pipeline:
         self.detach()
         done = self.flush(timeout)
         if self.turns is not None:
-            self.turns.leave(self)
+            self.turns.leave(self.source.look_anew)
         if self.explainer is not None:
             self.explainer.close()
         if self.scores is not None:
@@ -261,6 +267,12 @@ class Pipeline:
             self._sending.detach(max(0.0, deadline - monotonic()))
         ways.leave("exporter", self)
         return done
+
+    def _subscribe_open_spans(self) -> Subscription:
+        tell = self.bridge.on_open_span
+        if isinstance(self.bus, MemoryBus):
+            return self.bus.subscribe_inline(tell, *OPEN_SPAN_TYPES, wanted=is_recording)
+        return self.bus.subscribe_inline(tell, *OPEN_SPAN_TYPES)
 
     def _consume(self, batch: Sequence[Delivery]) -> None:
         """Hand a batch to the bridge; with the first, look for what was turned on after us."""

@@ -18,6 +18,7 @@ SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 
 COLLECTOR_CONFIG = REPOSITORY / "collector-config.yaml"
 LANGFUSE_CONFIG = REPOSITORY / "deploy/collector/langfuse.yaml"
+FILE_CONFIG = REPOSITORY / "deploy/collector/file.yaml"
 CONFIGS = {
     "collector": [COLLECTOR_CONFIG],
     "jaeger": [REPOSITORY / "deploy/jaeger/jaeger.yaml"],
@@ -38,9 +39,18 @@ def ends_by_itself(service: str) -> bool:
     return service == "demo" or "service_completed_successfully" in conditions
 
 
+FULL_VERSION = r"v?\d+\.\d+\.\d+(\.\d+)?"
+OTHER_VERSIONS = {
+    "langfuse-postgres": r"\d+\.\d+",  # PostgreSQL has no third number
+    "langfuse-minio": r"RELEASE\.\d{4}-\d\d-\d\dT\d\d-\d\d-\d\dZ",
+}
+
+
 @pytest.mark.parametrize("service", [name for name in SERVICES if "image" in SERVICES[name]])
 def test_every_image_has_a_full_version_for_a_tag(service: str) -> None:
-    assert re.search(r":v?\d+\.\d+\.\d+$", SERVICES[service]["image"])
+    image, _, tag = SERVICES[service]["image"].rpartition(":")
+    assert image
+    assert re.fullmatch(OTHER_VERSIONS.get(service, FULL_VERSION), tag)
 
 
 def test_the_demo_image_is_built_on_a_full_version() -> None:
@@ -70,6 +80,7 @@ def test_every_lasting_service_has_its_health_checked(service: str) -> None:
         assert f"http://collector:{port}/" in SERVICES["collector-ready"]["command"][0]
     else:
         assert SERVICES[service]["healthcheck"]["test"][0] == "CMD"
+        assert all(isinstance(word, str) for word in SERVICES[service]["healthcheck"]["test"])
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -94,7 +105,7 @@ def test_the_demo_starts_when_the_collector_answers_and_the_collector_after_its_
 @pytest.mark.parametrize(
     "service",
     [*SERVICES.values(), *LANGFUSE["services"].values()],
-    ids=[*SERVICES, "collector-with-langfuse"],
+    ids=[*SERVICES, *(f"{name}-with-langfuse" for name in LANGFUSE["services"])],
 )
 def test_every_mounted_file_exists_and_is_read_only(service: dict[str, Any]) -> None:
     for volume in service.get("volumes", []):
@@ -133,7 +144,7 @@ def test_every_setting_has_a_default_and_every_address_is_loopback(path: Path) -
 
 
 def test_memory_is_limited_first_and_nothing_is_batched_in_memory() -> None:
-    for path in (COLLECTOR_CONFIG, LANGFUSE_CONFIG):
+    for path in (COLLECTOR_CONFIG, LANGFUSE_CONFIG, FILE_CONFIG):
         for name, pipeline in yaml.safe_load(path.read_text())["service"]["pipelines"].items():
             assert pipeline["processors"][0] == "memory_limiter", name
             assert "redaction" in pipeline["processors"], name

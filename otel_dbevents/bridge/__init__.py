@@ -129,9 +129,10 @@ class Bridge:
         """How often an event could not be told, by reason.
 
         ``span_error``, ``metric_error``, ``log_error``: that signal raised; ``closed``: it came
-        after `close`.
+        after `close`; ``langfuse_quota``: it is not shown there, as its trace had had its quota.
         """
-        return dict(self._lost)
+        left_out = 0 if self._observations is None else self._observations.left_out
+        return {**self._lost, "langfuse_quota": left_out} if left_out else dict(self._lost)
 
     @property
     def has_own_ids(self) -> bool:

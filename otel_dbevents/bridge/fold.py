@@ -49,8 +49,11 @@ class Fold:
 
     def takes(self, event: QueryExecuted, context: Context) -> bool:
         """Whether the span of this query would say what the first one's would."""
-        return event.attributes == self.first.attributes and (
-            context is self.context or same(context, self.context)
+        first = self.first
+        return (
+            event.attributes == first.attributes
+            and (event.llm is first.llm or event.llm == first.llm)
+            and (context is self.context or same(context, self.context))
         )
 
     def add(self, event: QueryExecuted) -> None:

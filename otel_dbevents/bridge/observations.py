@@ -99,9 +99,10 @@ class Observations:
         self._slow_ns = slow_ns
         self._quota = Quota(shown.most)
 
-    def left_out(self, trace_id: bytes) -> int:
-        """Return how many observations of a trace are not shown, as its quota was used up."""
-        return self._quota.left_out(trace_id)
+    @property
+    def left_out(self) -> int:
+        """How many are not shown, as their trace had had its quota."""
+        return self._quota.refused
 
     def describing(self, describe: Describe) -> Describe:
         """Return a ``describe`` that says it in Langfuse's words too, where the span is chosen."""
@@ -157,7 +158,8 @@ class Observations:
         status = self._status(said, is_slow, spent_ns, found)
         if grant is Grant.LAST:
             last = f"the last of {self._shown.most} that are shown of this trace"
-            status.append(last if is_notable else "further ones are shown only if slow or failed")
+            further = last if is_notable else "further ones are shown only if slow or failed"
+            status.append(f"{further}; db_query_count above counts all")
         if status:
             found[at.OBSERVATION_STATUS] = "; ".join(status)
         return found

@@ -34,41 +34,20 @@ class Quota:
 
     def _begin_anew(self) -> None:
         self._lock = threading.Lock()
-        self._traces: OrderedDict[bytes, _Trace] = OrderedDict()
+        self._taken: OrderedDict[bytes, int] = OrderedDict()
+        self.refused = 0
+        """How many were refused so far, of all traces."""
 
     def take(self, trace_id: bytes, is_notable: bool) -> Grant:
         """Take one of a trace's, if it has one left for such."""
         most = self._most if is_notable else self._usual
         with self._lock:
-            trace = self._trace(trace_id)
-            if trace.taken >= most:
-                trace.left_out += 1
+            taken = self._taken.pop(trace_id, 0)
+            if taken >= most:
+                self._taken[trace_id] = taken
+                self.refused += 1
                 return Grant.NONE
-            trace.taken += 1
-            return Grant.LAST if trace.taken == most else Grant.ONE
-
-    def left_out(self, trace_id: bytes) -> int:
-        """Return how many of a trace were refused so far."""
-        with self._lock:
-            trace = self._traces.get(trace_id)
-            return 0 if trace is None else trace.left_out
-
-    def _trace(self, trace_id: bytes) -> "_Trace":
-        trace = self._traces.get(trace_id)
-        if trace is None:
-            trace = self._traces[trace_id] = _Trace()
-            if len(self._traces) > _TRACES:
-                self._traces.popitem(last=False)
-        else:
-            self._traces.move_to_end(trace_id)
-        return trace
-
-
-class _Trace:
-    """What a trace has had."""
-
-    __slots__ = ("left_out", "taken")
-
-    def __init__(self) -> None:
-        self.taken = 0
-        self.left_out = 0
+            self._taken[trace_id] = taken + 1
+            if len(self._taken) > _TRACES:
+                self._taken.popitem(last=False)
+            return Grant.LAST if taken + 1 == most else Grant.ONE

@@ -32,10 +32,14 @@ Promised by every backend (``tests/bus/contract.py`` checks it):
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias, TypeVar
 
+from otel_dbevents.drafts import Draft
 from otel_dbevents.events import Event
 
 Delivery: TypeAlias = tuple[Event, Any]
 """An event and the OpenTelemetry context of its call; None where it crossed a process."""
+
+Item: TypeAlias = Delivery | Draft
+"""What waits in a buffer: an event, or what one will be made of."""
 
 Consumer: TypeAlias = Callable[[Sequence[Delivery]], None]
 """Takes a batch. What it raises is counted and logged, and never reaches the publisher."""
@@ -49,6 +53,9 @@ Handler: TypeAlias = Callable[[E], None] | Callable[[E], Awaitable[None]]
 
 InlineHandler: TypeAlias = Callable[[Event, Any], None]
 """Takes an event and the caller's context, on the caller's thread: it must be quick."""
+
+Wanted: TypeAlias = Callable[[Any], bool]
+"""Whether an inline handler has anything to do in this context. Quick, on the caller's thread."""
 
 
 class Subscription(Protocol):

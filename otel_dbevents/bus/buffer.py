@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import count
 from threading import RLock
 from typing import Generic, TypeVar
@@ -23,61 +24,74 @@ class Tally:
     def total(self) -> int:
         """How many ticks there were."""
         with self._lock:
-            number = next(self._counter) - self._looks
-            self._looks += 1
-        return number
+            return self.without_lock()
 
-    def renew(self) -> None:
-        """Have a lock of its own in a forked child, where another thread may have had it."""
-        self._lock = RLock()
+    def without_lock(self) -> int:
+        """Return the same where no other thread is."""
+        number = next(self._counter) - self._looks
+        self._looks += 1
+        return number
 
 
 class Buffer(Generic[T]):
     """Filled by any thread without a lock, drained by one.
 
-    ``append`` puts an item in, and ``tick`` counts it: both are single calls into C, so they need
-    no lock under the GIL. What was dropped is not counted as it happens, but derived:
-    what was put in, less what was taken out and what is still there.
+    Who puts an item in appends it, and then trims if there are more than ``capacity``: single calls
+    into C, so they need no lock under the GIL, and may be done in a finalizer. For a moment it
+    holds as many more as there are threads in between.
     """
 
-    __slots__ = ("_drained", "_items", "_lock", "_put", "append", "put_in", "tick")
+    __slots__ = ("_drained", "_dropped", "_lock", "append", "capacity", "items")
 
     def __init__(self, capacity: int) -> None:
-        self._items: deque[T] = deque(maxlen=capacity)
-        self._put = Tally()
+        self.capacity = capacity
+        self.items: deque[T] = deque()
+        self.append: Callable[[T], None] = self.items.append
+        self._dropped = Tally()
         self._drained = 0
         self._lock = RLock()
-        self.append: Callable[[T], None] = self._items.append
-        self.tick: Callable[[], int] = self._put.tick
-        self.put_in: Callable[[], int] = self._put.total
-        """How many items were put in since the beginning."""
 
     def __len__(self) -> int:
-        return len(self._items)
+        return len(self.items)
+
+    def put(self, item: T) -> None:
+        """Put an item in. What must be quick does the same without a call of ours."""
+        self.append(item)
+        if len(self.items) > self.capacity:
+            self.trim()
+
+    def trim(self) -> None:
+        """Drop the oldest item, and count it."""
+        with suppress(IndexError):  # all was taken out meanwhile
+            self.items.popleft()
+            self._dropped.tick()
 
     def drain(self, most: int) -> tuple[list[T], int]:
         """Take out up to ``most`` items, the oldest first.
 
         With them comes how many of those put in since the beginning are now gone from the buffer.
         """
-        take = self._items.popleft
+        take, batch = self.items.popleft, list[T]()
         with self._lock:
-            # Appending to a full deque takes one and puts one: it never gets shorter meanwhile.
-            batch = [take() for _ in range(min(most, len(self._items)))]
+            with suppress(IndexError):  # others drop what is too much meanwhile
+                for _ in range(min(most, len(self.items))):
+                    batch.append(take())
             self._drained += len(batch)
-            return batch, self.put_in() - len(self._items)
+            return batch, self._drained + self._dropped.total()
+
+    def put_in(self) -> int:
+        """How many items were put in since the beginning; more while some are being taken out."""
+        there = len(self.items)
+        with self._lock:
+            return there + self._drained + self._dropped.total()
 
     def dropped(self) -> int:
-        """How many items were dropped; exact while no thread is within ``append`` and ``tick``.
-
-        At other times it may be less, and is never more.
-        """
-        with self._lock:
-            return max(0, self.put_in() - self._drained - len(self._items))
+        """How many items were dropped."""
+        return self._dropped.total()
 
     def forget(self) -> None:
         """Empty the buffer, in a forked child: what was in it is the parent's to deliver."""
-        self._lock = RLock()
-        self._put.renew()
-        self._items.clear()
-        self._drained = self.put_in()
+        self._lock, gone = RLock(), self._dropped.without_lock()
+        self._drained += gone + len(self.items)
+        self._dropped = Tally()
+        self.items.clear()

@@ -10,7 +10,7 @@ from typing import Any, Final, TypeAlias
 from opentelemetry import context as otel_context
 from opentelemetry.context import Context
 
-from otel_dbevents.bus import Consumer, Delivery, Idle, InlineHandler
+from otel_dbevents.bus import Consumer, Delivery, Idle, InlineHandler, Wanted
 from otel_dbevents.bus.losses import Losses
 from otel_dbevents.events import Event
 from otel_dbevents.swallowing import told
@@ -137,6 +137,7 @@ class Direct:
         types: tuple[type[Event], ...],
         handler: InlineHandler,
         losses: Losses,
+        wanted: Wanted | None = None,
         *,
         suppressing: bool,
     ) -> None:
@@ -145,6 +146,7 @@ class Direct:
         self.losses = losses
         self._handler = handler
         self._suppressing = suppressing
+        self.wanted = wanted
 
     @property
     def lost(self) -> dict[str, int]:
@@ -154,6 +156,14 @@ class Direct:
     def cancel(self) -> None:
         """End the subscription. May be called twice."""
         self._leave(self)
+
+    def is_wanted(self, context: Any) -> bool:
+        """Whether the handler has anything to do in this context; never raises."""
+        try:
+            return self.wanted is None or self.wanted(context)
+        except Exception as error:  # noqa: BLE001 - it runs within the application's call
+            self.losses.add("handler_error", 0, error)
+            return True
 
     def call(self, event: Event, context: Any) -> None:
         """Call the handler, and let nothing pass that it raises."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
 from typing import Any, TypeAlias
 
-from otel_dbevents.bus import Consumer, Delivery, E, Handler, Idle, InlineHandler
+from otel_dbevents.bus import Consumer, Delivery, E, Handler, Idle, InlineHandler, Item, Wanted
 from otel_dbevents.bus.buffer import Buffer, Tally
 from otel_dbevents.bus.handlers import (
     Deliver,
@@ -20,14 +20,16 @@ from otel_dbevents.bus.handlers import (
 )
 from otel_dbevents.bus.losses import Losses
 from otel_dbevents.bus.subscription import MemorySubscription
+from otel_dbevents.bus.unmade import event_of
+from otel_dbevents.drafts import Draft
 from otel_dbevents.events import Event
 from otel_dbevents.forks import in_child
 
 _ROUNDS = 16
 
-_Queued: TypeAlias = tuple[Callable[[Delivery], None], Callable[[], int], MemorySubscription]
+_Queued: TypeAlias = tuple[Callable[[Item], None], deque[Item], int, MemorySubscription]
 _Route: TypeAlias = tuple[tuple[_Queued, ...], tuple[Direct, ...]]
-"""Where events of a type go: the buffers' ``append`` and ``tick``, and what is called at once."""
+"""Where events of a type go: the buffers' ``append``, items, capacity; what is called at once."""
 
 
 class MemoryBus:
@@ -52,7 +54,7 @@ class MemoryBus:
         _check("capacity", capacity, 1)
         self._capacity = capacity
         self._synchronous = synchronous
-        self._history: deque[Event] | None = deque(maxlen=history) if history else None
+        self._history: deque[Event | Draft] | None = deque(maxlen=history) if history else None
         # Held twice by one thread when an object that is collected meanwhile publishes.
         self._lock = threading.RLock()
         self._subscriptions: tuple[MemorySubscription, ...] = ()
@@ -60,7 +62,7 @@ class MemoryBus:
         self._workers: tuple[threading.Thread, ...] = ()
         self._direct: tuple[Direct, ...] = ()
         self._inline: tuple[Direct, ...] = ()
-        self._routes: dict[type[Event], _Route] = {}
+        self._routes: dict[type[Event | Draft], _Route] = {}
         self._left: Buffer[tuple[tuple[Direct, ...], Delivery]] = Buffer(capacity)
         """What finalizers left for handlers that are called within `publish`."""
         self._late = Tally()
@@ -84,13 +86,43 @@ class MemoryBus:
             self._history.append(event)
         item = (event, context)
         queued, at_once = route
-        for append, tick, subscription in queued:
+        for append, items, most, subscription in queued:
             append(item)
-            tick()
+            if len(items) > most:
+                subscription.buffer.trim()
             if subscription.asleep:
                 subscription.wake()
         if at_once:
             self._deliver_at_once(at_once, item)
+
+    def publish_draft(self, draft: Draft) -> None:
+        """Hand over an event that is still to be made. Never raises, never waits.
+
+        It is made by the first of the subscribers' workers that comes to it; here only where a
+        handler is to be called at once.
+        """
+        if self._closed:
+            self._losses.add("closed", 1)
+            return
+        route = self._routes.get(type(draft))
+        if route is None:
+            route = self._route(type(draft))
+            self._deliver_left()
+        queued, at_once = route
+        for each in at_once:
+            if each.wanted is None or each.is_wanted(draft.context):
+                event = draft.event()
+                if event is not None:
+                    self.publish(event, draft.context)
+                return
+        if self._history is not None:
+            self._history.append(draft)
+        for append, items, most, subscription in queued:
+            append(draft)
+            if len(items) > most:
+                subscription.buffer.trim()
+            if subscription.asleep:
+                subscription.wake()
 
     def publish_from_finalizer(self, event: Event, context: Any = None) -> None:
         """Hand an event over from a finalizer, which may run within anybody's locked region.
@@ -104,14 +136,14 @@ class MemoryBus:
         if self._history is not None:
             self._history.append(event)
         item = (event, context)
-        for append, tick, subscription in queued:
+        for append, items, most, subscription in queued:
             append(item)
-            tick()
+            if len(items) > most:
+                subscription.buffer.trim()
             if subscription.asleep:
                 subscription.nudge()
         if at_once:
-            self._left.append((at_once, item))
-            self._left.tick()
+            self._left.put((at_once, item))
             self._routes = {}  # so that the next publish comes by `_deliver_left`
 
     def subscribe(
@@ -157,14 +189,17 @@ class MemoryBus:
             return self._add_direct(types, lambda e, _: plain(e), losses)
         return self._add(name, types, capacity, one_by_one(plain, losses), losses)
 
-    def subscribe_inline(self, handler: InlineHandler, *types: type[Event]) -> Direct:
+    def subscribe_inline(
+        self, handler: InlineHandler, *types: type[Event], wanted: Wanted | None = None
+    ) -> Direct:
         """Have ``handler`` called within ``publish``, for what must write on a span still open.
 
+        Where ``wanted`` says no, an event that is not made yet is not made for this handler.
         Raises `TypeError` for what is no handler or no event type.
         """
         _check_subscriber("handler", handler, types, 0)
         losses = Losses(name_of(handler), self._losses)
-        inline = Direct(self._leave_direct, types, handler, losses, suppressing=False)
+        inline = Direct(self._leave_direct, types, handler, losses, wanted, suppressing=False)
         with self._lock:
             self._inline = (*self._inline, inline)
             self._routes = {}
@@ -173,7 +208,8 @@ class MemoryBus:
     @property
     def history(self) -> Sequence[Event]:
         """The last events published, oldest first; empty when history is off."""
-        return tuple(self._history.copy()) if self._history is not None else ()
+        kept = () if self._history is None else self._history.copy()
+        return tuple(event for item in kept if (event := event_of(item)) is not None)
 
     @property
     def lost(self) -> Mapping[str, int]:
@@ -284,7 +320,7 @@ class MemoryBus:
             self._inline = tuple(s for s in self._inline if s is not gone)
             self._routes = {}
 
-    def _route(self, kind: type[Event]) -> _Route:
+    def _route(self, kind: type[Event | Draft]) -> _Route:
         """Find out where events of a type go, once; forgotten when a subscriber comes or goes.
 
         No lock is needed: who comes or goes puts new routes in place after that, so that what was
@@ -294,12 +330,14 @@ class MemoryBus:
         route = routes[kind] = self._find_route(kind)
         return route
 
-    def _find_route(self, kind: type[Event]) -> _Route:
+    def _find_route(self, kind: type[Event | Draft]) -> _Route:
+        what = kind.kind if issubclass(kind, Draft) else kind
+
         def wanted(types: tuple[type[Event], ...]) -> bool:
-            return not types or issubclass(kind, types)
+            return not types or issubclass(what, types)
 
         queued = tuple(
-            (each.buffer.append, each.buffer.tick, each)
+            (each.buffer.append, each.buffer.items, each.buffer.capacity, each)
             for each in self._subscriptions
             if wanted(each.types)
         )

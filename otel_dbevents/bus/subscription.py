@@ -11,10 +11,11 @@ from time import monotonic
 from opentelemetry import context as otel_context
 from opentelemetry.context import Context
 
-from otel_dbevents.bus import Delivery, Idle
+from otel_dbevents.bus import Idle, Item
 from otel_dbevents.bus.buffer import Buffer
 from otel_dbevents.bus.handlers import Deliver, Loop, suppressed
 from otel_dbevents.bus.losses import Losses
+from otel_dbevents.bus.unmade import deliveries_of
 from otel_dbevents.events import Event
 from otel_dbevents.signals import Signals, new_signals, suits
 
@@ -46,7 +47,7 @@ class MemorySubscription:
         self.name = name
         self.types = types
         self.losses = losses
-        self.buffer: Buffer[Delivery] = Buffer(capacity)
+        self.buffer: Buffer[Item] = Buffer(capacity)
         self._capacity = capacity
         self._started = started
         self._leave = leave
@@ -219,7 +220,7 @@ class MemorySubscription:
             number = len(batch)
             if position - self._settled > number:  # more is gone than was taken
                 self.losses.tell_dropped(self.buffer.dropped(), self._capacity)
-            self._deliver(batch)
+            self._deliver(deliveries_of(batch))
         except BaseException as error:  # noqa: BLE001 - nothing may end the worker
             self.losses.add("handler_error", number, error)
         finally:

@@ -1,4 +1,4 @@
-"""What ``otel-dbevents check`` looks at: versions, settings, collectors, databases, the cost.
+"""What ``otel-dbevents check`` looks at: versions, settings, collectors, Langfuse, databases, cost.
 
 In: the environment and what the command was given. Out: `Report`. Nothing in it is a secret: no
 header, user name, password or query string of a URL. The check sends one empty export to each
@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from otel_dbevents.check import behind, cost, database, telemetry
+from otel_dbevents.check.langfuse import look_at_langfuse
 from otel_dbevents.check.report import Finding, Report, short
 from otel_dbevents.compat import UnsupportedVersionError, check_versions, installed
 from otel_dbevents.config import Config, ConfigError, variable
@@ -46,6 +47,7 @@ def examine(
     signals = telemetry.Telemetry(send=send)
     report.findings += signals.look()
     report.findings += _behind(signals, collector_metrics, send)
+    report.findings += look_at_langfuse()
     report.findings += map(database.look_at, databases)
     if measure and report.is_well("versions", "settings"):
         report.findings += _cost()

@@ -1,9 +1,10 @@
 """The demonstration: a text-to-SQL assistant over a shop's database, seen through otel_dbevents.
 
-The application is in `shop`, `model`, `assistant` and `tools`, and reads like one of your own; the
-language model is a scripted stand-in behind the same interface (`script`, `conversations`). What
-happens to its database is in `scenes`; what is seen of it is made by the library and shown by
-`terminal` and `report`.
+The application is in `shop`, `model`, `assistant`, `tools` and `retrieval`, and reads like one of
+your own; the language model is a scripted stand-in behind the same interface (`script`,
+`conversations`). What happens to its database is in `scenes`; what is seen of it is made by the
+library and shown by `terminal` and `report`. `prompts` reads what each prompt's spans say of its
+database work; `to_langfuse` has Langfuse's own client send it.
 """
 
 import argparse
@@ -44,8 +45,10 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="otel-dbevents demo",
         description="Run a text-to-SQL assistant over a shop's database and show what its "
-        "database did: traces, events, metrics. Needs no network. With "
-        "OTEL_EXPORTER_OTLP_ENDPOINT set, the same run is also sent to that collector.",
+        "database did: traces, events, metrics, and for each prompt who held it up, the model or "
+        "the database. Needs no network. With OTEL_EXPORTER_OTLP_ENDPOINT set, the same run is "
+        "also sent to that collector; with LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY set, to "
+        "that Langfuse, by its own client.",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON document instead")
     parser.add_argument(

@@ -9,7 +9,7 @@ TOP_CITIES = "Which three cities order the most?"
 BEST_SELLER = "What sold best in May?"
 QUIET_DAY = "Which day was our quietest?"
 ORDER_LAMPS = "Please order one of products 3, 11 and 42 for customer 17."
-LATEST_ORDERS = "What are our latest 25 orders worth?"
+COMPLAINTS = "Did anything of our latest 200 orders arrive broken?"
 SAME_TASTE = "Which two customers have the most similar taste?"
 AVERAGE_ORDER = "What is an average order worth?"
 DELETE_ORDER = "Order 1207 was a mistake. Delete it."
@@ -59,11 +59,11 @@ def order_lamps() -> Script:
     return f"Done: order {order}, {_money(cents)}."
 
 
-def latest_orders() -> Script:
-    """Call the tool that asks the database once too often for each order."""
-    given = yield ToolCall("latest_orders", {"count": 25})
-    cents = [value for _, value in given.rows]
-    return f"{len(cents)} orders, together {_money(sum(cents))}; the dearest {_money(max(cents))}."
+def complaints() -> Script:
+    """Call the tool that asks the database once more for each order."""
+    given = yield ToolCall("find_messages", {"word": "broken", "orders": 200})
+    orders = {order for order, _ in given.rows}
+    return f"Yes: customers wrote so about {len(orders)} of them."
 
 
 def same_taste() -> Script:
@@ -124,7 +124,7 @@ SCRIPTS: Mapping[str, Callable[[], Script]] = {
     BEST_SELLER: best_seller,
     QUIET_DAY: quiet_day,
     ORDER_LAMPS: order_lamps,
-    LATEST_ORDERS: latest_orders,
+    COMPLAINTS: complaints,
     SAME_TASTE: same_taste,
     AVERAGE_ORDER: average_order,
     DELETE_ORDER: delete_order,

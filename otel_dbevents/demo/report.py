@@ -6,6 +6,7 @@ from typing import Any
 from opentelemetry.sdk.trace import ReadableSpan
 
 from otel_dbevents.demo.metrics import Point
+from otel_dbevents.demo.prompts import prompts_of
 from otel_dbevents.demo.scenes import Exchange, Scene
 from otel_dbevents.demo.telemetry import Sent
 from otel_dbevents.demo.tree import attributes, ended, started, trace_id
@@ -20,6 +21,7 @@ class Report:
         self._events: list[dict[str, Any]] = []
         self._metrics: list[dict[str, Any]] = []
         self._lost = 0
+        self._prompts: list[dict[str, Any]] = []
 
     def scene_begins(self, scene: Scene) -> None:
         """Start gathering for a scene."""
@@ -31,12 +33,13 @@ class Report:
         self._events.append(event.to_dict())
 
     def scene_ends(self, exchanges: Sequence[Exchange], spans: Sequence[ReadableSpan]) -> None:
-        """Gather the scene's questions and answers, and its spans in the order they started."""
+        """Gather what was asked, its spans in the order they started, and what they say of it."""
         self._scenes[-1]["exchanges"] = [
             {"question": one.question, "answer": one.answer, "trace_id": one.trace_id}
             for one in exchanges
         ]
         self._scenes[-1]["spans"] = [_span(span) for span in sorted(spans, key=started)]
+        self._prompts += [prompt.to_dict() for prompt in prompts_of(exchanges, spans)]
 
     def metrics(self, points: Sequence[Point], lost: int) -> None:
         """Gather the metrics."""
@@ -50,6 +53,7 @@ class Report:
         """Return everything that was gathered, as plain values."""
         return {
             "scenes": self._scenes,
+            "prompts": self._prompts,
             "metrics": self._metrics,
             "events_lost": self._lost,
             "sent": [one.to_dict() for one in sent],

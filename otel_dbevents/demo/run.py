@@ -20,6 +20,7 @@ from otel_dbevents.demo.report import Report
 from otel_dbevents.demo.scenes import SCENES, Exchange, Scene, Shop
 from otel_dbevents.demo.telemetry import Telemetry
 from otel_dbevents.demo.terminal import WIDTH, TerminalView
+from otel_dbevents.demo.to_langfuse import ToLangfuse
 from otel_dbevents.events import Event
 from otel_dbevents.pipeline import Pipeline
 
@@ -78,11 +79,12 @@ def on_terminal(scenes: Collection[str] = (), picture: str | None = None) -> Non
 def play(telemetry: Telemetry, view: View) -> None:
     """Play the scenes one after the other, and send what the exporters have not sent yet."""
     tracer = telemetry.tracer_provider.get_tracer("shop_assistant")
+    langfuse = ToLangfuse(telemetry)
     with (
         tempfile.TemporaryDirectory(prefix="otel-dbevents-") as folder,
         _instrumented(telemetry, view) as pipeline,
     ):
-        shop = Shop(Path(folder), tracer)
+        shop = Shop(Path(folder), tracer, langfuse.asked)
         try:
             for scene in SCENES:
                 view.scene_begins(scene)
@@ -95,6 +97,7 @@ def play(telemetry: Telemetry, view: View) -> None:
                 telemetry.send()
         finally:
             shop.close()
+            langfuse.close()
 
 
 @contextmanager

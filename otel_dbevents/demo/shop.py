@@ -1,4 +1,4 @@
-"""The shop: four tables, and an SQLite file with some 17,000 rows in them."""
+"""The shop: five tables, and an SQLite file with some 49,000 rows in them."""
 
 from collections.abc import Iterator
 from datetime import date, timedelta
@@ -15,6 +15,13 @@ _CITIES = ("Lisbon", "Porto", "Ghent", "Turin", "Malmö", "Graz", "Lyon", "Cork"
 _FIRST = ("Ana", "Bo", "Chiara", "Dov", "Elif", "Femke", "Goran", "Hana", "Iris", "Jonas")
 _LAST = ("Adler", "Berg", "Costa", "Duarte", "Eriksen", "Ferro", "Gruber", "Horvat", "Ivanov")
 _KINDS = ("kettle", "lamp", "chair", "blanket", "teapot", "shelf", "basket", "mirror")
+_SAID = (
+    "When will it arrive? I am at home on weekdays only, from nine to five.",
+    "It came today and it looks just like the picture. My mother wants one too.",
+    "The parcel was open when it came and one of the legs is broken. Please send another.",
+    "Could I change the address? I am moving on Friday, to the other end of the town.",
+    "Please take it back: the colour is not that of the picture, and I have no use for it.",
+)
 _FINISH = ("oak", "linen", "copper", "glass", "wool", "cork", "slate", "ash", "brass", "rattan")
 
 
@@ -48,6 +55,7 @@ class Order(Base):
     customer_id: Mapped[int] = mapped_column(ForeignKey("customers.id"), index=True)
     placed_on: Mapped[date]
     items: Mapped[list["OrderItem"]] = relationship(back_populates="order")
+    messages: Mapped[list["Message"]] = relationship()
 
 
 class OrderItem(Base):
@@ -62,6 +70,17 @@ class OrderItem(Base):
     quantity: Mapped[int]
     price_cents: Mapped[int]
     order: Mapped[Order] = relationship(back_populates="items")
+
+
+class Message(Base):
+    """What a customer wrote about an order. Nobody thought of an index on the order."""
+
+    __tablename__ = "messages"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    order_id: Mapped[int] = mapped_column(
+        ForeignKey("orders.id", deferrable=True, initially="DEFERRED")
+    )
+    text: Mapped[str]
 
 
 def database_url(file: Path, driver: str = "sqlite") -> str:
@@ -90,6 +109,7 @@ def open_shop(engine: Engine) -> int:
         Product: list(_products(prices)),
         Order: list(_orders(random)),
         OrderItem: list(_items(random, prices)),
+        Message: list(_messages(random)),
     }
     with engine.begin() as connection:
         for table, rows in stock.items():
@@ -124,3 +144,9 @@ def _items(random: Random, prices: list[int]) -> Iterator[dict[str, Any]]:
                 "quantity": random.randint(1, 3),
                 "price_cents": prices[product],
             }
+
+
+def _messages(random: Random) -> Iterator[dict[str, Any]]:
+    for order in range(1, ORDERS + 1):
+        for _ in range(random.randint(0, 16)):
+            yield {"order_id": order, "text": random.choice(_SAID)}

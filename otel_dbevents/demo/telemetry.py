@@ -8,7 +8,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from importlib.metadata import entry_points
@@ -117,11 +117,11 @@ class Telemetry:
             exporter = _load_exporter(signal, name)
             sent = Sent(signal, name, _endpoint(signal) if name.startswith("otlp") else "")
             self.sent.append(sent)
-            exporter.export = self._counted(exporter.export, sent)
-            yield exporter
+            yield self.counted(exporter, sent)
 
-    def _counted(self, export: Callable[..., Any], sent: Sent) -> Callable[..., Any]:
-        """Wrap ``export`` so that the outcome of each batch is noted."""
+    def counted(self, exporter: Any, sent: Sent) -> Any:
+        """Return an exporter as it was, but that the outcome of each batch is noted."""
+        export = exporter.export
 
         def counted(batch: Any, *args: Any, **options: Any) -> Any:
             result = export(batch, *args, **options)
@@ -133,7 +133,8 @@ class Telemetry:
                 sent.reason = self._complaints.reason
             return result
 
-        return counted
+        exporter.export = counted
+        return exporter
 
 
 def _resource(service: str) -> Resource:

@@ -1,4 +1,4 @@
-"""The demonstration on a terminal: events as they come, each trace as a tree, then tables."""
+"""The demonstration on a terminal: events and trees as they come, tables, and the verdicts."""
 
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -13,6 +13,8 @@ from rich.text import Text
 from otel_dbevents.demo.event_line import FLOODS, advice, event_line
 from otel_dbevents.demo.metric_tables import metric_tables
 from otel_dbevents.demo.metrics import Point
+from otel_dbevents.demo.prompt_panel import contrast, verdicts
+from otel_dbevents.demo.prompts import Prompt, prompts_of
 from otel_dbevents.demo.scenes import Exchange, Scene
 from otel_dbevents.demo.telemetry import Sent
 from otel_dbevents.demo.trace_panel import trace_panel
@@ -24,12 +26,21 @@ WIDTH = 100
 ABOUT = """
 A text-to-SQL assistant answers questions about a shop. Its language model is a scripted stand-in;
 the database, and whatever goes wrong with it, is real. Every tree, event and number below comes
-out of this run, by way of otel_dbevents and the OpenTelemetry SDK.\
+out of this run, by way of otel_dbevents and the OpenTelemetry SDK. The point is at the end: who
+held each prompt up, the model or the database, and what to mend.\
 """
+NAMES = {
+    "traces": "spans",
+    "metrics": "metric points",
+    "logs": "log records",
+    "observations": "observations",
+}
+"""What a signal consists of."""
 NEXT = (
     ("in your application", "import otel_dbevents.auto"),
+    ("to your Langfuse", "LANGFUSE_PUBLIC_KEY=... LANGFUSE_SECRET_KEY=... otel-dbevents demo"),
     ("to your collector", "OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4317 otel-dbevents demo"),
-    ("a collector, Jaeger, ...", "docker compose up"),
+    ("all of it, on this machine", "docker compose --env-file deploy/langfuse.env up --build"),
     ("what is emitted, limits", "README.md"),
 )
 
@@ -44,6 +55,7 @@ class TerminalView:
         self._number = 0
         self._flood: Counter[str] = Counter()
         self._traces: list[tuple[str, str]] = []
+        self._prompts: list[Prompt] = []
 
     def opening(self) -> None:
         """Print what this is."""
@@ -53,7 +65,6 @@ class TerminalView:
     def scene_begins(self, scene: Scene) -> None:
         """Print the scene's title."""
         self._number += 1
-        self._flood.clear()
         self._console.quiet = bool(self._only) and scene.name not in self._only
         self._heading(f"{self._number}  {scene.title}")
         self._print(Text(f"  Look for: {scene.look_for}.", style="dim"))
@@ -71,10 +82,7 @@ class TerminalView:
             self._print(Padding(mend, (0, 0, 0, 16)))
 
     def scene_ends(self, exchanges: Sequence[Exchange], spans: Sequence[ReadableSpan]) -> None:
-        """Print how often the frequent events came, and each trace with what was said in it."""
-        if self._flood:
-            counts = ", ".join(f"{count} {name}" for name, count in self._flood.items())
-            self._print(Padding(Text(f"and {counts}", style="dim"), (0, 0, 0, 2)))
+        """Print each trace with what was said in it."""
         said = {exchange.trace_id: exchange for exchange in exchanges}
         traces = by_trace(spans)
         for trace_id, trace in traces.items():
@@ -90,6 +98,8 @@ class TerminalView:
                 self._exchange(exchange)
                 self._print(Text("  (the sampler left this trace out)", style="dim"))
         self._traces += [(one.question or one.answer, one.trace_id) for one in exchanges]
+        if not self._console.quiet:
+            self._prompts += prompts_of(exchanges, spans)
 
     def _exchange(self, exchange: Exchange) -> None:
         if exchange.question:
@@ -105,14 +115,31 @@ class TerminalView:
             self._print("", Text(f"  {text}", style="dim"), sep="\n")
 
     def metrics(self, points: Sequence[Point], lost: int) -> None:
-        """Print the metrics as tables."""
+        """Print the metrics as tables, then the verdicts."""
         self._console.quiet = bool(self._only)
         self._heading("Metrics of this run")
         for table in metric_tables(points):
             self._print(table)
             self._print()
+        counts = ", ".join(f"{count} {name}" for name, count in self._flood.most_common())
+        self._print(
+            Padding(Text(f"events beside those above: {counts}", style="dim"), (0, 0, 0, 1))
+        )
         style = "red" if lost else "green"
         self._print(Text.assemble(" events lost on the way: ", (str(lost), style)))
+        self._console.quiet = False
+        self._verdicts()
+
+    def _verdicts(self) -> None:
+        """Print what each prompt caused, and of the worst N+1 what one would see without."""
+        repeating = [each for each in self._prompts if "db_repeated_query" in each.roll_up]
+        if repeating:
+            self._heading("One prompt in Langfuse, without and with otel_dbevents")
+            self._print(contrast(max(repeating, key=lambda each: each.share)))
+        if self._prompts:
+            self._heading("Model or database? What Langfuse gets, on spans that it has anyway")
+        for line in verdicts(self._prompts):
+            self._print(line)
 
     def sending(self) -> None:
         """Print that the exporters are at work: it may take them some seconds."""
@@ -139,8 +166,10 @@ class TerminalView:
 
 def _outcome(sent: Sent) -> Text:
     """Return what became of a signal: taken, or refused and why."""
-    what = {"traces": "spans", "metrics": "metric points", "logs": "log records"}[sent.signal]
-    to = f"{what} by {sent.exporter}" + (f" to {sent.endpoint}" if sent.endpoint else "")
+    to = f"{NAMES[sent.signal]} by {sent.exporter}"
+    to += f" to {sent.endpoint}" if sent.endpoint else ""
     if sent.refused:
         return Text(f"NOT SENT: {sent.refused} of {sent.total} {to}: {sent.reason}", "red")
+    if sent.reason:
+        return Text(f"NOT SENT: {to}: {sent.reason}", "red")
     return Text(f"{sent.taken} {to}", "green")

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.orm import Session
 
 from otel_dbevents.demo.assistant import AsyncTool, Tool
+from otel_dbevents.demo.retrieval import find_messages
 from otel_dbevents.demo.shop import Order, OrderItem, Product
 
 MOST_ROWS = 50
@@ -18,7 +19,7 @@ MOST_ROWS = 50
 
 def shop_tools(engine: Engine) -> Mapping[str, Tool]:
     """Return the tools over an engine, by the names that the model calls them by."""
-    tools: tuple[Tool, ...] = (run_sql, place_order, delete_order, latest_orders)
+    tools: tuple[Tool, ...] = (run_sql, place_order, delete_order, find_messages)
     return {tool.__name__: partial(tool, engine) for tool in tools}
 
 
@@ -54,16 +55,6 @@ def delete_order(engine: Engine, order: int) -> str:
     with Session(engine) as session, session.begin():
         session.execute(delete(Order).where(Order.id == order))
     return _as_json([(order,)])
-
-
-def latest_orders(engine: Engine, count: int) -> str:
-    """Return the latest orders with their values, each order's items by a query of its own."""
-    with Session(engine) as session:
-        orders = session.scalars(select(Order).order_by(Order.id.desc()).limit(count))
-        return _as_json(
-            (order.id, sum(item.quantity * item.price_cents for item in order.items))
-            for order in orders
-        )
 
 
 def _as_json(rows: Iterable[Sequence[Any]]) -> str:

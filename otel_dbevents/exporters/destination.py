@@ -64,10 +64,16 @@ class Destination:
         """Host and port."""
         return urlsplit(self.base_url).netloc
 
-    def post(self, path: str, body: bytes, headers: Mapping[str, str], timeout_s: float) -> bytes:
-        """Send a request and return the answer. Raises `Unsent`."""
+    def ask(
+        self,
+        path: str,
+        timeout_s: float,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> bytes:
+        """Send a request, with a body a POST, and return the answer. Raises `Unsent`."""
         url = self.base_url + path  # of HTTP, as was seen to
-        request = Request(url, body, dict(headers), method="POST")  # noqa: S310
+        request = Request(url, body, dict(headers or {}))  # noqa: S310
         keys = base64.b64encode(f"{self.public_key}:{self.secret_key}".encode()).decode()
         request.add_unredirected_header("Authorization", f"Basic {keys}")
         try:
@@ -141,10 +147,11 @@ def _checked(url: str) -> str:
     )
     try:
         parts = urlsplit(url)
-        has_port = parts.port is not None or ":" not in parts.netloc.rpartition("]")[2]
+        is_address = parts.scheme in ("http", "https") and bool(parts.hostname)
+        is_address = is_address and parts.port != 0  # asked, as it raises where it is no number
     except ValueError:
-        raise SetupError(f"LANGFUSE_BASE_URL {takes}") from None
-    if parts.scheme not in ("http", "https") or not parts.hostname or not has_port:
+        is_address = False
+    if not is_address:
         raise SetupError(f"LANGFUSE_BASE_URL {takes}")
     if "@" in parts.netloc or parts.query or parts.fragment:
         raise SetupError(f"LANGFUSE_BASE_URL {takes}, without user, password or query")

@@ -55,7 +55,7 @@ class ObservationExporter(SpanExporter):
         while not self._ended.is_set():
             left = deadline - monotonic()
             try:
-                self.destination.post(_PATH, body, _HEADERS, left)
+                self.destination.ask(_PATH, left, body, _HEADERS)
             except Unsent as unsent:
                 wait_s = max(wait_s, unsent.retry_after_s)
                 if not unsent.is_transient or wait_s >= deadline - monotonic():

@@ -22,8 +22,12 @@ class Ending:
 
     @classmethod
     def put_on(cls, span: Any, before: Before) -> None:
-        """Have ``before`` called when the span ends. Raises where the span takes no attributes."""
-        if type(span.__dict__.get("end")) is not cls:
+        """Have ``before`` called when the span ends. Twice is harmless.
+
+        Raises `AttributeError` where the span takes no attributes.
+        """
+        there = span.__dict__.get("end")
+        if not (isinstance(there, cls) and there._before == before):
             span.end = cls(span, before)
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:

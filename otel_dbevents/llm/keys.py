@@ -4,7 +4,10 @@ from typing import Final
 
 # Langfuse
 LANGFUSE_SCOPE: Final = "langfuse-sdk"
+LANGFUSE_PUBLIC_KEY: Final = "public_key"
+"""An attribute of the scope: whose client it is."""
 LANGFUSE_TYPE: Final = "langfuse.observation.type"
+LANGFUSE_ENVIRONMENT: Final = "langfuse.environment"
 LANGFUSE_PROMPT_NAME: Final = "langfuse.observation.prompt.name"
 LANGFUSE_PROMPT_VERSION: Final = "langfuse.observation.prompt.version"
 LANGFUSE_BAGGAGE: Final = "langfuse_trace_id"

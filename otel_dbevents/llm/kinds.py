@@ -36,6 +36,14 @@ def scope_of(span: Any) -> tuple[str, str]:
     return ("", "") if scope is None else (scope.name or "", scope.version or "")
 
 
+def public_key_of(span: Any) -> str | None:
+    """Return the public key of the Langfuse client that made the span; None where none did."""
+    scope = getattr(span, "instrumentation_scope", None)
+    said = getattr(scope, "attributes", None) or _NONE
+    key = said.get(keys.LANGFUSE_PUBLIC_KEY) if scope_of(span)[0] == keys.LANGFUSE_SCOPE else None
+    return key if isinstance(key, str) else None
+
+
 @lru_cache(maxsize=1024)
 def is_llm_scope(name: str) -> bool:
     """Whether all spans of this instrumentation scope are LLM spans."""
@@ -72,9 +80,9 @@ def is_generation(span: Any) -> bool:
 
 def told_of(span: Any, span_id: bytes, *, prompt: bool) -> LlmContext:
     """Return what is told of a generation; with ``prompt`` its prompt and session too."""
-    name = _text(getattr(span, "name", ""))
+    name, environment = _text(getattr(span, "name", "")), environment_of(span)
     if not prompt:
-        return LlmContext(span_id, name)
+        return LlmContext(span_id, name, environment=environment)
     said = attributes_of(span)
     session = said.get(keys.SESSION_ID) or said.get(keys.GEN_AI_CONVERSATION)
     return LlmContext(
@@ -83,7 +91,13 @@ def told_of(span: Any, span_id: bytes, *, prompt: bool) -> LlmContext:
         _text(said.get(keys.LANGFUSE_PROMPT_NAME)),
         _text(said.get(keys.LANGFUSE_PROMPT_VERSION)),
         _text(session),
+        environment,
     )
+
+
+def environment_of(span: Any) -> str:
+    """Return what Langfuse files the span under; empty where it does not say it."""
+    return _text(attributes_of(span).get(keys.LANGFUSE_ENVIRONMENT))
 
 
 def _text(value: Any) -> str:

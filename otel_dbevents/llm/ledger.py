@@ -7,7 +7,7 @@ up anew only when one has ended, and nothing is added up.
 from collections.abc import Callable
 from typing import Final
 
-from msgspec.structs import force_setattr
+from msgspec.structs import force_setattr, replace
 
 from otel_dbevents.events import Event, LlmContext
 from otel_dbevents.llm.nodes import Node, Tree
@@ -32,10 +32,16 @@ class Ledger:
         """Return which generation causes what happens now."""
         version = self._tree.version
         if version is not self._version:
-            told = self._node.cause()
-            self._llm = NO_GENERATION if told is None else told[self._prompt]
-            self._version = version
+            self._llm, self._version = self._look(), version
         return self._llm
+
+    def _look(self) -> LlmContext:
+        told = self._node.cause()
+        found = NO_GENERATION if told is None else told[self._prompt]
+        environment = found.environment or self._node.environment()
+        return (
+            found if found.environment == environment else replace(found, environment=environment)
+        )
 
     def enter(self, event: Event, cause: LlmContext | None = None) -> None:
         """Enter an event that is about to be published, and have it say what caused it.

@@ -3,14 +3,17 @@
 import threading
 import weakref
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final, TypeAlias
 
+from msgspec.structs import replace
+
 from otel_dbevents.events import Event, LlmContext
 from otel_dbevents.llm import kinds
-from otel_dbevents.llm.rollup import RollUp, Totals, Work, work_of
+from otel_dbevents.llm.rollup import Caused, RollUp, Totals, Work, work_of
 
+_MOST_GENERATIONS: Final = 1_000
 _MOST_PENDING: Final = 20_000
 _LONGEST_S: Final = 0.2
 
@@ -22,7 +25,16 @@ NOTHING: Final = RollUp()
 class Tree:
     """What the nodes below one topmost span share."""
 
-    __slots__ = ("is_dirty", "lock", "pending", "touched", "version", "writing")
+    __slots__ = (
+        "is_dirty",
+        "lock",
+        "pending",
+        "public_keys",
+        "told",
+        "touched",
+        "version",
+        "writing",
+    )
 
     def __init__(self) -> None:
         self.pending: deque[tuple[Node, Event]] = deque(maxlen=_MOST_PENDING)
@@ -33,10 +45,24 @@ class Tree:
         """Whether it waits to be settled."""
         self.version = object()
         """Another one when a generation ends: the cause of what follows may be another."""
+        self.public_keys: dict[bytes, str] = {}
+        """Whose the generations are that have ended, where Langfuse's client made them."""
+        self.told: dict[bytes, Caused] = {}
+        """What was told of generations at the end of earlier turns below the same span."""
         # Two locks, neither of which is asked for by a finalizer: the numbers', and the one that
         # is held where a span is written on. Both may be taken again by their holder.
         self.lock = threading.RLock()
         self.writing = threading.RLock()
+
+    def newly_caused(self, found: RollUp) -> RollUp:
+        """Return a turn's roll-up with those generations only of which there is more to tell."""
+        caused = {
+            generation: each._replace(public_key=self.public_keys.get(generation))
+            for generation, each in found.by_generation.items()
+            if self.told.get(generation) != each
+        }
+        self.told |= {generation: found.by_generation[generation] for generation in caused}
+        return replace(found, by_generation=caused)
 
     def drain(self) -> None:
         """Add up what is pending, to each node that it happened below and that is open."""
@@ -53,6 +79,13 @@ class Tree:
                     node = node.above
 
 
+class SpanReference(weakref.ref[Any]):
+    """A span that is not kept alive, and its id."""
+
+    __slots__ = ("span_id",)
+    span_id: int
+
+
 class Node:
     """A span within LLM work. It does not keep the span alive; the span does so with it."""
 
@@ -63,7 +96,6 @@ class Node:
         "before",
         "below",
         "era",
-        "is_inline",
         "is_over",
         "span",
         "span_id",
@@ -71,11 +103,18 @@ class Node:
         "tree",
     )
 
-    def __init__(self, span: Any, above: "Node | None", era: object) -> None:
+    def __init__(
+        self,
+        span: Any,
+        above: "Node | None",
+        era: object,
+        gone: "Callable[[SpanReference], None] | None" = None,
+    ) -> None:
         context = span.get_span_context()
-        self.span = weakref.ref(span)
         self.trace_id: int = context.trace_id
         self.span_id: int = context.span_id
+        self.span = SpanReference(span, gone)
+        self.span.span_id = self.span_id
         self.above = above
         self.tree: Tree = Tree() if above is None else above.tree
         self.era = era
@@ -86,8 +125,6 @@ class Node:
         """The latest generation that has ended below this."""
         self._totals: Totals | None = None
         self.is_over = False
-        self.is_inline = False
-        """Whether its span cannot be seen ending, so that it is written on at once."""
         self._told: Told | None = None
 
     @property
@@ -127,6 +164,12 @@ class Node:
                 return found
         return None
 
+    def environment(self) -> str:
+        """Return what Langfuse files this under: what the nearest span says that says it."""
+        spans = (node.span() for node in self.path())
+        said = (kinds.environment_of(span) for span in spans if span is not None)
+        return next(filter(None, said), "")
+
     def as_generation(self) -> Told | None:
         """Return what is told of it as a generation; None where it is none, or not yet."""
         span = self.span()
@@ -147,10 +190,16 @@ class Node:
         self._totals = None
         if told is None:
             return
+        self._keep_public_key()
         above = self.above
         while above is not None:
             above.below, above = told, above.above
         self.tree.version = object()
+
+    def _keep_public_key(self) -> None:
+        key = kinds.public_key_of(self.span())
+        if key is not None and len(self.tree.public_keys) < _MOST_GENERATIONS:
+            self.tree.public_keys[self.span_id.to_bytes(8)] = key
 
 
 @contextmanager

@@ -4,33 +4,47 @@ A span keeps its own node, so that what still runs in the context of one that ha
 belong to those above. By its id an open span is found where only that is known of it.
 """
 
-from typing import Any, Final
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
 
 from opentelemetry import trace
 from opentelemetry.context import Context
 
-from otel_dbevents.llm import kinds
 from otel_dbevents.llm.ending import Before, Ending
-from otel_dbevents.llm.nodes import Node
-
-NODE: Final = "_otel_dbevents_llm"
-"""Where a span keeps its node."""
+from otel_dbevents.llm.kinds import is_llm, starts_as_llm
+from otel_dbevents.llm.nodes import Node, SpanReference
 
 
 class Registry:
     """The open spans of LLM work, and those that LLM spans were started right below of.
 
     Args:
+        key: the name of the attribute in which a span keeps its node.
         most: so many are known at once; of more the oldest are forgotten. They are spans that never
             end.
         ending: is called when one of them ends.
+        follow: takes what passes a span on to its processors, where it was not seen to start.
+        hosted: is called when LLM work begins in a span that was not known to have any.
 
     """
 
-    def __init__(self, most: int, ending: Before) -> None:
+    def __init__(
+        self,
+        key: str,
+        most: int,
+        ending: Before,
+        follow: Callable[[Any], None],
+        hosted: Callable[[], None],
+    ) -> None:
+        self._key = key
         self._most = most
         self._ending = ending
+        self._follow = follow
+        self._hosted = hosted
         self._open: dict[int, Node] = {}
+        self.nodes = self._open
+        """Those of the open spans, by their ids; to be looked at only."""
         self._era = object()
         self.forgotten = 0
         """How many were forgotten, as there were too many."""
@@ -44,7 +58,7 @@ class Registry:
         above = None if span.parent is None else self.find(context, span.parent)
         if above is not None:
             self._take(span, above)
-        elif kinds.starts_as_llm(span):
+        elif starts_as_llm(span):
             self._take(span, None if span.parent is None else self._host(context))
 
     def find(self, context: Context, identity: Any = None) -> Node | None:
@@ -54,18 +68,19 @@ class Registry:
         one later.
         """
         span: Any = trace.get_current_span(context)
-        node = self.of(span)
-        if node is not None:
-            return node
-        node = self._by_id(identity or span.get_span_context())
-        if node is None and span.is_recording() and kinds.is_llm(span):
+        found = span.get_span_context()
+        if identity is not None and found.span_id != identity.span_id:  # a context of its own
+            return self._by_id(identity)
+        node = self.of(span) or self._by_id(found)
+        if node is None and hasattr(span, "__dict__") and span.is_recording() and is_llm(span):
+            self._follow(getattr(span, "_span_processor", None))
             parent = getattr(span, "parent", None)
             node = self._take(span, None if parent is None else self._by_id(parent))
         return node
 
     def of(self, span: Any) -> Node | None:
         """Return the node that a span keeps; made anew where it is that of a forked process."""
-        node: Node | None = getattr(span, "__dict__", {}).get(NODE)
+        node: Node | None = getattr(span, "__dict__", {}).get(self._key)
         return node if node is None or node.era is self._era else self._renewed(node)
 
     def close(self, span_id: int) -> Node | None:
@@ -78,16 +93,22 @@ class Registry:
 
     def _take(self, span: Any, above: Node | None) -> Node:
         """Make a span's node, and see to it that its end is seen."""
-        node = Node(span, above, self._era)
-        try:
-            setattr(span, NODE, node)
+        node = Node(span, above, self._era, self._gone)
+        held = span.__dict__
+        known: Node = held.setdefault(self._key, node)  # another thread may do the same
+        if known.era is self._era and known is not node:
+            return known
+        held[self._key] = node
+        with suppress(AttributeError):  # whose end cannot be seen has what the worker wrote
             Ending.put_on(span, self._ending)
-        except AttributeError:  # it takes no attributes: it is found by its id only
-            node.is_inline = True
         self._open[node.span_id] = node
         if len(self._open) > self._most and self.close(next(iter(self._open))) is not None:
             self.forgotten += 1
         return node
+
+    def _gone(self, span: SpanReference) -> None:
+        """Forget a span that never ended and is there no more. In a finalizer: no lock."""
+        self._open.pop(span.span_id, None)
 
     def _host(self, context: Context) -> Node | None:
         """Return a node for the application's own span that LLM work was begun right below of.
@@ -95,7 +116,11 @@ class Registry:
         What it does after that may be what the model asked for.
         """
         span: Any = trace.get_current_span(context)
-        return self._take(span, None) if span.is_recording() else None
+        if not span.is_recording():
+            return None
+        node = self._take(span, None)
+        self._hosted()
+        return node
 
     def _by_id(self, identity: Any) -> Node | None:
         node = self._open.get(identity.span_id) if self._open else None
@@ -104,8 +129,12 @@ class Registry:
     def _renewed(self, node: Node) -> Node | None:
         """Return a node of this process for a span that was open when it was forked."""
         span = node.span()
-        known: Node | None = getattr(span, NODE, None)
+        known: Node | None = getattr(span, self._key, None)
         if known is not None and known.era is self._era:
             return known
         above = None if node.above is None else self._renewed(node.above)
-        return above if span is None or node.is_over else self._take(span, above)
+        if span is None or node.is_over:
+            return above
+        renewed = self._take(span, above)
+        renewed.before, renewed.below = node.before, node.below
+        return renewed

@@ -37,10 +37,15 @@ _MOST_GENERATIONS: Final = 1_000
 
 
 class Caused(NamedTuple):
-    """How many queries a generation caused, and how long they took, in nanoseconds."""
+    """How many queries a generation caused, and how long the database worked for it in all.
+
+    ``time_ns`` is in nanoseconds. ``public_key`` says which Langfuse client made the generation,
+    where one did; it is known when the turn has ended.
+    """
 
     query_count: int
     time_ns: int
+    public_key: str | None = None
 
 
 class Repeated(NamedTuple):
@@ -133,14 +138,14 @@ class Totals:
         if work.is_error:
             self._errors += 1
         query = work.query
+        if work.generation is not None:
+            self._caused(work.generation, int(query is not None), spent)
         if query is None:
             return
         self._queries += 1
         if spent > self._slowest_ns:
             self._slowest_ns, self._slowest = spent, query.statement
         self._ran(query)
-        if work.generation is not None:
-            self._caused(work.generation, spent)
 
     def roll_up(self, repeated: int) -> RollUp:
         """Return the roll-up; from ``repeated`` runs on a statement is a repeated one, 0: never."""
@@ -176,9 +181,9 @@ class Totals:
         if len(self._runs) >= _MOST_RUNS:
             self._runs = dict([most])
 
-    def _caused(self, generation: bytes, spent_ns: int) -> None:
+    def _caused(self, generation: bytes, queries: int, spent_ns: int) -> None:
         known = self._generations.get(generation)
         if known is not None:
-            self._generations[generation] = Caused(known[0] + 1, known[1] + spent_ns)
+            self._generations[generation] = Caused(known[0] + queries, known[1] + spent_ns)
         elif len(self._generations) < _MOST_GENERATIONS:
-            self._generations[generation] = Caused(1, spent_ns)
+            self._generations[generation] = Caused(queries, spent_ns)

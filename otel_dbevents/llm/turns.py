@@ -9,12 +9,14 @@ import weakref
 from collections import deque
 from collections.abc import Callable
 from functools import partial
+from itertools import count
 from time import time_ns
 from typing import Any, Final, TypeAlias
 
 from opentelemetry import baggage, trace
 from opentelemetry.context import Context, get_current
 from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.trace import propagation
 
 from otel_dbevents.forks import in_child
 from otel_dbevents.llm import keys
@@ -29,8 +31,16 @@ from otel_dbevents.swallowing import Swallowing
 TurnEnded: TypeAlias = Callable[[bytes, RollUp], object]
 """Takes the trace's id (16 bytes) and what was done in the turn, on the thread that ended it."""
 
+LookAnew: TypeAlias = Any
+"""A bound method without arguments."""
+_numbers: Final = count()
 _MOST: Final = 10_000
 _REPEATED: Final = 10
+_SPAN: Final[Any] = getattr(propagation, "_SPAN_KEY", None)
+_BAGGAGE: Final[Any] = getattr(baggage, "_BAGGAGE_KEY", None)
+"""Where a context keeps the current span, and the baggage."""
+_NEVER_LLM: Final = frozenset({type(None), trace.NonRecordingSpan} if _SPAN and _BAGGAGE else ())
+"""What says nothing of itself but its ids, where the two keys are known."""
 _log = logging.getLogger("otel_dbevents.llm")
 
 
@@ -43,18 +53,20 @@ class Turns:
 
     def __init__(self, most: int = _MOST) -> None:
         self._most = most
-        self._users: weakref.WeakSet[Any] = weakref.WeakSet()
-        self._listeners: tuple[TurnEnded, ...] = ()
-        self._watching = Watching(self._started, self._ended)
-        self.repeated = _REPEATED
-        """From so many runs under one span on a statement is told as a repeated one; 0: never."""
+        self._key = f"_otel_dbevents_llm_{next(_numbers)}"
+        self._users: dict[int, weakref.WeakMethod[Any]] = {}
+        self._turn_listeners: tuple[TurnEnded, ...] = ()
         self._guard = Swallowing("llm", _log)
+        self._watching = Watching(self._started, self._ended, self._guard)
+        self.repeated = _REPEATED
         self._begin_anew()
         in_child(self._begin_anew)
 
     def _begin_anew(self) -> None:
         """Begin at nothing, also in a forked child: what was done before is the parent's."""
-        self._open = Registry(self._most, self._ending)
+        self._open = Registry(
+            self._key, self._most, self._ending, self._watching.follow, self._hosted
+        )
         self._dirty: deque[Tree] = deque()
 
     def __len__(self) -> int:
@@ -66,36 +78,52 @@ class Turns:
         """How many open spans were forgotten, as there were too many that never ended."""
         return self._open.forgotten
 
-    def join(self, user: object, provider: Any) -> None:
-        """Follow a tracer provider's spans for ``user``, until it leaves or is gone."""
-        self._users.add(user)
-        self._watching.is_on = True
+    def join(self, look_anew: LookAnew, provider: Any, repeated: int = _REPEATED) -> None:
+        """Follow a tracer provider's spans for who asks for ledgers. Twice is harmless.
+
+        ``look_anew``: a method that forgets for which contexts none was found. It is called when
+        LLM work begins right below a span of the application. Its object is not kept alive.
+        ``repeated``: from so many runs under one span on a statement is a repeated one; 0: never.
+        Of several users the latest one's holds.
+        """
+        self.repeated = repeated
+        self._users[id(look_anew.__self__)] = weakref.WeakMethod(look_anew)
+        self._watching.begin()
         self.follow(provider)
 
-    def leave(self, user: object) -> None:
-        """Do nothing more, once the last user has left. Twice is harmless."""
-        self._users.discard(user)
-        if not self._users:
-            self._watching.is_on = False
+    def leave(self, look_anew: LookAnew) -> None:
+        """Do nothing more, once the last user has left or is gone. Twice is harmless."""
+        self._users.pop(id(look_anew.__self__), None)
+        if not any(user() for user in list(self._users.values())):
+            self._users.clear()
+            self._watching.end()
             self._open.clear()
 
     def follow(self, provider: Any) -> None:
-        """See the spans of a tracer provider of the SDK's. Twice is harmless."""
-        try:
+        """See the spans of a tracer provider of the SDK's. Twice is harmless.
+
+        The API's proxy stands for the global one: that is followed once it is set.
+        """
+        if isinstance(provider, trace.ProxyTracerProvider):
+            self._watching.awaits_provider = True
+            self._look_for_provider()
+        else:
             self._watching.follow(provider)
-        except Exception as error:  # noqa: BLE001 - a provider of anybody's may raise anything
-            self._guard.caught(error, "LLM spans of a tracer provider are not seen")
 
     def on_turn_end(self, callback: TurnEnded) -> Callable[[], None]:
         """Have ``callback`` called when the outermost LLM span of a turn has ended.
 
+        And once more at the end of the application's span that the turn was begun right below of,
+        with the generations that have caused more until then. Not for traces that are not sampled.
+
         On the thread that ended it: it must be quick. What it raises is counted and logged. Call
         what is returned to have it called no more.
         """
-        self._listeners = (*self._listeners, callback)
+        self._turn_listeners = (*self._turn_listeners, callback)
 
         def cancel() -> None:
-            self._listeners = tuple(each for each in self._listeners if each is not callback)
+            there = self._turn_listeners
+            self._turn_listeners = tuple(each for each in there if each is not callback)
 
         return cancel
 
@@ -105,6 +133,13 @@ class Turns:
         ``prompt``: events shall say the generation's prompt and session too.
         """
         try:
+            # What most queries run in, outside LLM work: cheap, as it is asked about every span.
+            if (
+                not self._open.nodes
+                and _BAGGAGE not in context
+                and type(context.get(_SPAN)) in _NEVER_LLM
+            ):
+                return None
             node = self._open.find(context)
             if node is not None:
                 return Ledger(node, self._dirty.append, prompt=prompt)
@@ -134,6 +169,8 @@ class Turns:
 
     def settle(self) -> None:
         """Add up what was entered, and write it on the LLM spans that are open. On a worker."""
+        if self._watching.awaits_provider:
+            self._look_for_provider()
         while self._dirty:
             try:
                 tree = self._dirty.popleft()
@@ -141,6 +178,12 @@ class Turns:
                 self._write(tree)
             except Exception as error:  # noqa: BLE001 - the next tree must not suffer
                 self._guard.caught(error, "a roll-up was not written, until its span ends")
+
+    def _look_for_provider(self) -> None:
+        provider = trace.get_tracer_provider()
+        if not isinstance(provider, trace.ProxyTracerProvider):
+            self._watching.awaits_provider = False
+            self._watching.follow(provider)
 
     def _write(self, tree: Tree) -> None:
         tree.drain()
@@ -172,13 +215,15 @@ class Turns:
             if is_llm and found is not NOTHING and span.is_recording():
                 with held(node.tree.writing):
                     write(span, found, end_ns or time_ns())
-            if is_llm and not any(above.is_llm for above in node.path() if above is not node):
-                return partial(self._turn_ended, node.trace_id.to_bytes(16), found)
+            is_turn = is_llm and not any(each.is_llm for each in node.path() if each is not node)
+            if (is_turn or node.above is None) and span.get_span_context().trace_flags.sampled:
+                return partial(self._turn_ended, node, found, is_turn)
         except Exception as error:  # noqa: BLE001 - the application must not see it
             self._guard.caught(error, "a roll-up may be missing on a span that has ended")
         finally:
             if node is not None:
-                node.is_over = True
+                if not node.is_over:  # its numbers are lost, what it caused is not
+                    node.over()
                 self._open.close(node.span_id)
         return None
 
@@ -199,9 +244,24 @@ class Turns:
         if node is not None and not node.is_over:
             node.over()
 
-    def _turn_ended(self, trace_id: bytes, found: RollUp) -> None:
-        for callback in self._listeners:
-            try:
-                callback(trace_id, found)
-            except Exception as error:  # noqa: BLE001 - it is the application's call
-                self._guard.caught(error, "what was to be done at the end of a turn failed")
+    def _turn_ended(self, node: Node, found: RollUp, is_turn: bool) -> None:
+        """Tell of a turn; of the span that it was begun in only what was caused after the turn."""
+        try:
+            turn = node.tree.newly_caused(found)
+        except Exception as error:  # noqa: BLE001 - it is the application's call
+            self._guard.caught(error, "the end of a turn was not told")
+            return
+        for callback in self._turn_listeners if is_turn or turn.by_generation else ():
+            self._call(callback, node.trace_id.to_bytes(16), turn)
+
+    def _hosted(self) -> None:
+        for user in list(self._users.values()):
+            look_anew = user()
+            if look_anew is not None:
+                self._call(look_anew)
+
+    def _call(self, callback: Callable[..., object], *about: Any) -> None:
+        try:
+            callback(*about)
+        except Exception as error:  # noqa: BLE001 - it is within a call of the application's
+            self._guard.caught(error, "what was to be done in LLM work failed")

@@ -104,11 +104,11 @@ def run(options: argparse.Namespace) -> int:
 def moment(text: str, now: datetime | None = None) -> datetime:
     """Return a moment: so long ago (``7d``), or a date or time of ISO 8601, UTC unless it says."""
     now = datetime.now(UTC) if now is None else now
-    if ago := re.fullmatch(r"(\d{1,6})([mhdw])", text.strip()):
-        return now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
     try:
+        if ago := re.fullmatch(r"([0-9]{1,6})([mhdw])", text.strip()):
+            return now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
         found = datetime.fromisoformat(text.strip())
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise argparse.ArgumentTypeError(
             f"{text!r} is no time: say 90m, 24h, 7d, 2w, 2026-11-20 or 2026-11-20T14:00"
         ) from error

@@ -40,8 +40,8 @@ def spans_of_file(name: str) -> Iterator[Span]:
 
 
 def _spans(raw: BinaryIO, name: str) -> Iterator[Span]:
-    file = io.BufferedReader(raw) if isinstance(raw, io.RawIOBase) else raw
-    start = _peek(file)
+    file = raw if hasattr(raw, "peek") else io.BufferedReader(raw)  # type: ignore[type-var]
+    start = file.peek(8)[:8]
     if start.startswith(_GZIP):
         try:
             with gzip.open(file) as unpacked:
@@ -57,11 +57,6 @@ def _spans(raw: BinaryIO, name: str) -> Iterator[Span]:
     if not start:
         return
     yield from (_lines if start.startswith(_JSON) else _messages)(file, name)
-
-
-def _peek(file: BinaryIO) -> bytes:
-    peek = getattr(file, "peek", None)
-    return peek(8)[:8] if peek is not None else b""
 
 
 def _lines(file: BinaryIO, name: str) -> Iterator[Span]:

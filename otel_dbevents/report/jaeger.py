@@ -36,6 +36,7 @@ def spans_of_jaeger(
         with urlopen(f"{base}/api/v3/traces?{urlencode(asked)}", timeout=_PATIENCE) as answer:  # noqa: S310 - http alone, see above
             document = answer.read()
     except HTTPError as error:
+        error.close()
         if error.code == 404:  # what it says for "none"
             known = _services(base)
             raise SourceError(

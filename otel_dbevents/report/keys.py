@@ -6,41 +6,44 @@ from typing import Any, Final
 
 import msgspec
 
-METADATA: Final = "langfuse.observation.metadata."
+from otel_dbevents.bridge import attributes as at
+from otel_dbevents.llm import keys as llm
 
-# The roll-up on LLM spans.
-QUERY_COUNT: Final = METADATA + "db_query_count"
-TIME_MS: Final = METADATA + "db_time_ms"
-BUSY_MS: Final = METADATA + "db_busy_ms"
-SHARE: Final = METADATA + "db_share"
-ERROR_COUNT: Final = METADATA + "db_error_count"
-SLOWEST_MS: Final = METADATA + "db_slowest_ms"
-SLOWEST_QUERY: Final = METADATA + "db_slowest_query"
-REPEATED_QUERY: Final = METADATA + "db_repeated_query"
+METADATA: Final = llm.METADATA
+
+# The roll-up on LLM spans. On a database span the count is that of the queries that folded into it.
+QUERY_COUNT: Final = llm.QUERY_COUNT
+TIME_MS: Final = llm.TIME_MS
+BUSY_MS: Final = llm.BUSY_MS
+SHARE: Final = llm.SHARE
+ERROR_COUNT: Final = llm.ERROR_COUNT
+SLOWEST_MS: Final = llm.SLOWEST_MS
+SLOWEST_QUERY: Final = llm.SLOWEST_QUERY
+REPEATED_QUERY: Final = llm.REPEATED_QUERY
 # Database spans.
-CAUSE: Final = METADATA + "db_caused_by_generation"
-EXACT_MS: Final = METADATA + "db_duration_ms"
-DB_SYSTEM: Final = METADATA + "db_system"
-SYSTEM_NAME: Final = "db.system.name"
+CAUSE: Final = at.CAUSED_BY
+EXACT_MS: Final = at.METADATA_DURATION_MS
+DB_SYSTEM: Final = at.METADATA_SYSTEM
+SYSTEM_NAME: Final = at.DB_SYSTEM_NAME
 OLD_SYSTEM: Final = "db.system"
-QUERY_TEXT: Final = "db.query.text"
-QUERY_SUMMARY: Final = "db.query.summary"
-FOLDED_COUNT: Final = "dbevents.folded.count"
-FOLDED_DURATION: Final = "dbevents.folded.duration"
-FOLDED_LONGEST: Final = "dbevents.folded.longest"
-FETCH_DURATION: Final = "dbevents.fetch.duration"
-FILE: Final = "code.file.path"
-LINE: Final = "code.line.number"
+QUERY_TEXT: Final = at.DB_QUERY_TEXT
+QUERY_SUMMARY: Final = at.DB_QUERY_SUMMARY
+FOLDED_COUNT: Final = at.FOLDED_COUNT
+FOLDED_DURATION: Final = at.FOLDED_DURATION
+FOLDED_LONGEST: Final = at.FOLDED_LONGEST
+FETCH_DURATION: Final = at.FETCH_DURATION
+FILE: Final = at.CODE_FILE_PATH
+LINE: Final = at.CODE_LINE_NUMBER
 # LLM spans: what they are.
-TYPE: Final = "langfuse.observation.type"
-PROMPT_NAME: Final = "langfuse.observation.prompt.name"
-PROMPT_VERSION: Final = "langfuse.observation.prompt.version"
+TYPE: Final = llm.LANGFUSE_TYPE
+PROMPT_NAME: Final = llm.LANGFUSE_PROMPT_NAME
+PROMPT_VERSION: Final = llm.LANGFUSE_PROMPT_VERSION
 MODEL: Final = "langfuse.observation.model.name"
-GENAI_OPERATION: Final = "gen_ai.operation.name"
+GENAI_OPERATION: Final = llm.GEN_AI_OPERATION
 GENAI_PROMPT: Final = "gen_ai.prompt.name"
-OPENINFERENCE_KIND: Final = "openinference.span.kind"
-TRACELOOP_KIND: Final = "traceloop.span.kind"
-REQUEST_TYPE: Final = "llm.request.type"
+OPENINFERENCE_KIND: Final = llm.OPENINFERENCE_KIND
+TRACELOOP_KIND: Final = llm.TRACELOOP_KIND
+REQUEST_TYPE: Final = llm.LLM_REQUEST_TYPE
 MODELS: Final = (MODEL, "gen_ai.request.model", "gen_ai.response.model", "llm.model_name")
 """The first that is there is the model: what was asked for, rather than what answered."""
 
@@ -56,7 +59,7 @@ READ: Final = frozenset(
 )
 """All that is kept of a span's attributes: what the model was asked and answered never is."""
 
-LLM: Final = ("gen_ai.", "llm.")
+LLM: Final = (llm.GEN_AI, llm.LLM, "langfuse.observation.")
 """Any attribute under these makes a span one of LLM work, too."""
 
 LLM_MARK: Final = "report.llm"

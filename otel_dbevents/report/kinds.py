@@ -2,40 +2,19 @@
 
 from typing import Final
 
+from otel_dbevents.llm import kinds
+from otel_dbevents.llm.kinds import is_llm_scope
 from otel_dbevents.report import keys
-from otel_dbevents.report.keys import number, text, whole
+from otel_dbevents.report.keys import nanoseconds, text, whole
 from otel_dbevents.report.model import Prompt, Span
 
-_SCOPES: Final = (
-    "langfuse-sdk",
-    "openinference",
-    "opentelemetry.instrumentation.openai",
-    "opentelemetry.instrumentation.anthropic",
-    "opentelemetry.instrumentation.langchain",
-    "opentelemetry.instrumentation.bedrock",
-    "opentelemetry.instrumentation.vertexai",
-    "opentelemetry.instrumentation.google_generativeai",
-    "opentelemetry.instrumentation.llamaindex",
-    "traceloop",
-    "langsmith",
-    "haystack",
-    "litellm",
-    "ai",
-)
-_GENERATIONS: Final = {
-    keys.TYPE: {"generation", "embedding"},
-    keys.GENAI_OPERATION: {"chat", "text_completion", "generate_content", "embeddings"},
-    keys.OPENINFERENCE_KIND: {"llm", "embedding"},
-    keys.REQUEST_TYPE: {"chat", "completion", "embedding"},
-}
-_MARKS: Final = (
-    keys.LLM_MARK,
+_CONVENTIONS: Final = (
     keys.TYPE,
+    keys.GENAI_OPERATION,
     keys.OPENINFERENCE_KIND,
-    keys.TRACELOOP_KIND,
-    keys.PROMPT_NAME,
-    keys.QUERY_COUNT,
+    keys.REQUEST_TYPE,
 )
+_MARKS: Final = (keys.LLM_MARK, keys.OPENINFERENCE_KIND, keys.TRACELOOP_KIND)
 
 
 def is_database(span: Span) -> bool:
@@ -49,17 +28,19 @@ def is_database(span: Span) -> bool:
     )
 
 
+def is_moment(span: Span) -> bool:
+    """Whether it only marks a moment, as a domain event does that is told beside the query."""
+    return text(span.attributes, keys.TYPE).lower() == "event"
+
+
 def is_llm(span: Span) -> bool:
     """Whether it is a span of LLM work: of a turn, an agent, a tool, a generation.
 
     What only marks a moment is none, else a stray one would pass for a turn.
     """
-    if is_database(span) or text(span.attributes, keys.TYPE).lower() == "event":
+    if is_database(span) or is_moment(span):
         return False
-    scope = span.scope
-    return any(key in span.attributes for key in _MARKS) or any(
-        scope == each or scope.startswith(f"{each}.") for each in _SCOPES
-    )
+    return is_llm_scope(span.scope) or any(key in span.attributes for key in _MARKS)
 
 
 def is_generation(span: Span) -> bool:
@@ -67,23 +48,15 @@ def is_generation(span: Span) -> bool:
 
     What its convention calls it decides; where none does, a model's name and a Langfuse prompt.
     """
-    said = [
-        (text(span.attributes, key).lower(), names)
-        for key, names in _GENERATIONS.items()
-        if key in span.attributes
-    ]
-    if said:
-        return any(name in names for name, names in said)
-    return not is_database(span) and (
-        keys.MODEL in span.attributes or keys.PROMPT_NAME in span.attributes
-    )
+    found = span.attributes
+    if any(key in found for key in _CONVENTIONS):
+        return kinds.is_generation(span)
+    return not is_database(span) and (keys.MODEL in found or keys.PROMPT_NAME in found)
 
 
 def is_query(span: Span) -> bool:
     """Whether a database span is that of a statement, not of a commit or a connection."""
     found = span.attributes
-    if text(found, keys.TYPE).lower() == "event":  # a domain event, told beside the query
-        return False
     return keys.QUERY_TEXT in found or keys.QUERY_SUMMARY in found
 
 
@@ -105,28 +78,32 @@ def query_text(span: Span) -> str:
     return span.name
 
 
+def is_folded(span: Span) -> bool:
+    """Whether a statement's span stands for many, in whose time other things went on as well."""
+    return keys.FOLDED_COUNT in span.attributes or keys.QUERY_COUNT in span.attributes
+
+
 def runs(span: Span) -> int:
-    """Return how many statements a statement's span stands for: more than one where it folded."""
-    return max(1, whole(span.attributes, keys.FOLDED_COUNT) or 1)
+    """Return how many statements a statement's span stands for."""
+    found = span.attributes
+    return whole(found, keys.FOLDED_COUNT) or whole(found, keys.QUERY_COUNT) or 1
 
 
 def time_of(span: Span) -> int:
     """Return the database's time of a span, with that for reading its rows, in nanoseconds.
 
-    A folded span is longer than the statements it stands for, and says their time. Langfuse keeps
-    whole milliseconds only: an observation says its exact time.
+    Langfuse keeps whole milliseconds only: an observation says its exact time.
     """
     found = span.attributes
-    exact = keys.nanoseconds(found, keys.EXACT_MS)
+    exact = nanoseconds(found, keys.EXACT_MS)
     if exact is not None:
         return exact
-    folded = keys.nanoseconds(found, keys.FOLDED_DURATION, 1_000_000_000)
-    reading = keys.nanoseconds(found, keys.FETCH_DURATION, 1_000_000_000) or 0
+    folded = nanoseconds(found, keys.FOLDED_DURATION, 1_000_000_000)
+    reading = nanoseconds(found, keys.FETCH_DURATION, 1_000_000_000) or 0
     return (span.duration_ns if folded is None else folded) + reading
 
 
 def longest(span: Span) -> int:
     """Return the time of the longest statement that a span stands for, in nanoseconds."""
-    if (seconds := number(span.attributes, keys.FOLDED_LONGEST)) is not None:
-        return round(seconds * 1e9)
-    return time_of(span)
+    told = nanoseconds(span.attributes, keys.FOLDED_LONGEST, 1_000_000_000)
+    return time_of(span) // runs(span) if told is None else told

@@ -116,8 +116,8 @@ def _span(observation: Any) -> Span | None:
     if observation.end_time is None and observation.type != "EVENT":
         return None
     attributes = _attributes(observation)
-    database = keys.DB_SYSTEM in attributes or keys.SYSTEM_NAME in attributes
-    if database and keys.QUERY_TEXT not in attributes:
+    database = any(key in attributes for key in (keys.DB_SYSTEM, keys.SYSTEM_NAME, keys.OLD_SYSTEM))
+    if database and not isinstance(_rest(observation), dict):
         # Its text would be its input, which is not asked for: that would be everybody's.
         attributes[keys.QUERY_SUMMARY] = observation.name or ""
     return Span(
@@ -135,7 +135,7 @@ def _span(observation: Any) -> Span | None:
 
 def _attributes(observation: Any) -> dict[str, Any]:
     metadata = observation.metadata if isinstance(observation.metadata, dict) else {}
-    rest = metadata.get("attributes")
+    rest = _rest(observation)
     found = kept(rest) if isinstance(rest, dict) else {}
     found.update(kept({keys.METADATA + key: value for key, value in metadata.items()}))
     model = getattr(observation, "provided_model_name", None) or getattr(observation, "model", None)
@@ -148,6 +148,12 @@ def _attributes(observation: Any) -> dict[str, Any]:
         if value not in (None, ""):
             found[key] = str(value)
     return found
+
+
+def _rest(observation: Any) -> Any:
+    """Return the attributes that are not Langfuse's own."""
+    metadata = observation.metadata
+    return metadata.get("attributes") if isinstance(metadata, dict) else None
 
 
 def _nanoseconds(time: datetime) -> int:

@@ -10,6 +10,8 @@ from otel_dbevents.report.findings import RULES, Group, Report
 from otel_dbevents.report.shown import plain
 
 _BOLD, _RED, _GREEN, _YELLOW, _FAINT = "1", "31", "32", "33", "2"
+_LONGEST: Final = 40
+"""Columns that a cell takes at most."""
 _NARROW: Final = 24
 """Characters that the first column has at least."""
 
@@ -67,7 +69,7 @@ def _rows(groups: Sequence[Group], width: int, coloured: bool) -> Iterator[str]:
     columns = list(_COLUMNS)
     while True:
         cells = [[column.title for column in columns]]
-        cells += [[column.told(group) for column in columns] for group in groups]
+        cells += [[_cut(column.told(group), _LONGEST) for column in columns] for group in groups]
         widths = [max(map(_wide, cell)) for cell in zip(*cells, strict=True)]
         spare = width - sum(widths) - 2 * (len(widths) - 1)
         if spare >= 0 or len(columns) == 1 or widths[0] + spare >= _NARROW:
@@ -96,7 +98,8 @@ def _details(group: Group, width: int, coloured: bool) -> Iterator[str]:
     if not group.top_queries and not group.repeated:
         return
     model = f", {_model(group)}" if group.prompt and group.prompt.model else ""
-    yield from ("", _paint(f"{_name(group)}{model}: its queries", _BOLD, coloured))
+    title = f"{_cut(_name(group) + model, width - 13)}: its queries"
+    yield from ("", _paint(title, _BOLD, coloured))
     for query in group.top_queries:
         most = f"at most {shown.duration(query.slowest_ms)}"
         if query.count is None:
@@ -123,7 +126,8 @@ def _notes(report: Report, width: int, coloured: bool) -> Iterator[str]:
 
 
 def _listed(said: str, width: int) -> list[str]:
-    return wrap(said, width, initial_indent="  ", subsequent_indent="    ", max_lines=4)
+    room = width if _wide(said) <= len(said) else width // 2
+    return wrap(said, room, initial_indent="  ", subsequent_indent="    ", max_lines=4)
 
 
 def _paint(text: str, colour: str, coloured: bool) -> str:
@@ -138,10 +142,15 @@ def _wide(text: str) -> int:
     )
 
 
+def _cut(text: str, room: int) -> str:
+    if _wide(text) <= room:
+        return text
+    while text and _wide(text) > room - 1:
+        text = text[:-1]
+    return text + "…"
+
+
 def _fitted(text: str, room: int, *, left: bool) -> str:
-    if _wide(text) > room:
-        while text and _wide(text) > room - 1:
-            text = text[:-1]
-        text += "…"
+    text = _cut(text, room)
     space = " " * (room - _wide(text))
     return text + space if left else space + text

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from otel_dbevents.report import keys
 from otel_dbevents.report.keys import text
-from otel_dbevents.report.kinds import is_database, is_generation, is_llm
+from otel_dbevents.report.kinds import is_database, is_generation, is_llm, is_moment
 from otel_dbevents.report.model import Span
 
 
@@ -13,7 +13,7 @@ class Tree:
 
     def __init__(self, spans: Sequence[Span]) -> None:
         self.by_id = {span.span_id: span for span in spans}
-        self.database = [span for span in spans if is_database(span)]
+        self.database = [span for span in spans if is_database(span) and not is_moment(span)]
         self.llm = sorted((span for span in spans if is_llm(span)), key=_order)
         self.generations = [span for span in self.llm if is_generation(span)]
         self._llm_ids = {span.span_id for span in self.llm}
@@ -47,16 +47,14 @@ class Tree:
         return next(iter(heads.values())) if len(heads) == 1 else None
 
     def _find_heads(self) -> None:
-        heads: list[Span] = []
         for span in self.llm:
             outermost = span
             for each in self.above(span):
                 if each.span_id in self._llm_ids:
                     outermost = each
             self._heads[span.span_id] = outermost
-            if outermost is span:
-                heads.append(span)
-        joined = self._joined(heads)
+        ids = {head.span_id for head in self._heads.values()}
+        joined = self._joined([span for span in self.llm if span.span_id in ids])
         for span_id, outermost in self._heads.items():
             head = outermost
             while (further := joined[head.span_id]) is not head:

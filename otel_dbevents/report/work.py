@@ -7,14 +7,14 @@ from typing import Final
 
 from otel_dbevents.report import keys
 from otel_dbevents.report.keys import nanoseconds, number, text, whole
-from otel_dbevents.report.kinds import is_query, longest, query_text, runs, time_of
+from otel_dbevents.report.kinds import is_folded, is_query, longest, query_text, runs, time_of
 from otel_dbevents.report.measures import covered
 from otel_dbevents.report.model import Query, Repetition, Span, Work
 
 REPEATED: Final = 10
 """So many runs of one statement under one span are a repetition."""
 
-_REPEATED: Final = re.compile(r"(\d+) x (.+?)(?: at (\S+:\d+))?", re.DOTALL)
+_REPEATED: Final = re.compile(r"(\d+) x (.+?)(?: at ((?:(?! at ).)+:\d+))?", re.DOTALL)
 
 
 def has_roll_up(span: Span) -> bool:
@@ -51,11 +51,9 @@ def added(works: Iterable[Work], most_ns: int) -> Work:
 def spans_work(spans: Sequence[Span], most_ns: int) -> Work:
     """Return what database spans come to. A folded one was busy for its statements' time only."""
     whole_ones = [
-        (each.start_ns, each.start_ns + time_of(each))
-        for each in spans
-        if keys.FOLDED_DURATION not in each.attributes
+        (each.start_ns, each.start_ns + time_of(each)) for each in spans if not is_folded(each)
     ]
-    folded = sum(time_of(each) for each in spans if keys.FOLDED_DURATION in each.attributes)
+    folded = sum(time_of(each) for each in spans if is_folded(each))
     return Work(
         busy_ns=min(most_ns, covered(whole_ones) + folded),
         time_ns=sum(time_of(each) for each in spans),

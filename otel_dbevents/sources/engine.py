@@ -36,6 +36,7 @@ from otel_dbevents.sources.transaction import TransactionSource
 from otel_dbevents.sources.watch import (
     INFO_KEY,
     ConnectionState,
+    Defer,
     FindLedger,
     Notice,
     Publish,
@@ -74,6 +75,8 @@ class EngineSource:
         explainer: asks for the plans of slow queries; None: nobody does.
         from_finalizer: takes what is found out where the garbage collector runs, which may be in
             anybody's locked region; None: ``publish`` takes it.
+        defer: takes what the most frequent events will be made of; None: they are made at once,
+            and ``publish`` takes them.
         ledger: finds where the events of an OpenTelemetry context are entered before they are
             published, if anywhere.
 
@@ -84,6 +87,7 @@ class EngineSource:
         publish: Publish,
         *,
         from_finalizer: Publish | None = None,
+        defer: Defer | None = None,
         ledger: FindLedger = no_ledger,
         environment: Environment = Environment.LOCAL,
         notice: Notice = Notice(),  # noqa: B008 - it is immutable
@@ -93,6 +97,7 @@ class EngineSource:
     ) -> None:
         self._publish = publish
         self._from_finalizer = from_finalizer
+        self._defer = defer
         self._ledger = ledger
         self._environment = environment
         self._notice = notice
@@ -165,6 +170,11 @@ class EngineSource:
             if reading is not None:
                 yield reading
 
+    def look_anew(self) -> None:
+        """Look anew for the ledger of each connection's context. Nothing waits for it."""
+        for watch in list(self._watches):
+            watch.look_anew()
+
     def _adopt(self, engine: Engine) -> Watch | None:
         """Put an engine under watch, unless one of the sources has it already."""
         with _lock:
@@ -182,6 +192,7 @@ class EngineSource:
                 self._notice,
                 self._from_finalizer,
                 self._ledger,
+                self._defer,
             )
             watch.surroundings = Around(self._wishes, dialect.paramstyle, dialect.driver)
             watch.explainer = self._explainer
@@ -386,9 +397,9 @@ def _listener(tell: _Tell) -> Callable[..., None]:
 
 
 _POOL_LISTENERS: dict[str, Callable[..., None]] = {
-    "checkin": _listener(pool.checked_in),
+    "checkin": pool.checked_in,
     "detach": _listener(pool.detached),
     "invalidate": _listener(lambda *told: pool.invalidated(*told, soft=False)),
     "soft_invalidate": _listener(lambda *told: pool.invalidated(*told, soft=True)),
-    "close": _listener(pool.closed),
+    "close": pool.closed,
 }

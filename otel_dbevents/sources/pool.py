@@ -7,6 +7,7 @@ connect. So that method, through which every checkout of an engine goes, is wher
 from collections.abc import Callable
 from time import time_ns
 from typing import Any
+from weakref import ref
 
 from sqlalchemy import exc
 from sqlalchemy.engine import Engine
@@ -20,25 +21,29 @@ from sqlalchemy.pool import (
     StaticPool,
 )
 
+from otel_dbevents.drafts import Draft
 from otel_dbevents.events import (
     CheckoutTimedOut,
-    ConnectionCheckedIn,
-    ConnectionCheckedOut,
-    ConnectionClosed,
     ConnectionInvalidated,
-    DatabaseConnectionEstablished,
     DatabaseConnectionFailed,
     Event,
     Holder,
     PoolReading,
 )
 from otel_dbevents.sources.database import recognised
+from otel_dbevents.sources.drafts import (
+    CheckedInDraft,
+    CheckedOutDraft,
+    ClosedDraft,
+    EstablishedDraft,
+)
 from otel_dbevents.sources.failure import describe, describe_connect, is_lost
 from otel_dbevents.sources.location import locate, spot
 from otel_dbevents.sources.watch import (
     INFO_KEY,
+    NOBODY,
+    SUPPRESS,
     ConnectionState,
-    Seen,
     Watch,
     current_context,
     enter,
@@ -69,56 +74,50 @@ def checked_out(watch: Watch, pool: Pool, proxied: Any, start: int) -> None:
         if state is None:
             created = int(record.starttime * 1e9)
             is_new = created >= start - 1_000
-            watch.records.add(record)
+            known = watch.records
+            known.references[ref(record, known.forget)] = None
             state = info[INFO_KEY] = ConnectionState(watch, created)
         elif state.watch is not watch:
             state = state_of(watch, record, int(record.starttime * 1e9))
         caller = current_context()
-        seen = state.look(caller)
-        state.taken(proxied, parent_of(caller) if seen is None else seen[1], end)
+        state.taken_in, state.since_ns, state.wrote = caller, end, False
+        state.proxied = record.fairy_ref
         state.spot = spot(_OURS_AND_ENGINES)
         if type(pool) not in _USUAL and isinstance(pool, StaticPool):
             watch.proxies.add(proxied)
-        state.told_out = seen is not None
-        if seen is None:
+        if SUPPRESS in caller or suppressed(caller):
+            state.told_out = False
             return
-        parent, ledger = seen[1], seen[3]
+        state.told_out, ledger = True, watch.ledger(caller)
         create_ns = 0
         if is_new:
             begun = max(state.created_ns, start)
             create_ns = end - begun if end > begun else 0
-            established = _established(watch, pool, parent, end, create_ns)
-            if ledger is not None:
-                ledger.enter(established)
-            watch.publish(established, caller)
+            established = _established(watch, pool, caller, end, create_ns)
+            if ledger is None:
+                watch.defer(established)
+            else:
+                watch.enter(established, ledger)
         watch.failures = 0
         waited = end - start if end > start else 0  # the clock may have been set back
-        out = ConnectionCheckedOut(watch.database, parent, end, waited, create_ns)
-        if ledger is not None:
-            ledger.enter(out)
-        watch.publish(out, caller)
+        out = CheckedOutDraft(caller, watch.database, end, waited, create_ns)
+        if ledger is None:
+            watch.defer(out)
+        else:
+            watch.enter(out, ledger)
     except Exception as error:  # noqa: BLE001 - the application must not see it
         guard.caught(error)
 
 
 def _established(
-    watch: Watch, pool: Pool, parent: Any, end: int, create_ns: int
-) -> DatabaseConnectionEstablished:
+    watch: Watch, pool: Pool, caller: Any, end: int, create_ns: int
+) -> EstablishedDraft:
     watch.look_around()
     if not watch.recognised:  # by now SQLAlchemy has asked the server what it is
         watch.database = recognised(watch.database, watch.engine())
         watch.recognised = True
-    database = watch.database
-    return DatabaseConnectionEstablished(
-        database.environment,
-        database.system_name,
-        0 if type(pool) is NullPool else _size(pool),
-        None,
-        end,
-        create_ns,
-        database=database,
-        parent=parent,
-    )
+    size = 0 if type(pool) is NullPool else _size(pool)
+    return EstablishedDraft(caller, watch.database, end, create_ns, size)
 
 
 def refused(watch: Watch, pool: Pool, error: BaseException, start: int) -> None:
@@ -170,25 +169,42 @@ def _timed_out(watch: Watch, pool: Pool, parent: Any, start: int, end: int) -> C
     )
 
 
-def checked_in(watch: Watch, state: ConnectionState, *_: Any) -> None:
-    """Tell that a connection came back, after what was still to be told of its results."""
-    proxied = state.proxied
-    collected = proxied is not None and proxied() is None  # `is_collected`, without its call
-    if state.latest is not None or state.others:
-        for reading in state.unread():
-            reading.done(in_call=not collected)
-    end, caller = time_ns(), current_context()
-    was_told, state.told_out = state.told_out, False
-    state.end_transaction()
-    seen: Seen | None = state.seen
-    if seen is None or seen[0] is not caller:
-        seen = state.look(caller)
-    if was_told and seen is not None:
-        used = end - state.since_ns if end > state.since_ns else 0
-        (watch.from_finalizer if collected else watch.publish)(
-            ConnectionCheckedIn(watch.database, seen[1], end, used), caller
-        )
-    state.given_back(collected=collected)
+def checked_in(_connection: Any, record: Any) -> None:
+    """Tell that a connection came back, after what was still to be told of its results.
+
+    A listener of SQLAlchemy's ``checkin``. Never raises.
+    """
+    try:
+        state: ConnectionState | None = record.info.get(INFO_KEY)
+        if state is None or not state.watch.active:
+            return
+        watch, proxied = state.watch, state.proxied
+        collected = proxied is not None and proxied() is None  # `is_collected`, without its call
+        if state.latest is not None or state.others:
+            for reading in state.unread():
+                reading.done(in_call=not collected)
+        end, caller = time_ns(), current_context()
+        was_told, state.told_out = state.told_out, False
+        if state.transaction_ns:
+            state.end_transaction()
+        state.seen, state.taken_in = NOBODY, None  # nobody's context is kept alive
+        if was_told and not (SUPPRESS in caller or suppressed(caller)):
+            used = end - state.since_ns if end > state.since_ns else 0
+            draft = CheckedInDraft(caller, watch.database, end, used)
+            if collected:
+                _from_finalizer(watch, draft)
+                return
+            watch.defer(draft)
+        if not collected:
+            state.proxied = None
+    except Exception as error:  # noqa: BLE001 - the application must not see it
+        guard.noted(error)  # it may be a finalizer that comes here
+
+
+def _from_finalizer(watch: Watch, draft: Draft) -> None:
+    event = draft.event()
+    if event is not None:
+        watch.from_finalizer(event, draft.context)
 
 
 def detached(_watch: Watch, state: ConnectionState, *_: Any) -> None:
@@ -259,12 +275,24 @@ def invalidated(
     )
 
 
-def closed(watch: Watch, state: ConnectionState, *_: Any) -> None:
-    """Tell that a connection of the pool was closed."""
-    caller, end, begun, proxied = current_context(), time_ns(), state.created_ns, state.proxied
-    lived = end - begun if end > begun else 0
-    event = ConnectionClosed(watch.database, parent_of(caller), end, lived)
-    (watch.publish if proxied is None else state.publish)(event, caller)
+def closed(_connection: Any, record: Any) -> None:
+    """Tell that a connection of the pool was closed.
+
+    A listener of SQLAlchemy's ``close``. Never raises.
+    """
+    try:
+        state: ConnectionState | None = record.info.get(INFO_KEY)
+        if state is None or not state.watch.active:
+            return
+        watch, end, begun, proxied = state.watch, time_ns(), state.created_ns, state.proxied
+        lived = end - begun if end > begun else 0
+        draft = ClosedDraft(current_context(), watch.database, end, lived)
+        if proxied is not None and proxied() is None:
+            _from_finalizer(watch, draft)
+        else:
+            watch.defer(draft)
+    except Exception as error:  # noqa: BLE001 - the application must not see it
+        guard.noted(error)  # it may be a finalizer that comes here
 
 
 def read_engine(watch: Watch) -> PoolReading | None:

@@ -15,6 +15,7 @@ from opentelemetry.trace import propagation as trace_propagation
 from sqlalchemy.engine import Engine
 from sqlalchemy.pool.base import _AdhocProxiedConnection
 
+from otel_dbevents.drafts import Draft
 from otel_dbevents.events import Database, Event, Failure, LlmContext, Statement, TraceParent
 from otel_dbevents.sources.location import Spot
 from otel_dbevents.swallowing import Swallowing, told
@@ -24,6 +25,9 @@ Runs: TypeAlias = dict[str, int]
 
 Publish: TypeAlias = Callable[[Event, Any], None]
 """Takes an event and the OpenTelemetry context of the call that it tells of."""
+
+Defer: TypeAlias = Callable[[Draft], None]
+"""Takes what an event will be made of."""
 
 
 class Ledger(Protocol):
@@ -77,9 +81,12 @@ class Watch:
         notice: Notice,
         from_finalizer: Publish | None = None,
         ledger: FindLedger = no_ledger,
+        defer: Defer | None = None,
     ) -> None:
         self.database = database
         self.publish = publish
+        self.defer: Defer = defer or _at_once(publish)
+        """Takes what is most frequent, while the application is in a call that it is about."""
         self.from_finalizer = from_finalizer or publish
         """The same where the garbage collector runs, which may be in anybody's locked region."""
         self.ledger = ledger
@@ -112,6 +119,13 @@ class Watch:
         self.pings: dict[int, Failure] = {}
         """Why pings failed, by the identity of the driver's connection, until that is told."""
 
+    def enter(self, draft: Draft, ledger: Ledger) -> None:
+        """Publish what belongs to LLM work: it is entered, and so made at once."""
+        event = draft.event()
+        if event is not None:
+            ledger.enter(event)
+            self.publish(event, draft.context)
+
     def runs_under(self, parent: TraceParent | None) -> Runs | None:
         """Return what ran under a span; None where that is not counted."""
         if parent is None or not self.repeated:
@@ -142,6 +156,13 @@ class Watch:
         """Look anew what is to be done around each call: at the beginning and when connecting."""
         self.around = self.surroundings and self.surroundings.if_needed()
 
+    def look_anew(self) -> None:
+        """Forget what was found out about the contexts that the connections are used in."""
+        for record in self.records.all():
+            state: ConnectionState | None = record.info.get(INFO_KEY)
+            if state is not None:
+                state.seen = _NOBODY
+
     def begin_anew(self) -> None:
         """Forget what is the parent's, in a forked child: its connections and its open results.
 
@@ -155,25 +176,37 @@ class Watch:
         self.runs, self.known_runs, self.pings, self.failures = {}, 0, {}, 0
 
 
+def _at_once(publish: Publish) -> Defer:
+    """Return what makes an event at once, where nobody takes drafts."""
+
+    def defer(draft: Draft) -> None:
+        event = draft.event()
+        if event is not None:
+            publish(event, draft.context)
+
+    return defer
+
+
 class Living:
     """Objects that are not kept alive by being in here. Read by any thread, without a lock."""
 
     def __init__(self) -> None:
-        self._references: dict[weakref.ref[Any], None] = {}
-        self._forget = self._references.pop
+        self.references: dict[weakref.ref[Any], None] = {}
+        """What `add` adds to; what must be quick does that without a call."""
+        self.forget = self.references.pop
 
     def add(self, thing: Any) -> None:
         """Take it in, which has no equality of its own; twice is once."""
-        self._references.setdefault(weakref.ref(thing, self._forget))
+        self.references[weakref.ref(thing, self.forget)] = None
 
     def all(self) -> list[Any]:
         """Return those that are still there, in the order in which they came."""
-        found = (reference() for reference in list(self._references))
+        found = (reference() for reference in list(self.references))
         return [thing for thing in found if thing is not None]
 
 
 Seen: TypeAlias = tuple[Any, TraceParent | None, Runs | None, Ledger | None]
-_NOBODY: Final[Seen] = (None, None, None, None)
+NOBODY: Final[Seen] = (None, None, None, None)
 
 
 class ConnectionState:
@@ -186,7 +219,6 @@ class ConnectionState:
         "created_ns",
         "ending",
         "failed",
-        "holder",
         "latest",
         "others",
         "proxied",
@@ -194,6 +226,7 @@ class ConnectionState:
         "since_ns",
         "spot",
         "statements",
+        "taken_in",
         "told_out",
         "transaction_ns",
         "watch",
@@ -209,32 +242,27 @@ class ConnectionState:
         """Whether it is out and that was told."""
         self.since_ns = 0
         """Since when it is out, at the least."""
-        self.holder: TraceParent | None = None
+        self.taken_in: Any = None
+        """The context that it was taken from the pool in, until it comes back."""
         self.proxied: weakref.ref[Any] | None = None
         """What the pool gave to the application, until it comes back."""
         self.spot: Spot | None = None
         """Where in the application it was taken."""
         self.latest: weakref.ref[Any] | None = None
         """The latest result that is not read to its end yet; told at the latest at the check-in."""
-        self.others: dict[int, weakref.ref[Any]] = {}
+        self.others: dict[int, weakref.ref[Any]] | None = None
         """Those before it, by identity."""
-        self.seen = _NOBODY
+        self.seen = NOBODY
         """The latest caller's context, the span that is current in it, what ran under that, and
         the ledger. One value: several threads may have a `StaticPool`'s connection."""
-        self.end_transaction()
+        self.transaction_ns = 0
+        self.statements = 0
+        self.wrote = self.failed = self.autocommit = self.commit_failed = False
 
-    def taken(self, proxied: Any, holder: TraceParent | None, since_ns: int) -> None:
-        """Note who took the connection from the pool."""
-        self.proxied = weakref.ref(proxied)
-        self.holder = holder
-        self.since_ns = since_ns
-        self.wrote = False
-
-    def given_back(self, *, collected: bool) -> None:
-        """Note that it is back in the pool, and keep nobody's context alive."""
-        self.seen = _NOBODY
-        if not collected:
-            self.proxied = None
+    @property
+    def holder(self) -> TraceParent | None:
+        """The span that it was taken in."""
+        return None if self.taken_in is None else parent_of(self.taken_in)
 
     def look(self, caller: Any) -> Seen | None:
         """Take note of a caller's context; None where it is one to be silent in."""
@@ -249,11 +277,13 @@ class ConnectionState:
         """Put the latest result with the others: another is opened before it was read."""
         before = self.latest
         if before is not None and (reading := before()) is not None:
+            if self.others is None:
+                self.others = {}
             self.others[id(reading)] = before
 
     def unread(self) -> list[Any]:
         """Return the results that are not read to their end yet."""
-        references = [*self.others.values(), *([self.latest] if self.latest else [])]
+        references = [*(self.others or {}).values(), *([self.latest] if self.latest else [])]
         return [reading for each in references if (reading := each()) is not None]
 
     @property
@@ -321,6 +351,12 @@ def parent_of(context: Any) -> TraceParent | None:
         parent = _parent_in(span_context)
         _last = (span_context, parent, kind)
     return parent
+
+
+def is_recording(context: Any) -> bool:
+    """Whether the span that is current in this context can still be written on."""
+    span = trace.get_current_span(context) if _SPAN is None else context.get(_SPAN)
+    return span is not None and bool(span.is_recording())
 
 
 def _is_tuple_as_known() -> bool:

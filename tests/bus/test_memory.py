@@ -241,8 +241,7 @@ def test_an_event_that_comes_as_the_worker_ends_is_handled(
 
     def ending(self: MemorySubscription) -> None:
         while late:
-            self.buffer.append((late.pop(), None))
-            self.buffer.tick()
+            self.buffer.put((late.pop(), None))
         end(self)
 
     monkeypatch.setattr(MemorySubscription, "_end", ending)
@@ -286,8 +285,7 @@ def test_an_event_that_comes_as_the_worker_goes_to_sleep_is_handled(
 
     def fall_asleep(self: MemorySubscription, asleep: bool) -> None:
         if asleep and late and self is held:
-            self.buffer.append((late.pop(), None))
-            self.buffer.tick()
+            self.buffer.put((late.pop(), None))
         vars(self)["asleep"] = asleep
 
     said = property(lambda self: vars(self)["asleep"], fall_asleep)
@@ -431,8 +429,7 @@ def test_subscribers_that_came_and_went_leave_nothing_but_their_counts(bus: Memo
 def test_the_buffer_counts_what_it_dropped() -> None:
     buffer = Buffer[int](3)
     for number in range(10):
-        buffer.append(number)
-        buffer.tick()
+        buffer.put(number)
     assert (len(buffer), buffer.dropped(), buffer.put_in()) == (3, 7, 10)
     assert buffer.drain(2) == ([7, 8], 9)
     assert buffer.drain(5) == ([9], 10)
@@ -454,8 +451,7 @@ def test_a_buffer_never_says_too_much_was_dropped() -> None:
     looking = threading.Thread(target=look)
     looking.start()
     for number in range(30_000):
-        buffer.append(number)
-        buffer.tick()
+        buffer.put(number)
         if number % 40 == 0:
             taken += len(buffer.drain(30)[0])
     done.set()

@@ -1,4 +1,4 @@
-"""One run of all scenes with a collector beside it, looked at from different sides."""
+"""One run of all scenes with a collector, and one with a Langfuse, looked at from all sides."""
 
 from collections.abc import Iterator
 
@@ -6,6 +6,7 @@ import pytest
 
 from tests.demo.receiver import Receiver, receiving
 from tests.demo.running import Document, demo, document, otlp
+from tests.langfuse.server import LangfuseServer, langfuse_server
 
 
 @pytest.fixture(scope="session")
@@ -18,3 +19,10 @@ def collected() -> Iterator[tuple[Document, Receiver]]:
 @pytest.fixture(scope="session")
 def told(collected: tuple[Document, Receiver]) -> Document:
     return collected[0]
+
+
+@pytest.fixture(scope="session")
+def sent() -> Iterator[tuple[Document, LangfuseServer]]:
+    """What another run told, with keys for a Langfuse, and what that was sent."""
+    with langfuse_server() as server:
+        yield Document(document(demo("--json", variables=server.variables))), server

@@ -12,7 +12,7 @@ COMMAND = [sys.executable, "-X", "dev", "-W", "error", "-m", "otel_dbevents", "d
 
 def environment(**more: str) -> dict[str, str]:
     """Return this process's environment without what sets up OpenTelemetry or a terminal."""
-    told = ("OTEL_", "COLUMNS", "FORCE_COLOR", "NO_COLOR", "TTY_")
+    told = ("OTEL_", "LANGFUSE_", "COLUMNS", "FORCE_COLOR", "NO_COLOR", "TTY_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(told)}
     return kept | more
 

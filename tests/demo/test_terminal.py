@@ -29,7 +29,7 @@ def test_trees_events_metrics_and_advice_are_there(shown):
     for line in (
         "├─ chat scripted-sql",
         "│  └─ SELECT customers orders",
-        "SELECT order_items \N{MULTIPLICATION SIGN} 25",
+        "SELECT messages \N{MULTIPLICATION SIGN} 200",
         "CommitFailed",
         "held by export orders",
         "db.client.operation.duration",
@@ -42,13 +42,31 @@ def test_trees_events_metrics_and_advice_are_there(shown):
 
 def test_the_n_plus_one_is_one_line_of_the_tree(shown):
     rows = [line for line in shown.splitlines() if "\N{BOX DRAWINGS LIGHT UP AND RIGHT}" in line]
-    assert sum("SELECT order_items \N{MULTIPLICATION SIGN} 25" in row for row in rows) == 1
+    assert sum("SELECT messages \N{MULTIPLICATION SIGN} 200" in row for row in rows) == 1
 
 
 def test_the_n_plus_one_comes_with_its_place_and_its_mend(shown):
     told = " ".join(shown.split())
-    assert re.search(r"otel_dbevents/demo/\w+\.py:\d+ Order\.items is lazy-loaded row by row", told)
-    assert "add options(selectinload(Order.items))" in told
+    assert re.search(
+        r"otel_dbevents/demo/\w+\.py:\d+ Order\.messages is lazy-loaded row by row", told
+    )
+    assert "add options(selectinload(Order.messages))" in told
+
+
+def test_it_ends_with_a_verdict_on_each_prompt_and_one_with_and_without(shown):
+    _, _, end = shown.partition("One prompt in Langfuse, without and with otel_dbevents")
+    without, _, rest = end.partition("  with: ")
+    assert "execute_tool find_messages" in without
+    assert "SELECT" not in without
+    with_it, _, all_of_them = rest.partition("Model or database?")
+    assert "execute_tool find_messages" in with_it
+    assert "200 x SELECT messages" in with_it
+    assert "at otel_dbevents/demo/retrieval.py:" in with_it
+    assert "caused by chat scripted-sql, call 1 of 2" in with_it
+    said = re.findall(r"^  (DATABASE|MODEL) ", all_of_them, re.MULTILINE)
+    assert len(said) == 12
+    assert said == sorted(said)  # the database's first
+    assert "Which two customers" in all_of_them.partition("MODEL")[0]
 
 
 def test_what_the_sampler_left_out_is_answered_still():

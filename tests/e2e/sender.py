@@ -58,7 +58,7 @@ class Sender:
         tracers = TracerProvider(resource=resource)
         tracers.add_span_processor(SimpleSpanProcessor(self._spans))
         self.tracer = tracers.get_tracer("tests.e2e", "1")
-        self.langfuse_tracer = tracers.get_tracer("langfuse-sdk", "5.0.4")
+        self.tracer_of = tracers.get_tracer
 
         self._logs = InMemoryLogRecordExporter()  # type: ignore[no-untyped-call]
         self._loggers = LoggerProvider(resource=resource, shutdown_on_exit=False)

@@ -1,6 +1,6 @@
 """collector-config.yaml with real servers around it, and the plain OpenTelemetry SDK in front."""
 
-import gzip
+import base64
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 from opentelemetry import trace
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.trace import ReadableSpan
 
 from tests.e2e.secrets import INNOCENT, SECRETS, SECRETS_BY_KEY
 from tests.e2e.sender import Protocol, Sender
+from tests.langfuse.server import langfuse_server
 from tests.services.collector import CONFIG, LANGFUSE, Collector, validate
 from tests.services.collector import collector as run_collector
 from tests.services.jaeger import Jaeger
@@ -21,7 +21,6 @@ from tests.services.loki import Loki
 from tests.services.loki import loki as run_loki
 from tests.services.process import wait_until
 from tests.services.prometheus import Prometheus
-from tests.services.web import capture
 
 pytestmark = pytest.mark.e2e
 
@@ -324,35 +323,61 @@ def test_the_configuration_is_valid_with_langfuse() -> None:
     assert validate(CONFIG, LANGFUSE, settings={"LANGFUSE_AUTH": "cGs6c2s="}) == ""
 
 
-def test_only_what_belongs_to_an_llm_goes_to_langfuse(
-    tmp_path: Path, jaeger: Jaeger, sender_to: MakeSender
+LLM_SPANS = ["agent", "chat", "generation"]
+
+
+@pytest.mark.parametrize(
+    ("processor", "arrive"),
+    [
+        ("filter/langfuse", ["SELECT chosen", *LLM_SPANS]),
+        ("filter/langfuse_database", ["SELECT chosen"]),
+    ],
+)
+def test_only_llm_spans_and_what_was_chosen_of_the_database_go_to_langfuse(
+    tmp_path: Path, jaeger: Jaeger, sender_to: MakeSender, processor: str, arrive: list[str]
 ) -> None:
-    service = "assistant"
-    with capture() as langfuse:
-        settings = {"LANGFUSE_HOST": langfuse.url, "LANGFUSE_AUTH": "cGs6c2s="}
+    service = f"assistant-{processor.rpartition('/')[2]}"
+    with langfuse_server() as langfuse:
+        keys = f"{langfuse.public_key}:{langfuse.secret_key}".encode()
+        settings = {
+            "LANGFUSE_HOST": langfuse.endpoint,
+            "LANGFUSE_AUTH": base64.b64encode(keys).decode(),
+        }
+        also = tmp_path / "langfuse.yaml"
+        also.write_text(LANGFUSE.read_text().replace("filter/langfuse, tra", f"{processor}, tra"))
         with run_collector(
-            tmp_path, jaeger=jaeger.otlp_grpc, also=(LANGFUSE,), settings=settings
+            tmp_path, jaeger=jaeger.otlp_grpc, also=(also,), settings=settings
         ) as collector:
             sender = sender_to(collector, service)
-            sender.tracer.start_span("GET /").end()
-            sender.tracer.start_span("SELECT a", attributes={"dbevents.llm": False}).end()
-            sender.tracer.start_span("SELECT b", attributes={"dbevents.llm": True}).end()
-            sender.langfuse_tracer.start_span("generation").end()
-            assert sender.send_spans()
-            wait_until(lambda: len(seen_by(jaeger, service)) == 4)
-            wait_until(lambda: bool(langfuse.requests))
+            sent = send_a_turn(sender)
+            wait_until(lambda: len(seen_by(jaeger, service)) == sent)
+            wait_until(lambda: len(langfuse.observations) == len(arrive))
+    assert langfuse.names == sorted(arrive)
+    assert langfuse.refused == []
+    chosen = langfuse.observation("SELECT chosen")
+    assert (chosen.type, chosen.level, chosen.environment) == ("SPAN", "WARNING", "dev")
+    for headers in langfuse.headers:
+        assert headers["x-langfuse-ingestion-version"] == "4"
+        assert headers["content-encoding"] == "gzip"
 
-    names = []
-    for request in langfuse.requests:
-        assert request.path == "/api/public/otel/v1/traces"
-        assert request.headers["Authorization"] == "Basic cGs6c2s="
-        assert request.headers["X-Langfuse-Ingestion-Version"] == "4"
-        assert request.headers["Content-Encoding"] == "gzip"
-        message = ExportTraceServiceRequest.FromString(gzip.decompress(request.body))
-        names += [
-            span.name
-            for resource in message.resource_spans
-            for scope in resource.scope_spans
-            for span in scope.spans
-        ]
-    assert sorted(names) == ["SELECT b", "generation"]
+
+def send_a_turn(sender: Sender) -> int:
+    """Send what an application has of a turn, and return how many spans that were."""
+    database = sender.tracer_of("otel_dbevents")
+    chosen = {
+        "dbevents.llm": True,
+        "dbevents.langfuse": True,
+        "langfuse.environment": "dev",
+        "langfuse.observation.level": "WARNING",
+    }
+    sender.tracer.start_span("GET /").end()
+    database.start_span("SELECT outside").end()
+    database.start_span("SELECT fast", attributes={"dbevents.llm": True}).end()
+    database.start_span("SELECT named", attributes={"gen_ai.operation.name": "chat"}).end()
+    database.start_span("SELECT chosen", attributes=chosen).end()
+    sender.tracer_of("langfuse-sdk").start_span("generation").end()
+    sender.tracer_of("openinference.instrumentation.agno").start_span("agent").end()
+    sender.tracer.start_span("chat", attributes={"gen_ai.operation.name": "chat"}).end()
+    sender.tracer_of("langfuse-sdk-not").start_span("other").end()
+    assert sender.send_spans()
+    return 9

@@ -47,7 +47,7 @@ class LangfuseServer(Receiver):
     names), ``scores`` the scores as dicts by either way, ``refused`` what it answered with an
     error: path, status, reason. Set ``status`` to have every request answered with it and nothing
     kept; ``needs_version`` to have spans without ``x-langfuse-ingestion-version`` refused;
-    ``decodes`` is False for a server before 4.59.
+    ``decodes`` is False for a server before 4.59; ``redirect_to`` another address to answer with.
     """
 
     public_key = "pk-lf-tests"
@@ -60,6 +60,7 @@ class LangfuseServer(Receiver):
         self.decodes = decodes
         self.needs_version = True
         self.page = 1_000
+        self.redirect_to = ""
         self.headers: list[dict[str, str]] = []
         self.scores: list[dict[str, Any]] = []
         self.refused: list[tuple[str, int, str]] = []
@@ -143,7 +144,11 @@ class _Langfuse(Handler):
             status, said = refusal.status, {"message": str(refusal)}
             self.server.refused.append((self.path, status, str(refusal)))
         body = json.dumps(said).encode() if said is not None else b""
+        if self.server.redirect_to:
+            status = 302
         self.send_response(status)
+        if status == 302:
+            self.send_header("Location", self.server.redirect_to + self.path)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()

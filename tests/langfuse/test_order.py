@@ -1,6 +1,6 @@
 """Whichever of Langfuse's client and ``import otel_dbevents.auto`` comes first, it is the same.
 
-Each is an application in a process of its own.
+Each is an application in a process of its own, from its start to its end.
 """
 
 import os
@@ -9,33 +9,51 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import pytest
 
 from otel_dbevents.exporters.joining import is_langfuses
 from tests.demo.receiver import receiving
+from tests.langfuse.application import IS_5
 from tests.langfuse.server import langfuse_server
 from tests.outage.hostile import hostile
 from tests.outage.test_ends import GENEROUS_S
 
-AUTO, CLIENT = "import otel_dbevents.auto", "client = __import__('langfuse').Langfuse()"
-LATE = "import langfuse\nimport otel_dbevents.auto\nclient = langfuse.get_client()"
-WORK = """
+AUTO, CLIENT = "import otel_dbevents.auto\n", "client = __import__('langfuse').Langfuse()\n"
+INSTRUMENT = "__import__('otel_dbevents').instrument()\n"
+ORDERS = {
+    "auto first": AUTO + CLIENT,
+    "client first": CLIENT + AUTO,
+    "client when it is used": f"import langfuse\n{AUTO}client = langfuse.get_client()\n",
+}
+BY_HAND = {
+    "client, instrument": CLIENT + INSTRUMENT,
+    "instrument, and the client makes the provider": INSTRUMENT + CLIENT,
+}
+TURN = """
+import time
 from sqlalchemy import create_engine, text
 
 engine = create_engine("sqlite://")
-with client.start_as_current_observation(name="agent", as_type="agent"):
+def query():
     with engine.connect() as connection:
-        print(connection.execute(text("SELECT 1 AS one")).scalar(), flush=True)
-with engine.connect() as connection:
-    connection.execute(text("SELECT 2 AS two")).all()
+        return connection.execute(text("SELECT 1 AS one")).scalar()
+def turn():
+    with client.start_as_current_observation(name="agent", as_type="agent"):
+        client.start_observation(name="chat", as_type="generation").end()
+        return query()
 """
-ORDERS = {
-    "auto first": f"{AUTO}\n{CLIENT}",
-    "client first": f"{CLIENT}\n{AUTO}",
-    "client when it is used": LATE,
-}
+MAIN = TURN + "print(turn() and query(), time.monotonic(), flush=True)\n"
+FORKED = f"""{TURN}
+import os, sys
+child = os.fork()
+if child == 0:
+    turn()
+    sys.exit(7)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), time.monotonic(), flush=True)
+"""
+TURNED = {"agent": 1, "chat": None}
 
 
 class Ended(NamedTuple):
@@ -43,9 +61,14 @@ class Ended(NamedTuple):
     printed: str
     said: str
     took_s: float
-    langfuse: list[str]
-    """The observations that Langfuse got, by name."""
+    """From its last line on."""
+    langfuse: dict[str, int | None]
+    """The observations that Langfuse got, and how many queries they say."""
+    scores: list[str]
     collector: list[str]
+
+
+Ends: TypeAlias = dict[str, "Future[Ended]"]
 
 
 def run(script: str, endpoint: str = "", **variables: str) -> Ended:
@@ -60,18 +83,28 @@ def run(script: str, endpoint: str = "", **variables: str) -> Ended:
     kept |= {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint} if endpoint else {}
     with langfuse_server() as server:
         server.needs_version = False  # the oldest client does not say it
-        began = time.monotonic()
         done = subprocess.run(
-            [sys.executable, "-c", script + WORK],
+            [sys.executable, "-c", script],
             env=kept | server.variables | variables,
             capture_output=True,
             text=True,
             check=False,
             timeout=120,
         )
-        took = time.monotonic() - began
+        ended = time.monotonic()
         assert server.refused == []
-        return Ended(done.returncode, done.stdout, done.stderr, took, server.names, [])
+        assert done.stdout, done.stderr
+        printed, at_the_end = done.stdout.split()
+        counts = {each.name: each.metadata.get("db_query_count") for each in server.observations}
+        return Ended(
+            done.returncode,
+            printed,
+            done.stderr,
+            ended - float(at_the_end),
+            {name: None if count is None else int(count) for name, count in counts.items()},
+            sorted(score["name"] for score in server.scores),
+            [],
+        )
 
 
 def collected(script: str, **variables: str) -> Ended:
@@ -87,55 +120,82 @@ def held_up(script: str) -> Ended:
 
 
 @pytest.fixture(scope="module")
-def ends() -> Iterator[dict[str, "Future[Ended]"]]:
+def ends() -> Iterator[Ends]:
     """All of them, a few at a time."""
-    first = ORDERS["client first"]
+    first, last = ORDERS["client first"] + MAIN, ORDERS["auto first"] + MAIN
+    scores = {"OTEL_DBEVENTS_LANGFUSE_SCORES": "true"}
     with ThreadPoolExecutor(3) as several:
         yield {
-            **{order: several.submit(collected, script) for order, script in ORDERS.items()},
+            **{o: several.submit(collected, do + MAIN, **scores) for o, do in ORDERS.items()},
+            **{order: several.submit(run, do + MAIN) for order, do in BY_HAND.items()},
             "unnamed": several.submit(run, first),
             "none": several.submit(collected, first, OTEL_TRACES_EXPORTER="none"),
             "pigeon": several.submit(run, first, OTEL_TRACES_EXPORTER="pigeon"),
-            "auto first, hanging": several.submit(held_up, ORDERS["auto first"]),
+            "disabled": several.submit(run, last, OTEL_SDK_DISABLED="true"),
+            "auto first, hanging": several.submit(held_up, last),
             "client first, hanging": several.submit(held_up, first),
+            "fork, scores": several.submit(run, ORDERS["client first"] + FORKED, **scores),
         }
 
 
 @pytest.mark.parametrize("order", ORDERS)
 def test_the_collector_gets_all_spans_and_langfuse_those_of_llm_work(
-    ends: dict[str, "Future[Ended]"], order: str
+    ends: Ends, order: str
 ) -> None:
     ended = ends[order].result()
-    assert (ended.status, ended.printed, ended.said) == (0, "1\n", "")
-    assert ended.collector == ["CONNECT :memory:", "SELECT", "SELECT", "agent"]
-    assert ended.langfuse == ["agent"]
+    assert (ended.status, ended.printed, ended.said) == (0, "1", "")
+    assert ended.collector == ["CONNECT :memory:", "SELECT", "SELECT", "agent", "chat"]
+    assert ended.langfuse == TURNED
+
+
+@pytest.mark.parametrize("order", BY_HAND)
+def test_set_up_by_hand_the_order_decides_nothing_either(ends: Ends, order: str) -> None:
+    ended = ends[order].result()
+    assert (ended.status, ended.printed, ended.said) == (0, "1", "")
+    assert (ended.langfuse, ended.scores) == (TURNED, [])
 
 
 @pytest.mark.parametrize("how", ["unnamed", "none"])
 def test_where_no_variable_says_where_traces_go_langfuses_provider_is_left_alone(
-    ends: dict[str, "Future[Ended]"], how: str
+    ends: Ends, how: str
 ) -> None:
     ended = ends[how].result()
-    assert (ended.status, ended.printed, ended.said) == (0, "1\n", "")
-    assert (ended.langfuse, ended.collector) == (["agent"], [])
+    assert (ended.status, ended.printed, ended.said) == (0, "1", "")
+    assert (ended.langfuse, ended.collector) == (TURNED, [])
 
 
-def test_a_wrong_variable_turns_us_off_in_one_line_and_langfuse_goes_on(
-    ends: dict[str, "Future[Ended]"],
-) -> None:
+def test_a_wrong_variable_turns_us_off_in_one_line_and_langfuse_goes_on(ends: Ends) -> None:
     ended = ends["pigeon"].result()
-    assert (ended.status, ended.printed, ended.langfuse) == (0, "1\n", ["agent"])
+    assert (ended.status, ended.printed) == (0, "1")
+    assert ended.langfuse == {"agent": None, "chat": None}
     assert ended.said.count("otel_dbevents is off, the application runs on without it") == 1
     assert "Traceback" not in ended.said
 
 
+def test_with_the_sdk_disabled_nothing_goes_anywhere_and_we_say_nothing(ends: Ends) -> None:
+    ended = ends["disabled"].result()
+    assert (ended.status, ended.printed, ended.langfuse) == (0, "1", {})
+    assert "otel_dbevents" not in ended.said
+
+
 @pytest.mark.parametrize("order", ["auto first", "client first"])
 def test_a_collector_that_hangs_holds_up_neither_the_end_nor_langfuse(
-    ends: dict[str, "Future[Ended]"], order: str
+    ends: Ends, order: str
 ) -> None:
     ended = ends[f"{order}, hanging"].result()
-    assert (ended.status, ended.printed, ended.langfuse) == (0, "1\n", ["agent"])
+    assert (ended.status, ended.printed, ended.langfuse) == (0, "1", TURNED)
     assert ended.took_s < GENEROUS_S, ended
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_the_scores_of_the_last_turn_go_out_at_the_end(ends: Ends, order: str) -> None:
+    assert ends[order].result().scores == ["db_query_count", "db_time_ms"]
+
+
+def test_a_forked_child_that_turns_ends_as_it_would(ends: Ends) -> None:
+    ended = ends["fork, scores"].result()
+    assert (ended.status, ended.printed) == (0, "7"), ended
+    assert len(ended.scores) == (2 if IS_5 else 0)  # the older client has no threads in a child
 
 
 def test_a_provider_that_sends_spans_elsewhere_is_not_langfuses() -> None:

@@ -52,7 +52,7 @@ def span(
         round(start_ms * MS),
         round(end_ms * MS),
         failed,
-        dict(attributes or {}),
+        keys.kept(attributes or {}),
     )
 
 

@@ -12,6 +12,7 @@ from tests.services.web import answers
 
 CONFIG = REPOSITORY / "collector-config.yaml"
 LANGFUSE = REPOSITORY / "deploy" / "collector" / "langfuse.yaml"
+FILE = REPOSITORY / "deploy" / "collector" / "file.yaml"
 
 
 @dataclass(frozen=True)

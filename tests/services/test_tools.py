@@ -104,7 +104,7 @@ def test_a_package_with_another_binary_than_the_pinned_one_is_refused(tmp_path: 
 def test_an_unknown_tool_is_refused_with_the_known_ones(tmp_path: Path) -> None:
     done = build(tmp_path, "grafana")
     assert done.returncode == 2
-    assert "unknown: grafana; there are otelcol, jaeger, loki, sqld" in done.stderr
+    assert "unknown: grafana; there are otelcol, jaeger, loki, docker-compose, sqld" in done.stderr
 
 
 def test_a_server_that_ends_at_once_fails_with_its_last_words(tmp_path: Path) -> None:

@@ -45,6 +45,9 @@ COLLECTOR = Tool(
 )
 JAEGER = Tool("jaeger", "traces as Jaeger shows them", _GO, built_by="go")
 LOKI = Tool("loki", "log records as Loki shows them", _GO, built_by="go")
+COMPOSE = Tool(
+    "docker-compose", "docker-compose.yml as Docker Compose reads it", _GO, built_by="go"
+)
 SQLD = Tool(
     "sqld",
     "libSQL on its real server: its dialect remote and as an embedded replica, and its client",
@@ -77,7 +80,12 @@ REDIS = Tool(
     "apt-get install redis-server",
     programs=("redis-server",),
 )
-
+NODE = Tool(
+    "node",
+    "the health checks of Langfuse's programs",
+    "apt-get install nodejs",
+    programs=("node",),
+)
 VALGRIND = Tool(
     "valgrind",
     "the limits on what we add to a statement and a connection, in instructions",

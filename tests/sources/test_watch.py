@@ -111,7 +111,7 @@ def test_what_is_collected_is_no_longer_among_the_living() -> None:
     del thing, dropped
     gc.collect()
     assert living.all() == kept
-    assert len(living._references) == len(kept)
+    assert len(living.references) == len(kept)
 
 
 class _Thing:

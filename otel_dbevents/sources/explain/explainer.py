@@ -222,6 +222,7 @@ class Explainer:
             event.statement,
             event.id,
             plan,
+            llm=event.llm,
         )
 
     def _lose(self, reason: str, why: str) -> None:

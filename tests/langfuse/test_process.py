@@ -1,0 +1,84 @@
+"""The way to Langfuse of a process of its own: all is sent at its end, and it does end."""
+
+import os
+import subprocess
+import sys
+from contextlib import contextmanager
+from socket import socket
+
+import pytest
+
+PROGRAM = """
+import otel_dbevents.auto
+from opentelemetry import trace
+from sqlalchemy import create_engine, text
+
+engine = create_engine("sqlite://")
+tracer = trace.get_tracer("openinference.instrumentation.shop")
+with tracer.start_as_current_span("answer"), engine.connect() as connection:
+    connection.execute(text("SELECT 1 AS Xq7")).all()
+print("worked")
+"""
+SETTINGS = {
+    "OTEL_TRACES_EXPORTER": "none",
+    "OTEL_METRICS_EXPORTER": "none",
+    "OTEL_LOGS_EXPORTER": "none",
+    "OTEL_DBEVENTS_LANGFUSE": "all",
+    "OTEL_DBEVENTS_LANGFUSE_EXPORT": "true",
+    "OTEL_DBEVENTS_FLUSH_TIMEOUT_MS": "700",
+}
+LONGEST_S = 60
+
+
+def run(variables, program=PROGRAM):
+    """Run the program; that it ends is seen to."""
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("COV_", "COVERAGE_", "OTEL_", "LANGFUSE_"))
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=environment | SETTINGS | variables,
+        capture_output=True,
+        text=True,
+        timeout=LONGEST_S,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "worked\n"), done.stderr
+    return done.stderr
+
+
+@contextmanager
+def silence():
+    """A server that takes connections and answers nothing."""
+    with socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+
+
+def test_what_is_left_is_sent_when_the_process_ends(langfuse):
+    assert run(langfuse.variables) == ""
+    assert langfuse.names == ["SELECT"]
+    assert langfuse.observation("SELECT").metadata["db_system"] == "sqlite"
+
+
+@pytest.mark.parametrize("fate", ["hangs", "is gone"])
+def test_a_langfuse_that_does_not_answer_does_not_hold_the_process(langfuse, fate):
+    with silence() as address:
+        base_url = address if fate == "hangs" else "http://127.0.0.1:9"
+        variables = {
+            **langfuse.variables,
+            "LANGFUSE_BASE_URL": base_url,
+            "LANGFUSE_TIMEOUT": str(2 * LONGEST_S),
+        }
+        said = run(variables)
+    assert "given up" in said
+    assert langfuse.secret_key not in said
+
+
+def test_a_wrong_way_is_said_in_one_line_and_the_application_runs_on(langfuse):
+    said = run({**langfuse.variables, "LANGFUSE_SECRET_KEY": ""})
+    assert said.count("\n") == 1
+    assert "LANGFUSE_SECRET_KEY is not set: take the keys from your project's settings" in said
