@@ -161,7 +161,7 @@ class Watch:
         for record in self.records.all():
             state: ConnectionState | None = record.info.get(INFO_KEY)
             if state is not None:
-                state.seen = _NOBODY
+                state.seen = NOBODY
 
     def begin_anew(self) -> None:
         """Forget what is the parent's, in a forked child: its connections and its open results.
