@@ -83,7 +83,6 @@ def connect(url: str, *, timeout: float = TIMEOUT_S) -> Any:
             socket_connect_timeout=timeout,
             health_check_interval=0,
             protocol=2,  # one form of answers, whatever the package's default is
-            client_name="otel-dbevents",
         )
     except (ValueError, TypeError):
         raise RedisSetupError(
