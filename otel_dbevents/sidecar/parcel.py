@@ -47,9 +47,13 @@ class Parcel:
             for exporter in outlets.of(signal)
         ]
 
-    def send(self) -> bool:
-        """Send what was not taken yet; False when something was not taken, and must wait."""
+    def send(self, beat: Callable[[], object] = bool) -> bool:
+        """Send what was not taken yet; False when something was not taken, and must wait.
+
+        ``beat`` is called before each call of an exporter, which may take its time.
+        """
         while self._left:
+            beat()
             part = self._left[0]
             answer = self._outlets.send(part.exporter, part.wrap(part.items))
             if answer == "later":

@@ -61,7 +61,7 @@ class Work:
         self._stopping = threading.Event()
         self._until = float("inf")
         self._silent: dict[str, float] = {}
-        self._looked = 0.0
+        self._looked = self._renewed = 0.0
 
     @property
     def counts(self) -> Counts:
@@ -117,12 +117,11 @@ class Work:
         if self._parcel is None:
             self._parcel = Parcel(self._tellers.collect(), self._outlets)
         backoff = Backoff(0.1, 10.0)
-        while not self._parcel.send():
+        while not self._parcel.send(self._beat):
             self._collector_failed(self._parcel.waits_for)
             self._wait(backoff.next())
             if self._stopping.is_set() and monotonic() >= self._until:
                 return
-            self._reader.renew()
         self.state.collector = ""
         self._reader.commit(self._batch)
         self.state.spans += self._parcel.spans
@@ -132,6 +131,13 @@ class Work:
         for line, counts in self._reader.settle().items():
             self._tellers.lose(line, counts)
         self._tellers.forget_ended()
+
+    def _beat(self) -> None:
+        """Show that it goes on: to whoever asks, and to the others of the group now and then."""
+        now = self.state.beat = monotonic()
+        if now - self._renewed >= self._reader.claim_after_s / 4:
+            self._renewed = now
+            self._reader.renew()
 
     def _wait(self, seconds: float) -> None:
         self.state.beat = monotonic()

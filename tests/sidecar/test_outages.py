@@ -23,24 +23,36 @@ from tests.sidecar.running import (
 pytestmark = pytest.mark.newest
 
 
-def test_a_collector_that_comes_late_gets_everything(redis: Redis, tmp_path: Path) -> None:
+def test_a_collector_that_comes_late_gets_everything_from_two_that_share_it(
+    redis: Redis, tmp_path: Path
+) -> None:
     (port,) = free_ports(1)
     stream = redis.stream()
     told, shop = settings(redis, stream, f"http://127.0.0.1:{port}"), Shop(redis, stream)
-    with sidecar(tmp_path, told) as running:
-        shop.run(200)
+    with (
+        sidecar(tmp_path, told, name="one") as one,
+        sidecar(tmp_path, told, name="other") as other,
+    ):
+        both = (one, other)
+        while not all(each.numbers()["events_read_total"] for each in both):
+            shop.run(100, 0.001)
         shop.end()
-        wait_until(lambda: running.numbers()["export_retries_total"] > 0, 20)
-        status, why = running.get("/readyz")
+        for each in both:
+            wait_until(lambda each=each: each.numbers()["export_retries_total"] > 0, 20)
+        status, why = one.get("/readyz")
         assert status == 503
         assert "the collector does not take traces" in why
-        assert running.get("/healthz")[0] == 200
+        assert one.get("/healthz")[0] == 200
         with receiving(port=port) as receiver:
-            wait_until(lambda: len(query_spans(receiver)) == 200, 30)
-            wait_until(lambda: running.numbers()["lag_entries"] == 0, 20)
-            assert running.get("/readyz")[0] == 200
-            assert counted(receiver) == 200
-    assert running.process.exit_status == 0
+            wait_until(lambda: len(query_spans(receiver)) == shop.made, 30)
+            wait_until(lambda: one.numbers()["lag_entries"] == 0, 20)
+            wait_until(lambda: counted(receiver) == shop.made, 20)
+            assert set(query_spans(receiver).values()) == {1}
+            handled = [each.numbers()["events_handled_total"] for each in both]
+            assert all(handled)
+            assert sum(handled) == shop.made
+            assert one.get("/readyz")[0] == 200
+    assert [each.process.exit_status for each in both] == [0, 0]
 
 
 def test_a_sidecar_that_ends_or_is_killed_leaves_what_it_holds_to_the_next(

@@ -77,7 +77,7 @@ class Reader:
         claim_after_s: float = 60.0,
         from_now: bool = False,
     ) -> None:
-        self.stream = stream
+        self.stream, self.claim_after_s = stream, claim_after_s
         self._keys, self._required, self._from_now = keys, require_signature, from_now
         self._group = Group(url, stream, group, claim_after_s=claim_after_s, from_now=from_now)
         self._ledger = Ledger(stream, group)

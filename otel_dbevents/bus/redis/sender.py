@@ -7,8 +7,9 @@ wait in the bus's own buffer, where the oldest give way and are counted. Out: XA
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from time import monotonic, sleep, time_ns
+from time import monotonic, time_ns
 from typing import Any, Final
 
 from otel_dbevents.bus import Delivery
@@ -188,7 +189,7 @@ class Sender:
         wait = self._backoff.next()
         if not self._finishing.wait(wait):
             return
-        sleep(max(0.0, min(wait, self._until - monotonic())))
+        time.sleep(max(0.0, min(wait, self._until - monotonic())))
 
     def _failed(self, error: Exception) -> None:
         told("redis sender", error)
