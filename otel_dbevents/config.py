@@ -357,9 +357,8 @@ class Config(BaseSettings):
         """Refuse a wish for Langfuse beside settings that leave nothing to be shown there."""
         wish, mode, spans = (self._shown(each) for each in (name, "langfuse", "spans"))
         if self.langfuse is Langfuse.OFF:
-            raise ConfigError(
-                f"{wish} is on, but {mode} is off: set {mode}=summary, or unset {wish}"
-            )
+            mend = f"set {mode}=summary, or turn {wish} off"
+            raise ConfigError(f"{wish} is on, but {mode} is off: {mend}")
         if not self.spans:
             raise ConfigError(f"{wish} is on, but {spans} is off: turn {spans} on, or {wish} off")
         if self.langfuse is Langfuse.SUMMARY and not self.langfuse_events:

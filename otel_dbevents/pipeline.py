@@ -19,16 +19,15 @@ from opentelemetry._logs import get_logger_provider
 from opentelemetry.propagate import get_global_textmap
 from opentelemetry.propagators.textmap import TextMapPropagator
 
-from otel_dbevents import ways
 from otel_dbevents.bridge import OPEN_SPAN_TYPES, Bridge, Shown, SpanFilter
 from otel_dbevents.bus import Delivery, EventBus, Subscription
 from otel_dbevents.bus.memory import MemoryBus
 from otel_dbevents.compat import check_versions, warn_if_contrib_active
-from otel_dbevents.config import Config, ConfigError, Langfuse
+from otel_dbevents.config import Config, Langfuse
 from otel_dbevents.ending import ending
 from otel_dbevents.events import Environment
-from otel_dbevents.exporters import SetupError, sdk_disabled
 from otel_dbevents.exporters import lost as lost_in_export
+from otel_dbevents.exporters import sdk_disabled
 from otel_dbevents.judges import Judges
 from otel_dbevents.llm import shared
 from otel_dbevents.sources.around import RequestHook, ResponseHook, Wishes
@@ -39,8 +38,8 @@ from otel_dbevents.sources.watch import FindLedger, Notice, guard, is_recording,
 
 if TYPE_CHECKING:
     from otel_dbevents.bus.redis.sender import Sender
-    from otel_dbevents.exporters.langfuse import Attached
     from otel_dbevents.langfuse.scores import Scores
+    from otel_dbevents.langfuse.sending import Sending
 
 _MS = 1_000_000
 _FLUSH_S = 2.0
@@ -78,10 +77,7 @@ class Pipeline:
         }
         _check_functions(functions)
         self.config = config = config or Config()
-        self._send = _sender(config)
-        if self._send is not None:
-            _take_way(self)
-        self._sending: Attached | None = None
+        self._sending = _sending(config)
         self.tracer_provider = tracer_provider or trace.get_tracer_provider()
         self.meter_provider = meter_provider or metrics.get_meter_provider()
         self.logger_provider = logger_provider or get_logger_provider()
@@ -154,7 +150,8 @@ class Pipeline:
             metrics=config.metrics,
             logs=config.logs and is_told_here,
         )
-        self._send_to_langfuse()
+        if self._sending is not None:
+            self._sending.begin(self.tracer_provider)
         self.judges = Judges(
             self.bus.publish,
             slow_query_ns=int(config.slow_query_ms * _MS),
@@ -217,7 +214,7 @@ class Pipeline:
         lost |= {"handler_queue_full": elsewhere} if elsewhere else {}
         lost |= {"source_error": guard.errors} if guard.errors else {}
         lost |= lost_in_export(self.tracer_provider, self.logger_provider)
-        for asked_for in (self.explainer, self.scores, self.sender):
+        for asked_for in (self.explainer, self.scores, self._sending, self.sender):
             lost |= {} if asked_for is None else asked_for.lost
         return lost
 
@@ -264,8 +261,7 @@ class Pipeline:
             done = self.sender.finish(max(0.0, deadline - monotonic())) and done
         self.bridge.close(max(0.0, deadline - monotonic()))
         if self._sending is not None:
-            self._sending.detach(max(0.0, deadline - monotonic()))
-        ways.leave("exporter", self)
+            self._sending.close(max(0.0, deadline - monotonic()))
         return done
 
     def _subscribe_open_spans(self) -> Subscription:
@@ -279,8 +275,8 @@ class Pipeline:
         if not self._looked_again:
             self._looked_again = True
             warn_if_contrib_active()
-        if self._send is not None and self._sending is None:
-            self._send_to_langfuse()
+        if self._sending is not None:
+            self._sending.begin(self.tracer_provider)
         if self.sender is None:
             self.bridge.consume(batch)
         else:
@@ -303,14 +299,6 @@ class Pipeline:
         if isinstance(tracers, trace.ProxyTracerProvider):
             tracers = trace.get_tracer_provider()
         return {"tracer": tracers, "logger": self.logger_provider, "meter": self.meter_provider}
-
-    def _send_to_langfuse(self) -> None:
-        """Have our spans sent, if that is asked for, as soon as there is a provider."""
-        provider = self.tracer_provider
-        if isinstance(provider, trace.ProxyTracerProvider):
-            provider = trace.get_tracer_provider()
-        if self._send is not None and not isinstance(provider, trace.ProxyTracerProvider):
-            self._sending = self._send(provider)
 
     def _drain(self, timeout: float) -> None:
         """Flush, within ``timeout`` seconds; when the process ends, in what is left of its time."""
@@ -336,30 +324,12 @@ def _shown(config: Config) -> Shown | None:
     return Shown(wanted, config.langfuse_events, config.langfuse_spans_per_trace)
 
 
-def _sender(config: Config) -> "Callable[[Any], Attached | None] | None":
-    """Return what has a provider's spans sent to Langfuse; None where that is not asked for.
-
-    Raises `ConfigError` where it cannot be done.
-    """
+def _sending(config: Config) -> "Sending | None":
     if not (config.langfuse_export and config.enabled):
         return None
-    from otel_dbevents.exporters.destination import Destination
-    from otel_dbevents.exporters.langfuse import attach
+    from otel_dbevents.langfuse.sending import Sending
 
-    try:
-        destination = Destination.from_environment()
-    except SetupError as error:
-        raise ConfigError(
-            f"OTEL_DBEVENTS_LANGFUSE_EXPORT is on, but {error}; or turn it off"
-        ) from None
-    return partial(attach, destination=destination, timeout_s=config.flush_timeout_ms / 1000)
-
-
-def _take_way(pipeline: Pipeline) -> None:
-    try:
-        ways.take("exporter", pipeline)
-    except ways.TwoWaysError as error:
-        raise ConfigError(str(error)) from None
+    return Sending(config)
 
 
 def _explainer(config: Config) -> Explainer | None:

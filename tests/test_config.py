@@ -206,3 +206,27 @@ def test_scores_are_refused_without_a_client_that_has_them(monkeypatch, found, p
 
 def test_scores_are_allowed_with_a_client_that_has_them():
     assert Config(langfuse_scores=True).langfuse_scores
+
+
+@pytest.mark.parametrize("wish", ["langfuse_events", "langfuse_export"])
+def test_a_wish_for_langfuse_is_refused_where_nothing_is_shown_there(wish):
+    with pytest.raises(ConfigError) as raised:
+        Config(**{wish: True}, langfuse="off")
+    assert str(raised.value) == (
+        f"{wish} is on, but langfuse is off: set langfuse=summary, or turn {wish} off"
+    )
+    with pytest.raises(ConfigError) as raised:
+        Config(**{wish: True}, langfuse="all", spans=False)
+    assert str(raised.value) == f"{wish} is on, but spans is off: turn spans on, or {wish} off"
+
+
+def test_an_export_to_langfuse_is_refused_where_there_is_nothing_to_send(monkeypatch):
+    monkeypatch.setenv(variable("langfuse_export"), "true")
+    with pytest.raises(ConfigError) as raised:
+        Config()
+    assert str(raised.value) == (
+        "OTEL_DBEVENTS_LANGFUSE_EXPORT is on, but OTEL_DBEVENTS_LANGFUSE=summary is told on the "
+        "LLM spans, and there is nothing to send: set OTEL_DBEVENTS_LANGFUSE=slow_and_errors, or "
+        "turn OTEL_DBEVENTS_LANGFUSE_EXPORT off"
+    )
+    assert Config(langfuse_events=True).langfuse_export

@@ -2,10 +2,13 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 import otel_dbevents
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.mark.newest
@@ -54,3 +57,27 @@ def test_the_core_imports_no_extra() -> None:
         "libsql_client",
         "opentelemetry.instrumentation",
     } & {*listed}
+
+
+@pytest.mark.newest
+def test_nothing_lies_about_in_the_top_folder() -> None:
+    kept = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    files = subprocess.run(kept, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert {file.partition("/")[0] for file in files.splitlines()} <= {
+        ".ci",
+        ".gitignore",
+        "CHANGELOG.md",
+        "LICENSE",
+        "Makefile",
+        "README.md",
+        "SECURITY.md",
+        "benchmarks",
+        "collector-config.yaml",
+        "deploy",
+        "docker-compose.yml",
+        "docs",
+        "examples",
+        "otel_dbevents",
+        "pyproject.toml",
+        "tests",
+    }

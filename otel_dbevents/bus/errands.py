@@ -40,8 +40,7 @@ class Errands(Generic[T]):
         if self._closed:
             return
         subscription: Any = self._subscription
-        subscription.buffer.append(item)
-        subscription.buffer.tick()
+        subscription.buffer.put(item)
         if subscription.asleep:
             with suppress(Exception):  # no memory for a signal: the next item tries again
                 subscription.wake()

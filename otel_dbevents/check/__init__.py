@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from otel_dbevents.check import behind, cost, database, telemetry
 from otel_dbevents.check.langfuse import look_at_langfuse
+from otel_dbevents.check.langfuse_client import look_at_client
 from otel_dbevents.check.report import Finding, Report, short
 from otel_dbevents.compat import UnsupportedVersionError, check_versions, installed
 from otel_dbevents.config import Config, ConfigError, variable
@@ -47,6 +48,7 @@ def examine(
     signals = telemetry.Telemetry(send=send)
     report.findings += signals.look()
     report.findings += _behind(signals, collector_metrics, send)
+    report.findings += look_at_client()
     report.findings += look_at_langfuse()
     report.findings += map(database.look_at, databases)
     if measure and report.is_well("versions", "settings"):

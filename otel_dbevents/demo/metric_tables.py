@@ -8,7 +8,7 @@ from rich.text import Text
 
 from otel_dbevents.demo.metrics import Point
 
-MOST_QUERIES = 8
+MOST_QUERIES = 5
 _DURATION = "db.client.operation.duration"
 _ROWS = "db.client.response.returned_rows"
 _CONNECTION = "db.client.connection."

@@ -8,17 +8,18 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from otel_dbevents.demo.prompts import DATABASE, Cause, Prompt, roll_up_of
+from otel_dbevents.demo.prompts import DATABASE, MODEL, Cause, Prompt, roll_up_of
 from otel_dbevents.demo.trace_panel import in_ms, trace_panel
 from otel_dbevents.demo.tree import ended, started
 
 BAR = 12
+STYLES = {DATABASE: "bold red", MODEL: "magenta"}
 _INDENT = 12
 _LONGEST = 100 - _INDENT
 _DOT = " \N{MIDDLE DOT} "
 
 
-def contrast(prompt: Prompt) -> RenderableType:
+def contrast(prompt: Prompt, *, bars: bool) -> RenderableType:
     """Show one prompt as Langfuse has it without us, and what is said in it with us."""
     spans = prompt.llm_spans
     busiest = max(
@@ -29,19 +30,19 @@ def contrast(prompt: Prompt) -> RenderableType:
     return Group(
         Text(f"  {prompt.question}", "bold"),
         Text("\n  without: how long it took, and not why", "dim"),
-        trace_panel(spans, spans, bars=True),
+        trace_panel(spans, spans, bars=bars),
         Text("\n  with: the same observation says why", "dim"),
-        trace_panel([busiest], spans, bars=True),
+        trace_panel([busiest], spans, bars=bars),
         *_below([Text(f"database: {in_short(roll_up, ended(busiest) - started(busiest))}")]),
         *_below(_why(roll_up, prompt.cause)),
     )
 
 
 def verdicts(prompts: Sequence[Prompt]) -> Iterator[RenderableType]:
-    """Yield a line for each prompt, those that the database held up most first, and why it did."""
+    """Yield a line for each prompt, those that the database held up first, and why it did."""
     heading = ("  held by", "the database", "", "prompt", "queries, time in the database of all")
     yield _row(*(Text(cell, "dim") for cell in heading))
-    for prompt in sorted(prompts, key=lambda each: -each.share):
+    for prompt in sorted(prompts, key=lambda each: (each.verdict != DATABASE, -each.share)):
         yield _line(prompt)
         if prompt.verdict == DATABASE:
             yield from _below(_why(prompt.roll_up, prompt.cause))
@@ -59,7 +60,7 @@ def in_short(roll_up: Mapping[str, Any], duration_ns: int) -> str:
 
 
 def _line(prompt: Prompt) -> Table:
-    style = "bold red" if prompt.verdict == DATABASE else "magenta"
+    style = STYLES.get(prompt.verdict, "bold")
     full = round(prompt.share * BAR)
     return _row(
         Text(f"  {prompt.verdict.upper()}", style),

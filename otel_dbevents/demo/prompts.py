@@ -11,11 +11,12 @@ from typing import Any
 
 from opentelemetry.sdk.trace import ReadableSpan
 
+from otel_dbevents.config import Config, Langfuse
 from otel_dbevents.demo.scenes import Exchange
 from otel_dbevents.demo.tree import attributes, by_trace, ended, started
 from otel_dbevents.llm.keys import GEN_AI_OPERATION, LANGFUSE_SCOPE, METADATA
 
-DATABASE, MODEL = "database", "model"
+DATABASE, MODEL, REST = "database", "model", "rest"
 _CAUSE = METADATA + "db_caused_by_generation"
 
 
@@ -59,8 +60,12 @@ class Prompt:
 
     @property
     def verdict(self) -> str:
-        """Who had most of the time, `DATABASE` or `MODEL`."""
-        return DATABASE if self.share >= 0.5 else MODEL
+        """Who had most of the time: `DATABASE`, `MODEL`, or all else, which is `REST`."""
+        chats = (span for span in self.trace if _operation(span) == "chat")
+        model = sum(ended(chat) - started(chat) for chat in chats)  # one after the other
+        database = round(self.roll_up.get("db_busy_ms", 0.0) * 1e6)
+        parts = {DATABASE: database, MODEL: model, REST: self.duration_ns - database - model}
+        return max(parts, key=lambda part: parts[part])
 
     @property
     def llm_spans(self) -> list[ReadableSpan]:
@@ -81,7 +86,12 @@ class Prompt:
 
 
 def prompts_of(exchanges: Sequence[Exchange], spans: Sequence[ReadableSpan]) -> Iterator[Prompt]:
-    """Yield what was asked, with what its spans say; what the sampler left out is not there."""
+    """Yield what was asked, with what its spans say; what the sampler left out is not there.
+
+    Nothing with ``OTEL_DBEVENTS_LANGFUSE=off``: the spans say nothing then, which is not a verdict.
+    """
+    if Config().langfuse is Langfuse.OFF:
+        return
     traces = by_trace(spans)
     for exchange in exchanges:
         trace = traces.get(exchange.trace_id, [])

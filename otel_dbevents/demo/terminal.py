@@ -41,6 +41,7 @@ NEXT = (
     ("to your Langfuse", "LANGFUSE_PUBLIC_KEY=... LANGFUSE_SECRET_KEY=... otel-dbevents demo"),
     ("to your collector", "OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4317 otel-dbevents demo"),
     ("all of it, on this machine", "docker compose --env-file deploy/langfuse.env up --build"),
+    ("per prompt and version", "otel-dbevents report --langfuse --since 7d"),
     ("what is emitted, limits", "README.md"),
 )
 
@@ -135,11 +136,12 @@ class TerminalView:
         repeating = [each for each in self._prompts if "db_repeated_query" in each.roll_up]
         if repeating:
             self._heading("One prompt in Langfuse, without and with otel_dbevents")
-            self._print(contrast(max(repeating, key=lambda each: each.share)))
+            worst = max(repeating, key=lambda each: each.share)
+            self._print(contrast(worst, bars=self._console.width >= WIDTH))
         if self._prompts:
             self._heading("Model or database? What Langfuse gets, on spans that it has anyway")
-        for line in verdicts(self._prompts):
-            self._print(line)
+            for line in verdicts(self._prompts):
+                self._print(line)
 
     def sending(self) -> None:
         """Print that the exporters are at work: it may take them some seconds."""

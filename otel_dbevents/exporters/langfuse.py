@@ -10,7 +10,7 @@ there.
 import gzip
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Final
@@ -33,6 +33,8 @@ _HEADERS: Final = {
     "x-langfuse-ingestion-version": "4",  # without it Langfuse Cloud shows data minutes later
 }
 _FIRST_WAIT_S: Final = 0.5
+_LARGEST: Final = 4_000_000
+"""Bytes of a request, before they are compressed: Langfuse Cloud takes 5 MB."""
 _log = logging.getLogger("otel_dbevents.exporters")
 
 
@@ -50,8 +52,23 @@ class ObservationExporter(SpanExporter):
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Send the spans. Never raises for what the network or Langfuse does."""
-        body = gzip.compress(self._encode(spans))
-        deadline, wait_s = monotonic() + self.destination.timeout_s, _FIRST_WAIT_S
+        deadline = monotonic() + self.destination.timeout_s
+        sent = [self._send(gzip.compress(body), deadline) for body in self._bodies(spans)]
+        return SpanExportResult.SUCCESS if all(sent) else SpanExportResult.FAILURE
+
+    def _bodies(self, spans: Sequence[ReadableSpan]) -> Iterator[bytes]:
+        """Encode the spans in requests that are not too large, as far as that can be had."""
+        body = self._encode(spans)
+        if len(body) <= _LARGEST or len(spans) == 1:
+            yield body
+            return
+        half = len(spans) // 2
+        yield from self._bodies(spans[:half])
+        yield from self._bodies(spans[half:])
+
+    def _send(self, body: bytes, deadline: float) -> bool:
+        """Send one request, more than once if need be. False where it was not taken in time."""
+        wait_s = _FIRST_WAIT_S
         while not self._ended.is_set():
             left = deadline - monotonic()
             try:
@@ -60,12 +77,12 @@ class ObservationExporter(SpanExporter):
                 wait_s = max(wait_s, unsent.retry_after_s)
                 if not unsent.is_transient or wait_s >= deadline - monotonic():
                     tell_undelivered(self.destination.where, str(unsent), unsent.mend)
-                    break
+                    return False
                 self._ended.wait(wait_s)
                 wait_s *= 2
             else:
-                return SpanExportResult.SUCCESS
-        return SpanExportResult.FAILURE
+                return True
+        return False
 
     def shutdown(self) -> None:
         """Try nothing again. Twice is harmless."""
@@ -108,6 +125,11 @@ class Attached:
 
     provider: Any
     processor: ObservationProcessor
+
+    @property
+    def lost(self) -> Mapping[str, int]:
+        """How many spans were lost on this way, by reason."""
+        return {f"{self.processor.signal}_{why}": n for why, n in self.processor.lost.items()}
 
     def detach(self, timeout: float) -> None:
         """Send what is left, in ``timeout`` seconds, and take the processor out."""

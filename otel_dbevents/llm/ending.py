@@ -3,41 +3,53 @@
 It stands on the one span, in the place of its class's method, and goes when the span has ended.
 """
 
-from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, Protocol
 
-Before: TypeAlias = Callable[[Any, int | None], Callable[[], None] | None]
-"""Takes the span and the end that it was given; returns what is to be done after. Never raises."""
+
+class Watcher(Protocol):
+    """Who is told of the ends of spans. Neither raises, as it is within the application's call."""
+
+    def ending(self, span: Any, given: Any) -> Any:
+        """Take a span that is about to end, at the time that was given; None: now."""
+        ...
+
+    def ended(self, ending: "Ending", found: Any) -> None:
+        """Take what stood in for the end of a span that has ended, and what `ending` returned."""
+        ...
 
 
 class Ending:
     """Stands in for one span's ``end``."""
 
-    __slots__ = ("_before", "_original", "_span")
+    __slots__ = ("_original", "_span", "_watcher")
 
-    def __init__(self, span: Any, before: Before) -> None:
+    def __init__(self, span: Any, watcher: Watcher) -> None:
         self._span = span
         self._original = span.end
-        self._before = before
+        self._watcher = watcher
 
     @classmethod
-    def put_on(cls, span: Any, before: Before) -> None:
-        """Have ``before`` called when the span ends. Twice is harmless.
+    def put_on(cls, span: Any, watcher: Watcher) -> None:
+        """Have ``watcher`` told when the span ends. Twice is harmless.
 
         Raises `AttributeError` where the span takes no attributes.
         """
         there = span.__dict__.get("end")
-        if not (isinstance(there, cls) and there._before == before):
-            span.end = cls(span, before)
+        if not (isinstance(there, cls) and there._watcher is watcher):
+            span.end = cls(span, watcher)
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:
         """End the span, with whatever it was called with."""
-        given = arguments[0] if arguments else options.get("end_time")
-        after = self._before(self._span, given if isinstance(given, int) else None)
+        found = self._watcher.ending(
+            self._span, arguments[0] if arguments else options.get("end_time")
+        )
         try:
             return self._original(*arguments, **options)
         finally:
-            if self._span.__dict__.get("end") is self:
-                self._span.__dict__.pop("end", None)
-            if after is not None:
-                after()
+            self._watcher.ended(self, found)
+
+    def take_off(self) -> None:
+        """Let the span end without us from now on. Twice is harmless."""
+        held = self._span.__dict__
+        if held.get("end") is self:
+            held.pop("end", None)

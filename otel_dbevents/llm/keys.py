@@ -14,13 +14,11 @@ LANGFUSE_BAGGAGE: Final = "langfuse_trace_id"
 """Baggage of the trace's id, which Langfuse's client sends along to other services."""
 SESSION_ID: Final = "session.id"
 # OpenTelemetry's GenAI conventions
-GEN_AI: Final = "gen_ai."
 GEN_AI_OPERATION: Final = "gen_ai.operation.name"
 GEN_AI_CONVERSATION: Final = "gen_ai.conversation.id"
 # OpenInference, OpenLLMetry
 OPENINFERENCE_KIND: Final = "openinference.span.kind"
 TRACELOOP_KIND: Final = "traceloop.span.kind"
-LLM: Final = "llm."
 LLM_REQUEST_TYPE: Final = "llm.request.type"
 
 USUAL: Final = frozenset(
@@ -30,6 +28,9 @@ USUAL: Final = frozenset(
         "gen_ai.system",
         "gen_ai.provider.name",
         "gen_ai.request.model",
+        "gen_ai.response.model",
+        "gen_ai.usage.input_tokens",
+        "gen_ai.usage.output_tokens",
         "gen_ai.agent.name",
         "gen_ai.tool.name",
         OPENINFERENCE_KIND,
@@ -39,7 +40,7 @@ USUAL: Final = frozenset(
         "llm.system",
     }
 )
-"""Those one of which an LLM span has when it starts, if it has any then."""
+"""Those one of which an LLM span has, if not by its start then later."""
 
 SCOPES: Final = (
     LANGFUSE_SCOPE,

@@ -20,14 +20,17 @@ _GENERATIONS: Final = (
     (keys.LLM_REQUEST_TYPE, frozenset({"chat", "completion", "embedding"})),
 )
 """Who says first what a span is has said it."""
-_PREFIXES: Final = (keys.GEN_AI, keys.LLM)
 _LONGEST: Final = 200
 _NONE: Final[Mapping[str, Any]] = {}
 
 
 def attributes_of(span: Any) -> Mapping[str, Any]:
-    """Return the span's attributes; empty where it does not show them."""
-    return getattr(span, "attributes", None) or _NONE
+    """Return the span's attributes, to be read only; empty where it does not show them."""
+    try:  # the SDK's own, without a view and a lock for each look
+        found: Mapping[str, Any] = span._attributes._dict
+    except AttributeError:
+        return getattr(span, "attributes", None) or _NONE
+    return found
 
 
 def scope_of(span: Any) -> tuple[str, str]:
@@ -52,20 +55,12 @@ def is_llm_scope(name: str) -> bool:
     )
 
 
-def starts_as_llm(span: Any) -> bool:
-    """Whether a span that has just started is an LLM span. Quick, as it is asked of every span."""
+def is_llm(span: Any) -> bool:
+    """Whether it is an LLM span, as far as it says by now. Quick, as it is asked of every span."""
     scope = getattr(span, "instrumentation_scope", None)
     if scope is not None and is_llm_scope(scope.name or ""):
         return True
-    attributes = attributes_of(span)
-    return bool(attributes) and not keys.USUAL.isdisjoint(attributes)
-
-
-def is_llm(span: Any) -> bool:
-    """Whether it is an LLM span, also by attributes that it got after its start."""
-    return starts_as_llm(span) or any(
-        isinstance(key, str) and key.startswith(_PREFIXES) for key in attributes_of(span)
-    )
+    return not keys.USUAL.isdisjoint(attributes_of(span))
 
 
 def is_generation(span: Any) -> bool:

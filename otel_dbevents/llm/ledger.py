@@ -13,6 +13,8 @@ from otel_dbevents.events import Event, LlmContext
 from otel_dbevents.llm.nodes import Node, Tree
 
 NO_GENERATION: Final = LlmContext()
+_MANY: Final = 5_000
+"""So much may wait for the worker; of more the application's thread adds up what is there."""
 
 
 class Ledger:
@@ -30,7 +32,10 @@ class Ledger:
 
     def cause(self) -> LlmContext:
         """Return which generation causes what happens now."""
-        version = self._tree.version
+        tree = self._tree
+        if len(tree.pending) > _MANY:
+            tree.relieve()
+        version = tree.version
         if version is not self._version:
             self._llm, self._version = self._look(), version
         return self._llm

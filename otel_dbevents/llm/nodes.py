@@ -4,7 +4,6 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any, Final, TypeAlias
 
 from msgspec.structs import replace
@@ -65,18 +64,28 @@ class Tree:
         return replace(found, by_generation=caused)
 
     def drain(self) -> None:
-        """Add up what is pending, to each node that it happened below and that is open."""
+        """Add up what is pending, to each node that it happened below and that is open.
+
+        With the numbers' lock held.
+        """
         pending, touched = self.pending, self.touched
-        with held(self.lock):
-            while pending:
-                below, event = pending.popleft()
-                work = work_of(event)
-                node: Node | None = below if work is not None else None
-                while node is not None:
-                    if work is not None and not node.is_over:
-                        node.add(work)
-                        touched[node] = None
-                    node = node.above
+        while pending:
+            below, event = pending.popleft()
+            work = work_of(event)
+            node: Node | None = below if work is not None else None
+            while node is not None:
+                if work is not None and not node.is_over:
+                    node.add(work)
+                    touched[node] = None
+                node = node.above
+
+    def relieve(self) -> None:
+        """Add up what is pending, unless somebody is at it already. Waits for nobody."""
+        if self.lock.acquire(blocking=False):
+            try:
+                self.drain()
+            finally:
+                self.lock.release()
 
 
 class SpanReference(weakref.ref[Any]):
@@ -202,12 +211,17 @@ class Node:
             self.tree.public_keys[self.span_id.to_bytes(8)] = key
 
 
-@contextmanager
-def held(lock: Any) -> Iterator[None]:
-    """Hold a lock. Raises `TimeoutError` rather than to wait for long in somebody's call."""
-    if not lock.acquire(timeout=_LONGEST_S):
-        raise TimeoutError
-    try:
-        yield
-    finally:
-        lock.release()
+class Held:
+    """Holds a lock. Raises `TimeoutError` rather than to wait for long in somebody's call."""
+
+    __slots__ = ("_lock",)
+
+    def __init__(self, lock: Any) -> None:
+        self._lock = lock
+
+    def __enter__(self) -> None:
+        if not self._lock.acquire(timeout=_LONGEST_S):
+            raise TimeoutError
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()

@@ -8,15 +8,18 @@ wrapped while anybody listens, and given back afterwards.
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from functools import wraps
 from typing import Any, ClassVar, Final, TypeAlias
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider
+from opentelemetry.trace import get_current_span
 
 from otel_dbevents.forks import hold
+from otel_dbevents.llm.keys import USUAL
+from otel_dbevents.llm.kinds import attributes_of, is_llm, is_llm_scope
 from otel_dbevents.swallowing import Swallowing
 
 _OURS: Final = "otel_dbevents"
@@ -40,22 +43,58 @@ class Watching(SpanProcessor):
         self._tell_started, self._tell_ended = started, ended
         self._guard = guard
         self._followed: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._plain: Any = None
+        """The latest parent that was no LLM span, when it was looked at."""
+        self.known: Mapping[int, Any] = {}
+        """The spans of LLM work that are open, by their ids."""
         self.is_on = False
         """Whether anybody wants to be told."""
         self.awaits_provider = False
         """Whether the application has still to set its global provider."""
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
-        """Tell of a span that starts."""
-        if self.is_on:
+        """Tell of a span that starts, where that may be of LLM work. Never raises.
+
+        Every span of the application comes by here: most have no LLM work around them.
+        """
+        if not self.is_on:
+            return
+        try:
             scope = span.instrumentation_scope
-            if scope is None or scope.name != _OURS:
+            name = "" if scope is None else scope.name
+            if name == _OURS:
+                return
+            if (
+                self.known
+                or is_llm_scope(name)
+                or not USUAL.isdisjoint(attributes_of(span))
+                or self._is_below_llm(span, parent_context)
+            ):
                 self._tell_started(span, parent_context)
+        except Exception as error:  # noqa: BLE001 - the application must not see it
+            self._guard.caught(error, "a span was not taken note of")
 
     def on_end(self, span: ReadableSpan) -> None:
-        """Tell of a span that has ended."""
-        if self.is_on:
+        """Tell of a span that has ended, where any of LLM work is open. Never raises."""
+        if not self.known or not self.is_on:
+            return
+        try:
             self._tell_ended(span)
+        except Exception as error:  # noqa: BLE001 - it is within the application's call
+            self._guard.caught(error, "the end of a span was not taken note of")
+
+    def _is_below_llm(self, span: Span, parent_context: Context | None) -> bool:
+        """Whether it begins right below an LLM span that nobody told us of.
+
+        The span above is looked at once: most begin below the one that those before began below.
+        """
+        parent = span.parent
+        if parent is None or parent is self._plain:
+            return False
+        if is_llm(get_current_span(parent_context)):
+            return True
+        self._plain = parent
+        return False
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:  # noqa: ARG002
         """Say that it is done: in older SDKs the processors after it are not flushed otherwise."""
@@ -103,9 +142,12 @@ class Watching(SpanProcessor):
 
         Any processor will do while the application has no global provider yet: this may become it.
         """
-        is_for_llm = type(processor).__module__.partition(".")[0] in _LLM_PACKAGES
-        if self.is_on and (is_for_llm or self.awaits_provider):
-            self.follow(provider)
+        try:
+            is_for_llm = type(processor).__module__.partition(".")[0] in _LLM_PACKAGES
+            if self.is_on and (is_for_llm or self.awaits_provider):
+                self.follow(provider)
+        except Exception as error:  # noqa: BLE001 - it is within the application's call
+            self._guard.caught(error, "LLM spans of a tracer provider may not be seen")
 
 
 def _langfuse_providers() -> Iterator[Any]:

@@ -8,11 +8,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from opentelemetry import trace
-from opentelemetry.context import Context
-
-from otel_dbevents.llm.ending import Before, Ending
-from otel_dbevents.llm.kinds import is_llm, starts_as_llm
+from otel_dbevents.llm.ending import Ending, Watcher
+from otel_dbevents.llm.kinds import is_llm
 from otel_dbevents.llm.nodes import Node, SpanReference
 
 
@@ -20,10 +17,11 @@ class Registry:
     """The open spans of LLM work, and those that LLM spans were started right below of.
 
     Args:
+        known: the nodes that are open, by their spans' ids; who else looks at it changes nothing.
         key: the name of the attribute in which a span keeps its node.
         most: so many are known at once; of more the oldest are forgotten. They are spans that never
             end.
-        ending: is called when one of them ends.
+        watcher: is told when one of them ends.
         follow: takes what passes a span on to its processors, where it was not seen to start.
         hosted: is called when LLM work begins in a span that was not known to have any.
 
@@ -31,20 +29,19 @@ class Registry:
 
     def __init__(
         self,
+        known: dict[int, Node],
         key: str,
         most: int,
-        ending: Before,
+        watcher: Watcher,
         follow: Callable[[Any], None],
         hosted: Callable[[], None],
     ) -> None:
         self._key = key
         self._most = most
-        self._ending = ending
+        self._watcher = watcher
         self._follow = follow
         self._hosted = hosted
-        self._open: dict[int, Node] = {}
-        self.nodes = self._open
-        """Those of the open spans, by their ids; to be looked at only."""
+        self._open = known
         self._era = object()
         self.forgotten = 0
         """How many were forgotten, as there were too many."""
@@ -53,25 +50,25 @@ class Registry:
         """How many are open."""
         return len(self._open)
 
-    def started(self, span: Any, context: Context) -> None:
-        """Take note of a span that starts in this context, if it is one of LLM work."""
-        above = None if span.parent is None else self.find(context, span.parent)
+    def started(self, span: Any, current: Any) -> None:
+        """Take note of a span that starts below the current one, if it is one of LLM work."""
+        above = None if span.parent is None else self.find(current, span.parent)
         if above is not None:
             self._take(span, above)
-        elif starts_as_llm(span):
-            self._take(span, None if span.parent is None else self._host(context))
+        elif is_llm(span):
+            self._take(span, None if span.parent is None else self._host(current))
 
-    def find(self, context: Context, identity: Any = None) -> Node | None:
-        """Return the node of a context's span, whose ``identity`` may be known; None without one.
+    def find(self, span: Any, identity: Any = None) -> Node | None:
+        """Return the node of a context's span, or of the one of this ``identity``; None without.
 
         It is made now for an LLM span that was not seen: it was started without us, or has become
         one later.
         """
-        span: Any = trace.get_current_span(context)
-        found = span.get_span_context()
-        if identity is not None and found.span_id != identity.span_id:  # a context of its own
-            return self._by_id(identity)
-        node = self.of(span) or self._by_id(found)
+        if identity is not None and span.get_span_context().span_id != identity.span_id:
+            return self._by_id(identity)  # the context is that of a processor's own thread
+        node = self.of(span)
+        if node is None and self._open:
+            node = self._by_id(span.get_span_context())
         if node is None and hasattr(span, "__dict__") and span.is_recording() and is_llm(span):
             self._follow(getattr(span, "_span_processor", None))
             parent = getattr(span, "parent", None)
@@ -100,7 +97,7 @@ class Registry:
             return known
         held[self._key] = node
         with suppress(AttributeError):  # whose end cannot be seen has what the worker wrote
-            Ending.put_on(span, self._ending)
+            Ending.put_on(span, self._watcher)
         self._open[node.span_id] = node
         if len(self._open) > self._most and self.close(next(iter(self._open))) is not None:
             self.forgotten += 1
@@ -110,12 +107,11 @@ class Registry:
         """Forget a span that never ended and is there no more. In a finalizer: no lock."""
         self._open.pop(span.span_id, None)
 
-    def _host(self, context: Context) -> Node | None:
+    def _host(self, span: Any) -> Node | None:
         """Return a node for the application's own span that LLM work was begun right below of.
 
         What it does after that may be what the model asked for.
         """
-        span: Any = trace.get_current_span(context)
         if not span.is_recording():
             return None
         node = self._take(span, None)
@@ -123,7 +119,7 @@ class Registry:
         return node
 
     def _by_id(self, identity: Any) -> Node | None:
-        node = self._open.get(identity.span_id) if self._open else None
+        node = self._open.get(identity.span_id)
         return node if node is not None and node.trace_id == identity.trace_id else None
 
     def _renewed(self, node: Node) -> Node | None:

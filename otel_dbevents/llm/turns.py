@@ -20,8 +20,9 @@ from opentelemetry.trace import propagation
 
 from otel_dbevents.forks import in_child
 from otel_dbevents.llm import keys
+from otel_dbevents.llm.ending import Ending
 from otel_dbevents.llm.ledger import ELSEWHERE, Elsewhere, Ledger
-from otel_dbevents.llm.nodes import NOTHING, Node, Tree, held
+from otel_dbevents.llm.nodes import NOTHING, Held, Node, Tree
 from otel_dbevents.llm.processor import Watching
 from otel_dbevents.llm.registry import Registry
 from otel_dbevents.llm.rollup import RollUp
@@ -31,6 +32,7 @@ from otel_dbevents.swallowing import Swallowing
 TurnEnded: TypeAlias = Callable[[bytes, RollUp], object]
 """Takes the trace's id (16 bytes) and what was done in the turn, on the thread that ended it."""
 
+Tell: TypeAlias = Callable[[], None]
 LookAnew: TypeAlias = Any
 """A bound method without arguments."""
 _numbers: Final = count()
@@ -64,8 +66,9 @@ class Turns:
 
     def _begin_anew(self) -> None:
         """Begin at nothing, also in a forked child: what was done before is the parent's."""
+        follow, self._watching.known = self._watching.follow, {}
         self._open = Registry(
-            self._key, self._most, self._ending, self._watching.follow, self._hosted
+            self._watching.known, self._key, self._most, self, follow, self._hosted
         )
         self._dirty: deque[Tree] = deque()
 
@@ -87,9 +90,12 @@ class Turns:
         Of several users the latest one's holds.
         """
         self.repeated = repeated
-        self._users[id(look_anew.__self__)] = weakref.WeakMethod(look_anew)
-        self._watching.begin()
-        self.follow(provider)
+        try:
+            self._users[id(look_anew.__self__)] = weakref.WeakMethod(look_anew)
+            self._watching.begin()
+            self.follow(provider)
+        except Exception as error:  # noqa: BLE001 - the application must not see it
+            self._guard.caught(error, "LLM spans are not seen")
 
     def leave(self, look_anew: LookAnew) -> None:
         """Do nothing more, once the last user has left or is gone. Twice is harmless."""
@@ -135,18 +141,19 @@ class Turns:
         try:
             # What most queries run in, outside LLM work: cheap, as it is asked about every span.
             if (
-                not self._open.nodes
+                not self._watching.known
                 and _BAGGAGE not in context
                 and type(context.get(_SPAN)) in _NEVER_LLM
             ):
                 return None
-            node = self._open.find(context)
+            span: Any = trace.get_current_span(context)
+            node = self._open.find(span)
             if node is not None:
                 return Ledger(node, self._dirty.append, prompt=prompt)
             said = baggage.get_baggage(keys.LANGFUSE_BAGGAGE, context)
             if said is None:
                 return None
-            trace_id = trace.get_current_span(context).get_span_context().trace_id
+            trace_id = span.get_span_context().trace_id
             return ELSEWHERE if said == trace.format_trace_id(trace_id) else None
         except Exception as error:  # noqa: BLE001 - the application must not see it
             self._guard.caught(error, "it is not known whether a query belongs to LLM work")
@@ -155,13 +162,13 @@ class Turns:
     def roll_up(self, context: Context) -> RollUp | None:
         """Return what was done so far below the nearest open LLM span; None without one."""
         try:
-            node = self._open.find(context)
+            node = self._open.find(trace.get_current_span(context))
             while node is not None and (node.is_over or not node.is_llm):
                 node = node.above
             if node is None:
                 return None
-            node.tree.drain()
-            with held(node.tree.lock):
+            with Held(node.tree.lock):
+                node.tree.drain()
                 return node.roll_up(self.repeated)
         except Exception as error:  # noqa: BLE001 - the application must not see it
             self._guard.caught(error, "it is not known what was done in LLM work so far")
@@ -186,52 +193,66 @@ class Turns:
             self._watching.follow(provider)
 
     def _write(self, tree: Tree) -> None:
-        tree.drain()
-        with held(tree.lock):
+        with Held(tree.lock):
+            tree.drain()
             touched, tree.touched = tree.touched, {}
             found = [(node, node.roll_up(self.repeated)) for node in touched if node.is_llm]
         for node, roll_up in found:
             span = node.span()
-            with held(tree.writing):
+            with Held(tree.writing):
                 if span is not None and not node.is_over and span.is_recording():
                     write(span, roll_up, time_ns())
 
     def _started(self, span: Any, parent_context: Context | None) -> None:
-        try:
-            context = get_current() if parent_context is None else parent_context
-            self._open.started(span, context)
-        except Exception as error:  # noqa: BLE001 - the application must not see it
-            self._guard.caught(error, "a span was not taken note of")
+        context = get_current() if parent_context is None else parent_context
+        self._open.started(span, trace.get_current_span(context))
 
-    def _ending(self, span: Any, end_ns: int | None) -> Callable[[], None] | None:
-        """Write the exact numbers on a span that is about to end."""
-        node = None
+    def ending(self, span: Any, given: Any) -> Tell | None:
+        """Write the exact numbers on a span that is about to end. Never raises.
+
+        ``given``: the end that it is given; None: now. Returns what tells of the turn, where it is
+        the turn's outermost span or the one that it was begun in.
+        """
         try:
-            node = self._open.of(span)
-            if node is None or node.is_over:
-                return None
+            return self._end(span, given if isinstance(given, int) else time_ns())
+        except Exception as error:  # noqa: BLE001 - it is within the application's call
+            self._guard.caught(error, "a roll-up may be missing on a span that has ended")
+            return None
+
+    def ended(self, ending: Ending, tell: Tell | None) -> None:
+        """Take our hands off a span that has ended, and tell of the turn's end. Never raises."""
+        try:
+            ending.take_off()
+            if tell is not None:
+                tell()
+        except Exception as error:  # noqa: BLE001 - it is within the application's call
+            self._guard.caught(error, "the end of a turn was not told")
+
+    def _end(self, span: Any, end_ns: int) -> Tell | None:
+        node = self._open.of(span)
+        if node is None or node.is_over:
+            return None
+        try:
             is_llm = node.is_llm
             found = self._close(node)
             if is_llm and found is not NOTHING and span.is_recording():
-                with held(node.tree.writing):
-                    write(span, found, end_ns or time_ns())
-            is_turn = is_llm and not any(each.is_llm for each in node.path() if each is not node)
+                with Held(node.tree.writing):
+                    write(span, found, end_ns)
+            above = node.above
+            is_turn = is_llm and not (above and any(each.is_llm for each in above.path()))
             if (is_turn or node.above is None) and span.get_span_context().trace_flags.sampled:
                 return partial(self._turn_ended, node, found, is_turn)
-        except Exception as error:  # noqa: BLE001 - the application must not see it
-            self._guard.caught(error, "a roll-up may be missing on a span that has ended")
+            return None
         finally:
-            if node is not None:
-                if not node.is_over:  # its numbers are lost, what it caused is not
-                    node.over()
-                self._open.close(node.span_id)
-        return None
+            if not node.is_over:  # its numbers are lost, what it caused is not
+                node.over()
+            self._open.close(node.span_id)
 
     def _close(self, node: Node) -> RollUp:
         """Let nothing more be added to a node, and return what was."""
         tree = node.tree
-        tree.drain()
-        with held(tree.lock):
+        with Held(tree.lock):
+            tree.drain()
             found = node.roll_up(self.repeated)
             node.over()
             tree.touched.pop(node, None)
@@ -240,17 +261,13 @@ class Turns:
     def _ended(self, span: ReadableSpan) -> None:
         """Take note of an end that was not seen before it was over: nothing can be written."""
         context = span.context
-        node = None if context is None or not len(self._open) else self._open.close(context.span_id)
+        node = None if context is None else self._open.close(context.span_id)
         if node is not None and not node.is_over:
             node.over()
 
     def _turn_ended(self, node: Node, found: RollUp, is_turn: bool) -> None:
         """Tell of a turn; of the span that it was begun in only what was caused after the turn."""
-        try:
-            turn = node.tree.newly_caused(found)
-        except Exception as error:  # noqa: BLE001 - it is the application's call
-            self._guard.caught(error, "the end of a turn was not told")
-            return
+        turn = node.tree.newly_caused(found)
         for callback in self._turn_listeners if is_turn or turn.by_generation else ():
             self._call(callback, node.trace_id.to_bytes(16), turn)
 

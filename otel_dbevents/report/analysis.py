@@ -29,7 +29,7 @@ class Analysis:
         self._groups: dict[Prompt, _Turns] = {}
         self._not_told: set[Prompt] = set()
         self._names: set[str] = set()
-        self._seen = self._rolled_up = 0
+        self._seen = self._rolled_up = self._unplaced = 0
 
     def add(self, turn: Turn) -> None:
         """Add a turn to its prompts' numbers, and to those of all, as far as it is wanted."""
@@ -40,6 +40,7 @@ class Analysis:
         if not parts:
             return
         self._rolled_up += turn.rolled_up
+        self._unplaced += turn.work is not None and any(part.work is None for part in parts)
         everything = Part(Prompt(), turn.model_ns, turn.work, turn.queries, turn.repetitions)
         self._total.add(turn, everything, turn.share)
         for part in parts:
@@ -66,6 +67,7 @@ class Analysis:
             total=self._total.group(top) if self._total.sample.count else None,
             groups=tuple(each.group(top) for each in members),
             changes=changes([(each.prompt or Prompt(), list(each.known())) for each in members]),
+            unplaced=self._unplaced,
             not_told=len(self._not_told),
         )
 

@@ -70,7 +70,7 @@ def _bar(group: Group, place: int, end: float) -> Iterator[str]:
     yield f"<g><title>{escape(_told(group, name, model))}</title>"
     yield f'<text x="{_LEFT - 12}" y="{y + 12}" text-anchor="end">{escape(_cut(name, 36))}</text>'
     yield f'<text class="small" x="{_LEFT - 12}" y="{y + 28}" text-anchor="end">'
-    yield f"{escape(_cut(model, 30))}{' · ' if model else ''}{group.turns:,} turns</text>"
+    yield f"{escape(_cut(model, 30))}{' · ' if model else ''}{shown.turns(group.turns)}</text>"
     start = 0.0
     for (kind, _), ms in zip(_PARTS, _medians(group), strict=True):
         if ms > 0:
@@ -87,7 +87,7 @@ def _bar(group: Group, place: int, end: float) -> Iterator[str]:
 def _told(group: Group, name: str, model: str) -> str:
     """Return what a bar says, in words."""
     return (
-        f"{name}{f', {model}' if model else ''}: {group.turns:,} turns, median / P95: turn "
+        f"{name}{f', {model}' if model else ''}: {shown.turns(group.turns)}, median / P95: turn "
         f"{shown.times(group.duration)}, model {shown.times(group.model)}, database "
         f"{shown.times(group.database)}, rest {shown.times(group.rest)}"
     )

@@ -18,7 +18,7 @@ from otel_dbevents.report.findings import Report
 from otel_dbevents.report.jaeger import spans_of_jaeger
 from otel_dbevents.report.langfuse import client, spans_of_langfuse
 from otel_dbevents.report.model import Prompt, Span
-from otel_dbevents.report.shown import plain
+from otel_dbevents.report.shown import plain, turns
 from otel_dbevents.report.sources import SourceError
 
 _ABOUT: Final = """\
@@ -40,7 +40,7 @@ examples:
   otel-dbevents report traces.jsonl
   otel-dbevents report --langfuse --since 7d --prompt 'support-*' --html report.html
   otel-dbevents report --jaeger http://localhost:16686 --service assistant --since 2h
-  zstd -dc traces.zst | otel-dbevents report - --json
+  xz -dc traces.jsonl.xz | otel-dbevents report - --json
 
 Exit status: 0 there is a report, 1 there was no turn to report, 2 wrong usage, or a source that
 cannot be read.
@@ -48,6 +48,8 @@ cannot be read.
 _UNITS: Final = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _LANGFUSE_DAYS: Final = 1
 _PLAIN_WIDTH: Final = 120
+_INTERRUPTED: Final = 130
+_STEP: Final = 1_000
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -87,7 +89,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         spans, source = _source(options)
         found = report(
-            spans,
+            _counted(spans),
             source=source,
             since_ns=_nanoseconds(options.since),
             until_ns=_nanoseconds(options.until),
@@ -96,6 +98,8 @@ def run(options: argparse.Namespace) -> int:
         )
     except SourceError as error:
         return _fail(str(error), error.mend, status=2)
+    except KeyboardInterrupt:
+        return _INTERRUPTED
     if found.total is None:
         return _nothing(found, options)
     return _tell(found, options)
@@ -141,13 +145,31 @@ def _source(options: argparse.Namespace) -> tuple[Iterator[Span], str]:
             end = options.until or datetime.now(UTC)
             options.since = end - timedelta(days=_LANGFUSE_DAYS)
         api, host = client()
-        return spans_of_langfuse(api, options.since, options.until), f"Langfuse at {host}"
+        since = f"since {options.since.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+        spans = spans_of_langfuse(api, options.since, options.until)
+        return spans, f"Langfuse at {host} {since}"
     if options.jaeger:
         spans = spans_of_jaeger(options.jaeger, options.service, options.since, options.until)
         return spans, f"{options.service} in Jaeger"
     names = [name if name != "-" else "what came in" for name in options.files]
     source = names[0] if len(names) == 1 else f"{len(names)} files"
     return (span for name in options.files for span in spans_of_file(name)), source
+
+
+def _counted(spans: Iterator[Span]) -> Iterator[Span]:
+    """Say on a terminal how far it is: a project or a large file takes its time."""
+    out = sys.stderr
+    if not out.isatty():
+        yield from spans
+        return
+    try:
+        for number, span in enumerate(spans, 1):
+            yield span
+            if number % _STEP == 0:
+                out.write(f"\r{number:,} spans")
+                out.flush()
+    finally:
+        out.write("\r\x1b[K")
 
 
 def _nanoseconds(time: datetime | None) -> int | None:
@@ -173,7 +195,7 @@ def _tell(found: Report, options: argparse.Namespace) -> int:
     elif options.html is None:
         _write(table(found, width=_width(), coloured=_coloured()))
     else:
-        _write(f"{options.html}: {found.total.turns if found.total else 0:,} turns\n")
+        _write(f"{options.html}: {turns(found.total.turns if found.total else 0)}\n")
     return 0
 
 
@@ -195,7 +217,7 @@ def _nothing(found: Report, options: argparse.Namespace) -> int:
         )
     mend = f"there are {', '.join(map(plain, found.names))}" if found.names else ""
     return _fail(
-        f"{found.source}: {found.seen:,} turns, but none of that time and those prompts",
+        f"{found.source}: {turns(found.seen)}, but none of that time and those prompts",
         mend,
         status=1,
     )

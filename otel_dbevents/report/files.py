@@ -49,11 +49,11 @@ def _spans(raw: BinaryIO, name: str) -> Iterator[Span]:
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise SourceError(f"{name}: the gzip in it is damaged or cut off ({error})") from error
         return
-    if _ZSTD in (start[:4], start[4:8]):
-        raise SourceError(
-            f"{name}: compressed with zstd, which this command does not read",
-            "leave `compression: zstd` out of the exporter, or unpack the file before",
-        )
+    if _ZSTD in (start[:4], start[4:]):
+        mend = "leave `compression: zstd` out of the exporter's configuration"
+        if start.startswith(_ZSTD):
+            mend = "zstd -dc FILE | otel-dbevents report -"
+        raise SourceError(f"{name}: compressed with zstd, which this command does not read", mend)
     if not start:
         return
     yield from (_lines if start.startswith(_JSON) else _messages)(file, name)

@@ -126,5 +126,7 @@ class Report(Struct, frozen=True):
     """None: there was no turn."""
     groups: tuple[Group, ...]
     changes: tuple[Change, ...]
+    unplaced: int
+    """Turns with several prompts of which it is not known which one caused the database work."""
     not_told: int
     """Groups that are not told apart, as there are too many: only in the total."""

@@ -59,7 +59,7 @@ READ: Final = frozenset(
 )
 """All that is kept of a span's attributes: what the model was asked and answered never is."""
 
-LLM: Final = (llm.GEN_AI, llm.LLM, "langfuse.observation.")
+LLM: Final = ("gen_ai.", "llm.", "langfuse.observation.")
 """Any attribute under these makes a span one of LLM work, too."""
 
 LLM_MARK: Final = "report.llm"

@@ -73,7 +73,7 @@ def _body(report: Report) -> Iterator[str]:
         yield f"<p>{_said(report.source)}: no turns.</p>\n"
         return
     first, last = shown.moment(report.total.first_ns), shown.moment(report.total.last_ns)
-    yield f'<p class="faint">{_said(report.source)}: {report.total.turns:,} turns '
+    yield f'<p class="faint">{_said(report.source)}: {shown.turns(report.total.turns)} '
     yield f"from {first} to {last} UTC</p>\n"
     yield from _changes(report)
     yield f"<h2>By prompt, version and model</h2>\n{chart(report.groups)}\n"
@@ -153,7 +153,7 @@ def _queries(group: Group) -> Iterator[str]:
         for each in group.repeated:
             place = f" at <code>{_said(each.place)}</code>" if each.place else ""
             yield f'<li class="database">N+1: up to {each.most:,} times within a turn, in '
-            yield f"{each.turns:,} turns{place}: <code>{_said(each.text)}</code></li>\n"
+            yield f"{shown.turns(each.turns)}{place}: <code>{_said(each.text)}</code></li>\n"
         yield "</ul>\n"
     if not group.top_queries:
         return

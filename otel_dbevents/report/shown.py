@@ -51,6 +51,11 @@ def numbers(spread: Spread | None) -> str:
     return _both(spread, number)
 
 
+def turns(count: int) -> str:
+    """Return how many turns."""
+    return "1 turn" if count == 1 else f"{count:,} turns"
+
+
 def failures(group: Group) -> str:
     """Return how much failed."""
     if not group.known:
@@ -98,23 +103,22 @@ def caveats(report: Report) -> list[str]:
         return said
     if unknown := total.turns - total.known:
         said.append(
-            f"{unknown:,} of {total.turns:,} turns have neither a roll-up nor database spans: they "
-            "did nothing in the database, or it was not observed. They are not in its numbers."
+            f"{unknown:,} of {turns(total.turns)} without a roll-up and without database spans: "
+            "nothing was done in the database, or it was not observed. Not in its numbers."
         )
     if (unrolled := total.known - report.rolled_up) > 0:
         said.append(
-            f"{unrolled:,} turns have no roll-up: their numbers are those of the database spans "
+            f"{turns(unrolled)} without a roll-up: the numbers are those of the database spans "
             "that were kept."
         )
-    mixed = sum(group.turns - group.known for group in report.groups) - unknown
-    if mixed > 0:
+    if report.unplaced:
         said.append(
-            f"{mixed:,} times a turn had several prompts and the data do not say which of them "
-            "caused its database work: it counts in the total only."
+            f"In {turns(report.unplaced)} with several prompts the data do not say which of them "
+            "caused the database work: it counts in the total only."
         )
     if total.incomplete:
         said.append(
-            f"In {total.incomplete:,} turns not every statement is known: how often and how long "
+            f"In {turns(total.incomplete)} not every statement is known: how often and how long "
             "the queries below ran is at least what is said."
         )
     if report.late:

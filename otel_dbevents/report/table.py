@@ -35,13 +35,13 @@ _COLUMNS: Final = (
     _Column("prompt", _name, 9),
     _Column("model", _model, 5),
     _Column("turns", lambda group: f"{group.turns:,}", 6),
-    _Column("turn", lambda group: shown.times(group.duration), 3),
+    _Column("turn", lambda group: shown.times(group.duration), 1),
     _Column("database", lambda group: shown.times(group.database), 8),
     _Column("share", lambda group: shown.shares(group.share), 4),
     _Column("queries", lambda group: shown.numbers(group.queries), 2),
     _Column("failed", shown.failures, 0),
     _Column("typically", lambda group: shown.verdict(group.typical), 7),
-    _Column("when slow", lambda group: shown.verdict(group.slow), 1),
+    _Column("when slow", lambda group: shown.verdict(group.slow), 3),
 )
 
 
@@ -52,8 +52,8 @@ def table(report: Report, *, width: int = 120, coloured: bool = False) -> str:
     if report.total is not None:
         first, last = shown.moment(report.total.first_ns), shown.moment(report.total.last_ns)
         lines += wrap(
-            f"{plain(report.source)}: {report.total.turns:,} turns from {first} to {last} UTC. "
-            "Two numbers are median / P95.",
+            f"{plain(report.source)}: {shown.turns(report.total.turns)} from {first} to {last} "
+            "UTC. Two numbers are median / P95.",
             width,
         )
         groups = [*report.groups, *([report.total] if len(report.groups) != 1 else [])]
@@ -103,14 +103,14 @@ def _details(group: Group, width: int, coloured: bool) -> Iterator[str]:
     for query in group.top_queries:
         most = f"at most {shown.duration(query.slowest_ms)}"
         if query.count is None:
-            often = f"the slowest one in {query.turns:,} turns, how often it ran is not known"
+            often = f"the slowest one in {shown.turns(query.turns)}, how often it ran is not known"
         else:
-            often = f"{query.count:,} x in {query.turns:,} turns"
+            often = f"{query.count:,} x in {shown.turns(query.turns)}"
             often += f", {shown.duration(query.time_ms)} in all"
         yield from _listed(f"{often}, {most}: {plain(query.text)}", width)
     for each in group.repeated:
         place = f" at {plain(each.place)}" if each.place else ""
-        said = f"N+1: up to {each.most:,} x within a turn, in {each.turns:,} turns{place}: "
+        said = f"N+1: up to {each.most:,} x within a turn, in {shown.turns(each.turns)}{place}: "
         lines = _listed(said + plain(each.text), width)
         yield from (_paint(line, _YELLOW, coloured) for line in lines)
 

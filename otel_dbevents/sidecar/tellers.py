@@ -130,6 +130,7 @@ class Tellers:
         self._name, self._preferences, self._sampler = name, preferences, sampler
         self._all: OrderedDict[tuple[str, bytes], Teller] = OrderedDict()
         self._ended: set[str] = set()
+        self._generation = 0
         self.failed = 0
         """How many events could not be told, for an error of ours."""
         self.unreadable = 0
@@ -174,6 +175,12 @@ class Tellers:
         while len(self._all) > _MOST:
             self._all.pop(next(iter(self._all))).close()
 
+    def begin_anew(self) -> None:
+        """Forget all that was told and not sent; numbers begin at nothing, under another name."""
+        self.close()
+        self._ended.clear()
+        self._generation += 1
+
     def close(self) -> None:
         """Let go of all."""
         while self._all:
@@ -186,6 +193,7 @@ class Tellers:
             origin = self._origin(entry)
             said = origin.resource.get(_INSTANCE) or f"{entry.producer[:8]}-{entry.epoch}"
             instance = f"{said}@{self._name}"
+            instance += f"-{self._generation}" if self._generation else ""
             teller = Teller(origin, instance, self._preferences, self._sampler)
             self._all[key] = teller
         self._all.move_to_end(key)

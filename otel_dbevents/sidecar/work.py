@@ -28,6 +28,10 @@ _LOOK_S: Final = 1.0
 _log = logging.getLogger("otel_dbevents.sidecar")
 
 
+class _TakenOverError(Exception):
+    """What we hold is another's."""
+
+
 class State(msgspec.Struct):
     """How it goes, for whoever asks from another thread."""
 
@@ -81,6 +85,8 @@ class Work:
                 self._turn()
                 self.state.redis = ""
                 backoff.reset()
+            except _TakenOverError:
+                self._begin_anew()
             except Exception as error:  # noqa: BLE001 - of the package redis, or of the system's
                 self._redis_failed(error)
                 self._stopping.wait(backoff.next())
@@ -135,9 +141,19 @@ class Work:
     def _beat(self) -> None:
         """Show that it goes on: to whoever asks, and to the others of the group now and then."""
         now = self.state.beat = monotonic()
-        if now - self._renewed >= self._reader.claim_after_s / 4:
+        quiet = now - max(self._renewed, self._began)
+        if quiet >= self._reader.claim_after_s and not self._reader.holds_all():
+            raise _TakenOverError
+        if quiet >= self._reader.claim_after_s / 4:
             self._renewed = now
             self._reader.renew()
+
+    def _begin_anew(self) -> None:
+        """Forget what is in hand: we stood still for so long that another took it over."""
+        _log.warning("this process stood still, and another took over what it held")
+        self._reader.drop()
+        self._tellers.begin_anew()
+        self._batch, self._events, self._began, self._parcel = [], 0, 0.0, None
 
     def _wait(self, seconds: float) -> None:
         self.state.beat = monotonic()

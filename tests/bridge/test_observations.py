@@ -1,10 +1,11 @@
 """What Langfuse is shown of single queries: which, and what it would make of them."""
 
 import json
+from functools import wraps
 
 import pytest
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
-from opentelemetry.sdk.trace import SpanProcessor
+from opentelemetry.sdk.trace import SpanProcessor, Tracer
 
 from otel_dbevents.bridge import Shown
 from otel_dbevents.bridge.quota import Grant, Quota
@@ -56,6 +57,14 @@ def seen(told):
 def only(told):
     (shown,) = seen(told)
     return shown
+
+
+_start_span = Tracer.start_span
+
+
+def _wrapped(self, *arguments, **options):
+    """Start a span the long way, as whoever wraps it has us do."""
+    return _start_span(self, *arguments, **options)
 
 
 class Copying(SpanProcessor):
@@ -225,7 +234,10 @@ def test_a_hook_may_say_in_langfuses_words_what_a_query_is():
     assert (shown.type, shown.input) == ("RETRIEVER", "the question")
 
 
-def test_what_is_copied_to_a_starting_span_reads_there_as_on_langfuses_own():
+@pytest.mark.parametrize("tracers", ["the SDK's", "somebody's"])
+def test_what_is_copied_to_a_starting_span_reads_there_as_on_langfuses_own(monkeypatch, tracers):
+    if tracers == "somebody's":
+        monkeypatch.setattr(Tracer, "start_span", wraps(Tracer.start_span)(_wrapped))
     copying = Copying(**{"langfuse.trace.metadata.tenant": '"acme"', "user.id": "u1"})
     copying.attributes |= {"langfuse.trace.metadata.n": "7", "langfuse.trace.metadata.q": '"'}
     copying.attributes["langfuse.internal.is_app_root"] = True

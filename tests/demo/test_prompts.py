@@ -7,11 +7,13 @@ import pytest
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import use_span
 from rich.console import Console
 
 from otel_dbevents.demo.prompt_panel import verdicts
 from otel_dbevents.demo.prompts import Prompt, prompts_of
 from otel_dbevents.demo.scenes import Exchange
+from otel_dbevents.demo.terminal import TerminalView
 from otel_dbevents.llm.keys import METADATA
 from tests.demo.running import Document
 from tests.demo.test_scenes import AGENT, CHAT, folded
@@ -70,9 +72,19 @@ def test_the_share_is_of_the_answers_whole_time(prompts):
         share = prompt["roll_up"]["db_busy_ms"] / prompt["duration_ms"]
         # it is written right before the end, so the answer was a little shorter then
         assert prompt["roll_up"]["db_share"] == pytest.approx(share, abs=0.02)
-        assert prompt["verdict"] == (
-            "database" if prompt["roll_up"]["db_share"] >= 0.5 else "model"
-        )
+
+
+def test_the_verdict_is_on_who_had_most_of_the_time(told, prompts):
+    for prompt in prompts:
+        chats = [span for span in spans_of(told, prompt) if span["name"] == CHAT]
+        model = sum(span["duration_ns"] for span in chats) / 1e6
+        database = prompt["roll_up"]["db_busy_ms"]
+        parts = {
+            "database": database,
+            "model": model,
+            "rest": prompt["duration_ms"] - model - database,
+        }
+        assert parts[prompt["verdict"]] == max(parts.values())
 
 
 def test_a_slow_query_and_a_wait_are_the_databases_and_a_plain_answer_is_the_models(prompts):
@@ -127,6 +139,27 @@ def prompt_of(tracer, exporter, **roll_up) -> Prompt:
     return prompt
 
 
+def test_the_cause_is_the_call_that_most_of_the_time_came_of(tracer, exporter):
+    operation = "gen_ai.operation.name"
+    agent = tracer.start_span("agent", attributes={operation: "invoke_agent"}, start_time=1)
+    with use_span(agent):
+        chats = [
+            tracer.start_span(f"chat {number}", attributes={operation: "chat"}, start_time=number)
+            for number in (10, 20, 30)
+        ]
+        for chat, took in zip(chats, (5, 9, 0), strict=True):
+            cause = f"{chat.get_span_context().span_id:016x}"
+            caused = {METADATA + "db_caused_by_generation": cause}
+            tracer.start_span("SELECT", attributes=caused, start_time=50).end(50 + took)
+            chat.end(40)
+    agent.end(99)
+    trace_id = f"{agent.get_span_context().trace_id:032x}"
+    (prompt,) = prompts_of([Exchange("Why?", "So.", trace_id)], exporter.get_finished_spans())
+    assert prompt.cause is not None
+    assert (prompt.cause.name, prompt.cause.turn, prompt.cause.of) == ("chat 20", 2, 3)
+    assert prompt.cause.generation == f"{chats[1].get_span_context().span_id:016x}"
+
+
 def shown(*prompts: Prompt) -> list[str]:
     console = Console(file=io.StringIO(), width=100)
     with console.capture() as capture:
@@ -140,10 +173,27 @@ def test_texts_on_langfuses_own_spans_are_decoded_and_numbers_left(tracer, expor
     assert prompt.roll_up == {"db_slowest_query": "SELECT 1", "db_query_count": 3}
 
 
-def test_a_prompt_without_database_work_is_the_models(tracer, exporter):
+def test_where_nothing_is_told_nobody_is_blamed(tracer, exporter, monkeypatch):
+    monkeypatch.setenv("OTEL_DBEVENTS_LANGFUSE", "off")
+    agent = tracer.start_span("agent", attributes={"gen_ai.operation.name": "invoke_agent"})
+    agent.end()
+    trace_id = f"{agent.get_span_context().trace_id:032x}"
+    exchange = Exchange("Why?", "So.", trace_id)
+    spans = exporter.get_finished_spans()
+    assert list(prompts_of([exchange], spans)) == []
+    console = Console(file=io.StringIO(), width=100)
+    view = TerminalView(console)
+    with console.capture() as capture:
+        view.scene_ends([exchange], spans)
+        view.metrics([], lost=0)
+    assert "Model or database?" not in capture.get()
+    assert "held by" not in capture.get()
+
+
+def test_a_prompt_without_database_work_says_so(tracer, exporter):
     heading, line = shown(prompt_of(tracer, exporter))
     assert "held by" in heading
-    assert "MODEL" in line
+    assert "REST" in line
     assert "no database work" in line
 
 
@@ -173,5 +223,5 @@ def test_those_that_the_database_held_up_most_come_first(tracer, exporter):
         exporter.clear()
         said = {"db_query_count": 1, "db_busy_ms": share * 1000, "db_share": share}
         prompts.append(prompt_of(tracer, exporter, **said))
-    shares = [line.split()[2] for line in shown(*prompts) if "DATABASE" in line or "MODEL" in line]
+    shares = [line.split()[2] for line in shown(*prompts) if "DATABASE" in line or "REST" in line]
     assert shares == ["90%", "60%", "10%"]

@@ -1,5 +1,6 @@
 """What the demonstration tells is what its database did, scene by scene."""
 
+import re
 from collections import Counter
 
 import pytest
@@ -116,6 +117,9 @@ def test_n_plus_one_is_detected_once_with_its_count(told):
     assert repeated["statement"]["query_summary"] == "SELECT messages"
     assert repeated["called_from"]["file_path"] == "otel_dbevents/demo/retrieval.py"
     assert "selectinload(Order.messages)" in repeated["advice"]
+    assert re.fullmatch(
+        r"Yes: customers wrote so about 1\d\d of them\.", *told.answers("n-plus-one")
+    )
 
 
 def test_slow_query_is_detected(told):

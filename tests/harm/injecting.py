@@ -141,6 +141,17 @@ IN_THE_WAY: dict[str, dict[str, str]] = {
     },
     "ConnectionState.is_collected": {"self.proxied": "a weak reference"},
     "Guard.caught": {"super().caught": _GUARDED, "super": "it is there"},
+    "Ending.__call__": {
+        "options.get": "a dict",
+        "self._original": "the span's own",
+        "self._watcher.ending": _GUARDED,
+        "self._watcher.ended": _GUARDED,
+    },
+    "_telling.add_span_processor": {
+        "original": "the provider's own",
+        "watching.added": _GUARDED,
+    },
+    "Registry._gone": {"self._open.pop": "a dict"},
     "pinging.do_ping": {"ping": _DRIVERS, "_ping_failed": _GUARDED},
 }
 """By function, the calls before which nothing is made to raise, and why."""

@@ -10,6 +10,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from opentelemetry import baggage
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
+from opentelemetry.trace import use_span
 from sqlalchemy import (
     Column,
     Connection,
@@ -138,7 +141,7 @@ def play(make: Make, *, two_phase: bool) -> list[str]:
     seen, engine = Seen(), make(pool_size=2, max_overflow=0, pool_timeout=0.01, pool_pre_ping=True)
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _enforce_foreign_keys)
-    for scene in (_core, _orm, _transactions, _failures, _streams, _pool):
+    for scene in (_core, _orm, _transactions, _failures, _streams, _pool, _llm):
         scene(seen, engine)
     if two_phase:
         _two_phases(seen, engine)
@@ -279,6 +282,42 @@ def _pool(seen: Seen, engine: Engine) -> None:
     with engine.connect() as connection:
         seen.note(connection.execute(text("SELECT 3")).scalar())
         connection.detach()
+
+
+class _Theirs(SpanProcessor):
+    """What an LLM's observability adds to a provider of its own."""
+
+    __module__ = "langfuse.of.the.scenario"
+
+    def __init__(self, seen: Seen) -> None:
+        self._seen = seen
+
+    def on_end(self, span: ReadableSpan) -> None:
+        own = (key for key in span.attributes or {} if "db_" not in key)
+        self._seen.note("ended", span.name, span.end_time == 9, sorted(own))
+
+
+def _llm(seen: Seen, engine: Engine) -> None:
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(_Theirs(seen))
+    application, tracer = provider.get_tracer("app"), provider.get_tracer("langfuse-sdk", "5")
+    generation = {"langfuse.observation.type": "generation"}
+    for provider_at_hand in (application, tracer):
+        with provider_at_hand.start_as_current_span("above"), engine.connect() as connection:
+            connection.execute(text("SELECT 1")).all()
+            with tracer.start_as_current_span("agent"):
+                with tracer.start_as_current_span("plan", attributes=generation):
+                    seen.note(connection.execute(text("SELECT 2")).all())
+                with application.start_as_current_span("tool"), seen.step("in a tool"):
+                    seen.note(connection.execute(text("SELECT 3")).all())
+                    connection.execute(text("SELECT nosuch"))
+            connection.rollback()
+            seen.note(connection.execute(text("SELECT 4")).all())
+    tracer.start_span("given an end").end(end_time=9)
+    forgotten = tracer.start_span("never ended")
+    with use_span(forgotten):
+        seen.note(len(baggage.get_all()))
+    del forgotten
 
 
 def _soft(connection: Connection) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from langfuse import get_client, observe, propagate_attributes
 from opentelemetry import trace
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, TraceIdRatioBased
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Decision, StaticSampler, TraceIdRatioBased
 
 from tests.langfuse.application import Application, nothing_said
 from tests.langfuse.server import LangfuseServer, langfuse_server
@@ -207,16 +207,18 @@ def test_two_clients_with_two_keys_get_each_its_own(app: Application) -> None:
         app.close()  # before that server ends
 
 
-@pytest.mark.parametrize("sampler", [ALWAYS_OFF, TraceIdRatioBased(0)])
+@pytest.mark.parametrize(
+    "sampler", [ALWAYS_OFF, TraceIdRatioBased(0), StaticSampler(Decision.RECORD_ONLY)]
+)
 def test_of_traces_that_are_not_sampled_nothing_goes_anywhere(
     app: Application, sampler: Any
 ) -> None:
     app.provider = app.new_provider(sampler=sampler)
-    app.observe(langfuse_scores=True)
+    pipeline = app.observe(langfuse_scores=True)
     client = app.client()
     answer(app, client)
     assert app.counts() == {}
-    assert app.server.scores == []
+    assert (app.server.scores, pipeline.lost()) == ([], {})
     assert app.kept_names() == []
 
 

@@ -12,8 +12,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple, TypeAlias
 
 import pytest
+from langfuse._client.span_processor import LangfuseSpanProcessor
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from otel_dbevents.exporters.joining import is_langfuses
+from otel_dbevents.exporters.joining import exporters_to_join, join
+from otel_dbevents.llm import shared
 from tests.demo.receiver import receiving
 from tests.langfuse.application import IS_5
 from tests.langfuse.server import langfuse_server
@@ -128,8 +133,6 @@ def ends() -> Iterator[Ends]:
         yield {
             **{o: several.submit(collected, do + MAIN, **scores) for o, do in ORDERS.items()},
             **{order: several.submit(run, do + MAIN) for order, do in BY_HAND.items()},
-            "unnamed": several.submit(run, first),
-            "none": several.submit(collected, first, OTEL_TRACES_EXPORTER="none"),
             "pigeon": several.submit(run, first, OTEL_TRACES_EXPORTER="pigeon"),
             "disabled": several.submit(run, last, OTEL_SDK_DISABLED="true"),
             "auto first, hanging": several.submit(held_up, last),
@@ -153,15 +156,6 @@ def test_set_up_by_hand_the_order_decides_nothing_either(ends: Ends, order: str)
     ended = ends[order].result()
     assert (ended.status, ended.printed, ended.said) == (0, "1", "")
     assert (ended.langfuse, ended.scores) == (TURNED, [])
-
-
-@pytest.mark.parametrize("how", ["unnamed", "none"])
-def test_where_no_variable_says_where_traces_go_langfuses_provider_is_left_alone(
-    ends: Ends, how: str
-) -> None:
-    ended = ends[how].result()
-    assert (ended.status, ended.printed, ended.said) == (0, "1", "")
-    assert (ended.langfuse, ended.collector) == (TURNED, [])
 
 
 def test_a_wrong_variable_turns_us_off_in_one_line_and_langfuse_goes_on(ends: Ends) -> None:
@@ -198,18 +192,57 @@ def test_a_forked_child_that_turns_ends_as_it_would(ends: Ends) -> None:
     assert len(ended.scores) == (2 if IS_5 else 0)  # the older client has no threads in a child
 
 
-def test_a_provider_that_sends_spans_elsewhere_is_not_langfuses() -> None:
-    from langfuse._client.span_processor import LangfuseSpanProcessor
-    from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-
-    provider = TracerProvider(shutdown_on_exit=False)
-    assert not is_langfuses(provider)
-    provider.add_span_processor(
+@pytest.fixture
+def provider(monkeypatch: pytest.MonkeyPatch) -> Iterator[TracerProvider]:
+    """Give a provider as Langfuse's client makes it, where no variable is set."""
+    for name in [each for each in os.environ if each.startswith("OTEL_")]:
+        monkeypatch.delenv(name)
+    made = TracerProvider(shutdown_on_exit=False)
+    made.add_span_processor(
         LangfuseSpanProcessor(public_key="pk", secret_key="sk", base_url="http://127.0.0.1:9")
     )
-    assert is_langfuses(provider)
+    yield made
+    made.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("variables", "number"),
+    [
+        ({}, 0),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": " "}, 0),
+        ({"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "http://127.0.0.1:9"}, 0),
+        ({"OTEL_TRACES_EXPORTER": "none"}, 0),
+        ({"OTEL_TRACES_EXPORTER": "none", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}, 0),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}, 1),
+        ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://127.0.0.1:9"}, 1),
+        ({"OTEL_TRACES_EXPORTER": "console,otlp"}, 2),
+    ],
+)
+def test_langfuses_provider_is_joined_only_where_a_variable_says_where_traces_go(
+    provider: TracerProvider,
+    monkeypatch: pytest.MonkeyPatch,
+    variables: dict[str, str],
+    number: int,
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert len(exporters_to_join(provider)) == number
+
+
+def test_a_provider_that_sends_spans_elsewhere_is_not_joined(
+    provider: TracerProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_TRACES_EXPORTER", "otlp")
+    shared.follow(provider)
+    assert exporters_to_join(provider)
     provider.add_span_processor(SimpleSpanProcessor(InMemorySpanExporter()))
-    assert not is_langfuses(provider)
-    provider.shutdown()
+    assert not exporters_to_join(provider)
+    assert not exporters_to_join(TracerProvider(shutdown_on_exit=False))
+
+
+def test_a_provider_is_joined_once(
+    provider: TracerProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_TRACES_EXPORTER", "console")
+    join(provider, exporters_to_join(provider), 1, direct_otlp=True)
+    assert not exporters_to_join(provider)

@@ -1,5 +1,6 @@
 """Turns with scores: at the end of each its generations have the numbers of what they caused."""
 
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -121,13 +122,18 @@ def test_our_flush_gives_them_to_the_client_and_its_own_sends_them(app: Applicat
     assert len(app.server.scores) == 2
 
 
-def test_a_pipeline_that_was_closed_scores_no_more(app: Application) -> None:
+def test_a_pipeline_that_was_closed_scores_no_more_and_leaves_no_thread(app: Application) -> None:
     client = app.client()
     (pipeline,) = app.pipelines
-    assert pipeline.close()
-    app.observe()
-    with client.start_as_current_observation(name="agent", as_type="agent"):
-        client.start_observation(name="ask", as_type="generation").end()
-        app.query()
-    assert scores(app) == {}
-    assert app.counts()["agent"] == 1
+    for count in (1, 1):
+        with client.start_as_current_observation(name="agent", as_type="agent"):
+            client.start_observation(name="ask", as_type="generation").end()
+            app.query()
+        assert scores(app)["ask", COUNT] == count
+        assert len(app.server.scores) == 2
+        assert pipeline.close()
+        app.observe()
+    ours = [each for each in threading.enumerate() if each.name == "otel-dbevents-langfuse-scores"]
+    for thread in ours:
+        thread.join(10)
+        assert not thread.is_alive()

@@ -6,11 +6,17 @@ import logging
 import pytest
 from langfuse import propagate_attributes
 from opentelemetry import trace
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExportResult
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from otel_dbevents import ConfigError
+from otel_dbevents.exporters.destination import Destination
+from otel_dbevents.exporters.langfuse import ObservationExporter
 from otel_dbevents.langfuse import langfuse_filter
 from tests.bridge.support import committed, executed, failed, repeated, timed_out
+from tests.langfuse.observation import plain
 from tests.langfuse.server import langfuse_server
 from tests.langfuse.support import LLM, SLOW, Application
 
@@ -82,15 +88,6 @@ def test_nothing_of_ours_arrives_from_outside_an_llm_trace(way, langfuse):
     assert langfuse.observations == []
 
 
-def test_a_thousand_queries_are_no_more_than_the_quota(way, langfuse):
-    way.pipeline(**way.wanted, langfuse="all", fold_after=0)
-    with way.langfuse.start_as_current_observation(name="answer"):
-        for _ in range(1000):
-            way.happen()
-    way.flush()
-    assert langfuse.names.count("SELECT customers") == 40
-
-
 def test_domain_events_arrive_as_events(way, langfuse):
     way.pipeline(**way.wanted, langfuse="summary", langfuse_events=True)
     with way.langfuse.start_as_current_observation(name="answer"):
@@ -134,6 +131,63 @@ def test_a_provider_of_the_clients_own_does_not_keep_ours_from_arriving(applicat
     ours = [each for each in langfuse.observations if each.name == "SELECT customers"]
     assert [each.parent_id for each in ours] == [tool.id, tool.id]
     isolated.shutdown()
+
+
+def test_what_is_sent_is_what_the_span_says_field_by_field(application, langfuse):
+    kept = InMemorySpanExporter()
+    application.provider.add_span_processor(SimpleSpanProcessor(kept))
+    application.pipeline(langfuse_export=True)
+    with application.provider.get_tracer("langfuse-sdk").start_as_current_span("answer"):
+        event = application.happen(duration_ns=SLOW, returned_rows=3)
+    application.flush()
+    _, span = kept.get_finished_spans()
+    (request,) = langfuse.requests
+    assert request == encode_spans([span])
+    ((sent,),) = ([s for sc in r.scope_spans for s in sc.spans] for r in request.resource_spans)
+    assert (sent.name, sent.kind) == ("SELECT customers", sent.SPAN_KIND_CLIENT)
+    assert sent.span_id == event.id[8:]
+    assert sent.end_time_unix_nano - sent.start_time_unix_nano == SLOW
+    assert plain(sent.attributes) == {
+        "db.system.name": "postgresql",
+        "db.namespace": "shop",
+        "server.address": "db.example.com",
+        "server.port": 5433,
+        "db.query.summary": "SELECT customers",
+        "db.query.text": "SELECT * FROM customers WHERE id = ?",
+        "db.response.returned_rows": 3,
+        "dbevents.llm": True,
+        "dbevents.langfuse": True,
+        "langfuse.environment": "dev",
+        "langfuse.observation.type": "span",
+        "langfuse.observation.input": "SELECT * FROM customers WHERE id = ?",
+        "langfuse.observation.output": '{"rows": 3}',
+        "langfuse.observation.level": "WARNING",
+        "langfuse.observation.status_message": "took 600.0 ms; slow from 500 ms on",
+        "langfuse.observation.metadata.db_caused_by_generation": "01" * 8,
+        "langfuse.observation.metadata.db_caused_by_generation_name": "chat",
+        "langfuse.observation.metadata.db_duration_ms": 600.0,
+        "langfuse.observation.metadata.db_rows": 3,
+        "langfuse.observation.metadata.db_system": "postgresql",
+    }
+
+
+@pytest.mark.parametrize(
+    ("variables", "address"),
+    [
+        ({}, "https://cloud.langfuse.com"),
+        ({"LANGFUSE_HOST": "http://here:3000/"}, "http://here:3000"),
+        ({"LANGFUSE_HOST": "http://h", "LANGFUSE_BASE_URL": "https://b/lf"}, "https://b/lf"),
+    ],
+)
+def test_the_address_is_found_as_langfuses_client_finds_it(
+    application, monkeypatch, variables, address
+):
+    monkeypatch.delenv("LANGFUSE_BASE_URL")
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    found = Destination.from_environment()
+    assert found.base_url == address
+    assert application.server.secret_key not in repr(found)
 
 
 def test_the_filter_asks_another_about_all_spans_that_are_not_ours(application, langfuse):
@@ -229,6 +283,12 @@ def test_a_provider_that_comes_later_sends_too(application, langfuse, monkeypatc
     assert pipeline.flush()
     later.force_flush()
     assert langfuse.names == ["SELECT customers"]
+    langfuse.public_key = "pk-lf-another"
+    with later.get_tracer("langfuse-sdk").start_as_current_span("answer"):
+        application.happen(duration_ns=SLOW)
+    assert pipeline.flush()
+    later.force_flush()
+    assert pipeline.lost() == {"langfuse_export_failed": 1}
 
 
 def test_a_pipeline_that_is_closed_has_sent_all_and_leaves_nothing_behind(application, langfuse):
@@ -273,6 +333,17 @@ def test_a_langfuse_that_is_busy_gets_them_a_moment_later(application, langfuse)
     application.flush()
     assert [refusal[1] for refusal in langfuse.refused] == [503]
     assert langfuse.names == ["SELECT customers"]
+
+
+def test_a_batch_that_is_too_large_for_one_request_goes_in_several(application, langfuse):
+    tracer = application.provider.get_tracer("otel_dbevents")
+    spans = [tracer.start_span("SELECT t", attributes={"text": "x" * 1_500_000}) for _ in range(5)]
+    exporter = ObservationExporter(Destination.from_environment())
+    assert exporter.export(spans) is SpanExportResult.SUCCESS
+    assert langfuse.names == ["SELECT t"] * 5
+    sizes = [request.ByteSize() for request in langfuse.requests]
+    assert len(sizes) > 1
+    assert max(sizes) < 5_000_000
 
 
 def test_a_redirect_takes_the_keys_nowhere(application, langfuse):

@@ -9,6 +9,7 @@ from importlib.metadata import version
 from typing import Any
 
 import pytest
+from opentelemetry import trace
 from opentelemetry.sdk.trace import SpanLimits, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from sqlalchemy import create_engine, event, text
@@ -62,6 +63,7 @@ def test_outside_llm_work_nothing_is_written(app: App, langfuse: Any) -> None:
 def test_a_span_in_between_that_is_no_llm_span_is_left_alone(app: App, langfuse: Any) -> None:
     with observed(langfuse, "agent", "agent"), app.tracer().start_as_current_span("http"):
         app.query()
+        app.flush()
     assert app.written("http") == {}
     assert app.written("agent")["db_query_count"] == 1
 
@@ -376,6 +378,29 @@ def test_threads_that_end_spans_while_others_query_and_the_worker_writes_warn_no
     assert not [each for each in caplog.records if "ended span" in each.message]
 
 
+@pytest.mark.swallows(sometimes=True)  # a worker that waits for long gives up, and says so
+def test_what_a_worker_had_added_up_is_not_written_after_the_exact_number(
+    app: App, langfuse: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    span: Any = langfuse.start_observation(name="agent", as_type="agent")._otel_span
+    node = llm.shared._open.of(span)
+    assert node is not None
+    with trace.use_span(span):
+        app.query()
+        with node.tree.writing:
+            app.query()
+            worker = threading.Thread(target=llm.shared.settle)
+            worker.start()
+            for _ in range(100):
+                if not (node.tree.is_dirty or node.tree.touched):
+                    break
+                time.sleep(0.001)
+            span.end()  # while whoever has added up waits to write
+        worker.join()
+    assert app.written("agent")["db_query_count"] == 2
+    assert not [each for each in caplog.records if "ended span" in each.message]
+
+
 def test_several_pipelines_write_one_number(app: App) -> None:
     app.observe()
     other = create_engine("sqlite://")
@@ -392,7 +417,7 @@ def test_several_pipelines_write_one_number(app: App) -> None:
     assert app.written("agent")["db_query_count"] == 6
     app.pipelines[0].close()
     app.engine = other
-    with observed(langfuse, "after", "agent"):
+    with observed(langfuse, "after", "agent"), observed(langfuse, "tool", "tool"):
         app.query(2)
     assert app.written("after")["db_query_count"] == 2
 
@@ -460,8 +485,6 @@ def test_a_listener_that_raises_harms_nobody(app: App, langfuse: Any) -> None:
 
 
 def observed_again(observation: Any) -> Any:
-    from opentelemetry import trace
-
     return trace.use_span(observation._otel_span)
 
 

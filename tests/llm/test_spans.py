@@ -21,7 +21,8 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from otel_dbevents import llm
-from otel_dbevents.llm import Turns
+from otel_dbevents.events import Database, DatabaseType, Environment, QueryExecuted, Statement
+from otel_dbevents.llm import Ledger, Turns
 from otel_dbevents.llm.processor import Watching
 from tests.llm.conftest import App, written
 from tests.llm.test_cause import generate, observed
@@ -36,7 +37,8 @@ def watching(provider: Any) -> list[object]:
     return [each for each in there if isinstance(each, Watching)]
 
 
-def test_nothing_is_kept_of_ten_thousand_traces(app: App, langfuse: Any) -> None:
+def test_nothing_is_kept_of_ten_thousand_traces(app: App) -> None:
+    app.observe(history=0)  # which would keep the contexts of what it still has to make
     tracer = app.provider.get_tracer("langfuse-sdk", "4")
     kept = []
     for number in range(10_000):
@@ -70,6 +72,23 @@ def test_spans_that_never_end_are_forgotten_when_they_are_too_many(turns: Turns)
     for each in spans:
         each.end()
     assert len(turns) == 0
+
+
+def test_nothing_is_lost_while_no_worker_adds_up_and_what_waits_stays_bounded(turns: Turns) -> None:
+    provider = TracerProvider()
+    turns.follow(provider)
+    database = Database(Environment.LOCAL, DatabaseType.SQLITE)
+    with agent(provider) as span:
+        ledger = turns.ledger(context.get_current())
+        assert isinstance(ledger, Ledger)
+        most = 0
+        for _ in range(30_000):
+            query = QueryExecuted(database, None, 10, 5, Statement("SELECT ?"))
+            cause = ledger.cause()
+            ledger.enter(query, cause)
+            most = max(most, len(ledger._tree.pending))
+    assert written(span)["db_query_count"] == 30_000
+    assert most < 6_000
 
 
 def test_a_span_that_was_dropped_unended_is_forgotten(turns: Turns) -> None:
@@ -112,6 +131,15 @@ def test_spans_outside_llm_work_are_not_taken_note_of(app: App, langfuse: Any) -
         app.query()
         assert "end" not in vars(span)
         assert len(llm.shared) == 0
+
+
+def test_our_processor_leaves_the_short_way_to_our_spans_open(app: App, langfuse: Any) -> None:
+    app.provider = TracerProvider()
+    app.provider.add_span_processor(SimpleSpanProcessor(app.spans))
+    bridge: Any = app.observe().bridge
+    app.query()
+    app.flush()
+    assert bridge._spans._shortcut._view.is_quiet
 
 
 def test_an_end_that_raises_does_so_still(app: App, langfuse: Any) -> None:

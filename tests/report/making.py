@@ -11,6 +11,7 @@ Of the run everything is fixed: ids, times, numbers. What is in it:
 
 import random
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any
 
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
@@ -291,6 +292,7 @@ def run_ids() -> IdGenerator:
     return _Ids()
 
 
+@cache
 def finished_run() -> tuple[ReadableSpan, ...]:
     """Return all spans of the run."""
     exporter = InMemorySpanExporter()

@@ -92,7 +92,7 @@ def test_a_project_of_langfuse_is_read_by_its_variables(monkeypatch, capsys):
             monkeypatch.setenv(name, value)
         assert main(["report", "--langfuse", "--since", "2025-11-24", "--json"]) == 0
         told = json.loads(capsys.readouterr().out)
-        assert told["source"] == f"Langfuse at {server.endpoint}"
+        assert told["source"] == f"Langfuse at {server.endpoint} since 2025-11-24 00:00 UTC"
         assert told["total"]["turns"] == 94
         assert main(["report", "--langfuse"]) == 1  # the last day only
         assert "--since far enough back" in capsys.readouterr().err
@@ -222,6 +222,25 @@ def test_whoever_has_seen_enough_may_go(traces, monkeypatch):
     monkeypatch.setattr(sys, "stdout", Closed())
     assert main(["report", traces]) == 0
     sys.stdout.close()
+
+
+def test_on_a_terminal_it_says_how_far_it_is(traces, monkeypatch):
+    terminal = io.StringIO()
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setattr(command, "_STEP", 100)
+    assert main(["report", traces]) == 0
+    assert terminal.getvalue().startswith("\r100 spans\r200 spans")
+    assert terminal.getvalue().endswith("\r\x1b[K")
+
+
+def test_it_can_be_interrupted(monkeypatch):
+    def interrupted(name):
+        raise KeyboardInterrupt
+        yield name
+
+    monkeypatch.setattr(command, "spans_of_file", interrupted)
+    assert main(["report", "traces"]) == 130
 
 
 def test_on_a_terminal_there_is_colour_unless_it_is_not_wanted(monkeypatch):

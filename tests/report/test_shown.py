@@ -57,7 +57,19 @@ class Elements(HTMLParser):
 
 
 def test_the_table_is_this():
-    assert table(FOUND, width=110) == (GOLDEN / "table.txt").read_text(encoding="utf-8")
+    assert table(FOUND, width=132) == (GOLDEN / "table.txt").read_text(encoding="utf-8")
+
+
+def test_the_page_of_documentation_shows_what_comes_out():
+    page_of_docs = Path(__file__).parents[2] / "docs" / "report.md"
+    assert table(FOUND, width=132) in page_of_docs.read_text(encoding="utf-8")
+
+
+def test_the_python_of_the_documentation_runs(capsys):
+    text = (Path(__file__).parents[2] / "docs" / "report.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    exec(code, {})
+    assert "Where the time" in capsys.readouterr().out
 
 
 def test_the_document_is_this():
@@ -66,7 +78,10 @@ def test_the_document_is_this():
 
 @pytest.mark.parametrize("width", [60, 72, 80, 100, 132, 200])
 def test_no_line_is_wider_than_there_is_room(width):
-    long = [generation("g", 0, 40, "", "名前" * 40, "7", "m" * 80)]
+    long = [
+        generation("g", 0, 40, "", "名前" * 40, "7", "m" * 80),
+        query("q", 50, 60, "g", text="SELECT 問い合わせ FROM 顧客 " * 9),
+    ]
     for found in (FOUND, report(long), report(evil())):
         lines = table(found, width=width).splitlines()
         assert max(map(_wide, lines)) <= width
@@ -133,7 +148,7 @@ def test_a_name_stays_a_name_on_the_page():
 
 def test_the_page_says_what_the_table_says():
     text = page(FOUND)
-    for said in ("support v7", "gpt-4o-mini", "retrieval.py:88", "have neither a roll-up nor"):
+    for said in ("support v7", "gpt-4o-mini", "retrieval.py:88", "without a roll-up and without"):
         assert said in text
     assert all(words.change(each).replace(">", "&gt;") in text for each in FOUND.changes)
 
@@ -201,8 +216,8 @@ def test_what_the_numbers_do_not_say_is_said():
         query("q", 10, 20, "d", trace="t3"),
     ]
     said = " ".join(words.caveats(report(spans)))
-    assert "1 of 3 turns have neither a roll-up nor database spans" in said
-    assert "1 turns have no roll-up" in said
-    assert "2 times a turn had several prompts" in said
-    assert "In 1 turns not every statement is known" in said
+    assert "1 of 3 turns without a roll-up and without database spans" in said
+    assert "1 turn without a roll-up:" in said
+    assert "In 1 turn with several prompts" in said
+    assert "In 1 turn not every statement is known" in said
     assert words.caveats(report([])) == []

@@ -214,6 +214,18 @@ def test_work_before_any_generation_is_no_prompts():
     assert part(turn, ANSWER).work == work(0, 0)
 
 
+def test_where_others_name_theirs_a_span_without_a_cause_has_none():
+    turn = turn_of(
+        span("turn", 0, 400, "", AGENT),
+        generation("a", 0, 50, "turn", "ask", "1"),
+        query("q1", 50, 80, "turn", cause="a"),
+        query("elsewhere", 85, 90, "turn"),  # in a process that knows of no generation
+        generation("b", 100, 200, "turn", "answer", "2", "n"),
+    )
+    assert turn.work == work(35, 2)
+    assert part(turn, ASK).work == work(30, 1)
+
+
 def test_where_no_span_names_its_cause_the_order_does():
     turn = turn_of(
         span("turn", 0, 400, "", AGENT),

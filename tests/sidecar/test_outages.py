@@ -85,6 +85,32 @@ def test_a_sidecar_that_ends_or_is_killed_leaves_what_it_holds_to_the_next(
         assert counted(receiver) == shop.made
 
 
+def test_a_sidecar_that_stood_still_leaves_what_was_taken_over(
+    redis: Redis, tmp_path: Path
+) -> None:
+    (port,) = free_ports(1)
+    stream = redis.stream()
+    told, shop = settings(redis, stream, f"http://127.0.0.1:{port}"), Shop(redis, stream)
+    shop.run(100)
+    with sidecar(tmp_path, told, "--claim-after", "1", name="still") as still:
+        wait_until(lambda: still.numbers()["export_retries_total"] > 0, 20)
+        still.process.send(signal.SIGSTOP)
+        try:
+            with receiving(port=port) as receiver:
+                with sidecar(tmp_path, told, "--claim-after", "1", name="heir"):
+                    wait_until(lambda: len(query_spans(receiver)) == 100, 20)
+                    wait_until(lambda: counted(receiver) == 100, 20)
+                still.process.send(signal.SIGCONT)
+                shop.run(10)
+                shop.end()
+                wait_until(lambda: len(query_spans(receiver)) == 110, 20)
+                wait_until(lambda: counted(receiver) == 110, 20)
+                wait_until(lambda: still.numbers()["lag_entries"] == 0, 20)
+                assert set(query_spans(receiver).values()) == {1}
+        finally:
+            still.process.send(signal.SIGCONT)
+
+
 @pytest.mark.swallows
 def test_a_redis_that_is_killed_and_comes_back_loses_nothing(tmp_path: Path) -> None:
     directory = tmp_path / "redis"

@@ -15,6 +15,7 @@ from otel_dbevents.events import new_id
 
 _COUNT: Final = 50
 _LOOKS: Final = 20
+_MOST_IN_HAND: Final = 10_000
 _BLOCK_S: Final = 1.0
 
 Message: TypeAlias = tuple[bytes, dict[bytes, bytes] | None]
@@ -71,6 +72,16 @@ class Group:
         """Say that these are being worked on, so that no other member takes them over."""
         if ids:
             self.client.xclaim(self.stream, self.name, self.member, 0, ids, justid=True)
+
+    def has(self, ids: Sequence[bytes]) -> bool:
+        """Whether all of these are in our hands still; another member may have taken them over."""
+        if not ids:
+            return True
+        first, last = min(ids, key=order), max(ids, key=order)
+        found = self.client.xpending_range(
+            self.stream, self.name, first, last, _MOST_IN_HAND, consumername=self.member
+        )
+        return {bytes(each["message_id"]) for each in found} >= set(ids)
 
     def oldest_in_hand(self) -> bytes:
         """Return the id of the oldest message that any member has in hand; empty: there is none."""

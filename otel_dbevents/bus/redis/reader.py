@@ -110,6 +110,16 @@ class Reader:
         """Say that what we hold is being worked on, so that no other takes it over."""
         self._group.renew(list(self._held))
 
+    def holds_all(self) -> bool:
+        """Whether what we hold is in our hands still, and was not taken over by another."""
+        return self._group.has(list(self._held))
+
+    def drop(self) -> None:
+        """Hold nothing any more, as if just begun: what is ours still is read again."""
+        self._held.clear()
+        self._in_hand.clear()
+        self.reconnect()
+
     def commit(self, those: Sequence[Held]) -> None:
         """Take handled entries out of the group's hands: all or none; it may be done again."""
         if not those:
