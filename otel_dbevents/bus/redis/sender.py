@@ -103,6 +103,7 @@ class Sender:
         self._until = monotonic() + timeout
         self._finishing.set()
         if not self._turn.acquire(timeout=max(0.0, timeout)):
+            _log.warning("time is up: what Redis has not taken of the events is lost, and counted")
             return False
         try:
             if self._number and not self._ended:
