@@ -28,6 +28,7 @@ from otel_dbevents.codec import encode
 from otel_dbevents.events import Event
 from tests.bus.contract import PATIENCE, checked, in_child
 from tests.services.process import wait_until
+from tests.services.proxy import proxy
 from tests.services.redis import Redis
 from tests.services.redis import redis as run_redis
 from tests.services.tools import REPOSITORY
@@ -380,6 +381,57 @@ def test_a_forked_child_is_another_epoch_with_a_connection_of_its_own(way: Way) 
     assert len({each.entry.epoch for each in held}) == 2
     assert len({each.entry.producer for each in held}) == 1
     assert reader.settle() == {}
+
+
+@pytest.mark.swallows
+def test_an_entry_whose_answer_was_lost_is_sent_again_and_comes_once(way: Way) -> None:
+    with proxy(way.server.port) as before:
+        sender = Sender(f"redis://:{way.server.password}@127.0.0.1:{before.port}", way.stream)
+        send(sender, 0, 10)
+        before.swallow(b"XADD")
+        send(sender, 10, 10)
+        assert before.swallowed == 1
+        assert len(way.entries()) == 3
+        reader = way.reader()
+        assert numbers(take(reader)) == [*range(20)]
+        assert reader.settle() == {}
+        assert reader.counts.duplicates == 10
+        assert sender.finish(PATIENCE)
+
+
+@pytest.mark.parametrize("word", [b"XREADGROUP", b"XACK", b"ZREMRANGEBYSCORE"])
+def test_a_reader_that_loses_an_answer_handles_and_counts_all_once(way: Way, word: bytes) -> None:
+    sender = way.sender()
+    for number in range(4):
+        send(sender, number * 10, 10)
+    way.client.xdel(way.stream, way.entries()[1][0])
+    with proxy(way.server.port) as before:
+        url = f"redis://:{way.server.password}@127.0.0.1:{before.port}"
+        reader = Reader(url, way.stream, "group")
+        steps = [
+            lambda: got.extend(reader.read(100, 0)),
+            lambda: reader.commit(got),
+            lambda: losses.extend(dict(each) for each in reader.settle().values()),
+        ]
+        got: list[Held] = []
+        losses: list[dict[str, int]] = []
+        reader.join()
+        before.swallow(word)
+        for step in steps:
+            try:
+                step()
+            except client_package.ConnectionError:
+                reader.reconnect()
+                reader.join()
+                step()
+        wait_until(lambda: before.swallowed == 1)
+        losses.extend(dict(each) for each in reader.settle().values())
+        assert numbers(got) == [*range(10), *range(20, 40)]
+        assert losses == [{"gap": 10}]
+        assert (reader.counts.handled, reader.counts.lost) == (30, {"gap": 10})
+        assert take(other := way.reader(claim_after_s=0)) == []
+        assert other.settle() == {}
+        reader.close()
 
 
 def test_it_works_over_a_unix_socket(redis: Redis) -> None:
