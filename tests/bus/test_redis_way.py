@@ -122,13 +122,20 @@ def test_what_a_dead_reader_held_is_taken_over_and_comes_once(way: Way) -> None:
 
 def test_what_is_renewed_is_not_taken_over(way: Way) -> None:
     send(way.sender(), 0, 10)
-    one, other = way.reader(claim_after_s=0.2), way.reader(claim_after_s=0.2)
-    take(one, commit=False)
-    until = time.monotonic() + 0.5
-    while time.monotonic() < until:
-        one.renew()
-        assert other.read(10, 0) == []
-    wait_until(lambda: numbers(other.read(10, 0)) == [*range(10)])
+    one = way.reader()
+    [held] = take(one, commit=False)
+
+    def let_it_age() -> None:
+        member = one._group.member
+        way.client.xclaim(way.stream, "group", member, 0, [held.id], idle=120_000, justid=True)
+
+    let_it_age()
+    one.renew()
+    assert way.reader(claim_after_s=60).read(10, 0) == []
+    assert one.holds_all()
+    let_it_age()
+    assert numbers(way.reader(claim_after_s=60).read(10, 0)) == [*range(10)]
+    assert not one.holds_all()
 
 
 def test_an_answer_that_was_lost_is_asked_for_again(way: Way) -> None:
