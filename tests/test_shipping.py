@@ -18,6 +18,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased, Sampler, Tr
 from sqlalchemy import Engine, create_engine, text
 
 from otel_dbevents import Config, ConfigError, Pipeline
+from otel_dbevents.bus.redis.connecting import connect
 from otel_dbevents.bus.redis.reader import Held, Reader
 from otel_dbevents.shipping import Description, keys_of, read_origin
 from tests.bus.contract import PATIENCE
@@ -94,6 +95,17 @@ def test_events_are_shipped_and_told_by_nobody_here(shop: Application) -> None:
     assert names.count("QueryExecuted") == 20
     assert names.count("ConnectionCheckedOut") == 1
     assert shop.pipeline.lost() == {}
+
+
+def test_no_secret_and_no_value_is_in_what_redis_stores(shop: Application) -> None:
+    with shop.engine.connect() as connection:
+        connection.execute(text("SELECT 'Xq7literal', :value"), {"value": "Xq7parameter"}).all()
+    assert shop.pipeline.close(PATIENCE)
+    client = connect(shop.config.bus_url)
+    entries = client.xrange(shop.config.stream)
+    client.close()
+    assert b"SELECT ?" in b"".join(fields[b"d"] for _, fields in entries)
+    assert b"Xq7" not in b"".join(value for _, fields in entries for value in fields.values())
 
 
 def test_only_the_pools_and_the_losses_are_told_here(shop: Application) -> None:
