@@ -1,4 +1,4 @@
-"""The command ``otel-dbevents``: a demonstration, a check of what is set up, and a report."""
+"""The command ``otel-dbevents``: a demonstration, a check, a report, and the sidecar."""
 
 import argparse
 import json
@@ -10,6 +10,7 @@ from typing import Final
 
 from otel_dbevents.check import Report, examine
 from otel_dbevents.report.command import add_parser
+from otel_dbevents.sidecar.command import add_parser as add_sidecar
 
 _ABOUT: Final = """\
 See what your SQLAlchemy application does to its database, in OpenTelemetry.
@@ -17,6 +18,7 @@ See what your SQLAlchemy application does to its database, in OpenTelemetry.
   otel-dbevents demo     watch it at work on a small application; needs no network
   otel-dbevents check    see whether your settings, versions and collector are well
   otel-dbevents report   see which prompts cost what in the database
+  otel-dbevents sidecar  make telemetry of what applications ship into Redis
 
 In your own application one line is enough:
 
@@ -48,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.command is None:
         _parser().print_help()
         return 0
-    if options.command == "report":
+    if options.command in ("report", "sidecar"):
         return int(options.run(options))
     report = examine(
         options.database,
@@ -63,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(prog="otel-dbevents", description=_ABOUT, formatter_class=raw)
     commands = parser.add_subparsers(
-        dest="command", title="commands", metavar="{demo,check,report}"
+        dest="command", title="commands", metavar="{demo,check,report,sidecar}"
     )
     commands.add_parser("demo", help="show the library at work", add_help=False)
     check = commands.add_parser(
@@ -95,6 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--no-cost", action="store_true", help="leave out the measurement of what it costs here")
     add("--json", action="store_true", help="print one JSON document")
     add_parser(commands)
+    add_sidecar(commands)
     return parser
 
 

@@ -11,8 +11,9 @@ import os
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Final, Literal, TypeAlias
+from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError
+from pydantic import BeforeValidator, Field, PrivateAttr, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from otel_dbevents.compat import langfuse_problem
@@ -23,6 +24,18 @@ Origin: TypeAlias = Literal["argument", "environment", "default"]
 """Where a setting's value came from."""
 
 _HISTORY = 1000
+_MEMORY = "memory://"
+_LEAST_KEY_BYTES = 16
+_BUS_URL = "memory://, redis://host:6379/0, rediss://host:6379/0 or unix:///path/of/the/socket"
+_KEY = f"a text of {_LEAST_KEY_BYTES} bytes or more, the same in the application and the sidecar"
+_TAKES = {
+    "bus_url": _BUS_URL,
+    "signing_key": _KEY,
+    "signing_key_previous": _KEY,
+    "stream": "a name of letters, digits and -_.:",
+}
+_SECRET = frozenset({"bus_url", "signing_key", "signing_key_previous"})
+"""What is never shown, or not as a whole."""
 _DAY_MS = 86_400_000
 _log = logging.getLogger("otel_dbevents")
 
@@ -50,6 +63,23 @@ def _mode(value: object) -> object:
     return value.strip().lower() if isinstance(value, str) else value
 
 
+def _bus_url(value: object) -> object:
+    """Refuse what is no URL of a bus. The message has nothing of it: it may hold a password."""
+    if not isinstance(value, str):
+        raise ValueError("no text")
+    parts = urlsplit(value.strip())
+    is_redis = parts.scheme in ("redis", "rediss") and parts.port != 0 and bool(parts.netloc)
+    if not (is_redis or value == _MEMORY or (parts.scheme == "unix" and parts.path)):
+        raise ValueError("no URL of a bus")
+    return value.strip()
+
+
+def _key(value: object) -> object:
+    if isinstance(value, str) and len(value.encode()) < _LEAST_KEY_BYTES:
+        raise ValueError("too short")
+    return value
+
+
 def _environment(value: object) -> object:
     return Environment(value) if isinstance(value, str) else value
 
@@ -57,6 +87,7 @@ def _environment(value: object) -> object:
 Milliseconds = Annotated[
     float, Field(ge=0, le=_DAY_MS, allow_inf_nan=False), BeforeValidator(_number)
 ]
+Key = Annotated[SecretStr | None, BeforeValidator(_key)]
 Count = Annotated[int, Field(ge=0, le=1_000_000), BeforeValidator(_number)]
 
 
@@ -209,6 +240,29 @@ class Config(BaseSettings):
         examples=["false"],
     )
 
+    bus_url: Annotated[str, BeforeValidator(_bus_url)] = Field(
+        _MEMORY,
+        repr=False,
+        description="Where the bus is. With a Redis the application ships its events there, and "
+        "`otel-dbevents sidecar` makes the telemetry.",
+        examples=["redis://localhost:6379/0"],
+    )
+    stream: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]{1,200}$")] = Field(
+        "dbevents",
+        description="The name of the stream in Redis.",
+        examples=["shop-events"],
+    )
+    signing_key: Key = Field(
+        None,
+        description="Signs what goes into Redis; the sidecar then takes nothing else.",
+        examples=["$(openssl rand -hex 32)"],
+    )
+    signing_key_previous: Key = Field(
+        None,
+        description="Is taken still, while the key is exchanged.",
+        examples=["$(openssl rand -hex 32)"],
+    )
+
     _given: frozenset[str] = PrivateAttr(default=frozenset())
     _told: ClassVar[set[str]] = set()
 
@@ -235,6 +289,26 @@ class Config(BaseSettings):
             return self.history
         return 0 if environment is Environment.PRODUCTION else _HISTORY
 
+    @property
+    def ships(self) -> bool:
+        """Whether events go to a Redis, and telemetry is made elsewhere."""
+        return self.bus_url != _MEMORY
+
+    def signing_keys(self) -> tuple[str, str]:
+        """Return the current key and the previous one; empty where there is none."""
+        current, previous = self.signing_key, self.signing_key_previous
+        return (
+            "" if current is None else current.get_secret_value(),
+            "" if previous is None else previous.get_secret_value(),
+        )
+
+    def shown(self, name: str) -> Any:
+        """Return the value of the setting ``name`` as it may be shown: without any secret."""
+        value = getattr(self, name)
+        if isinstance(value, SecretStr):
+            return "set, and not shown"
+        return _plain_url(value) if name == "bus_url" else value
+
     def origin(self, name: str) -> Origin:
         """Return where the value of the setting ``name`` came from."""
         if name in self._given:
@@ -253,6 +327,21 @@ class Config(BaseSettings):
                 self._refuse_what_langfuse_never_sees(name)
         if self.langfuse_scores:
             self._refuse_scores_that_cannot_be()
+        if self.ships:
+            self._refuse_what_does_not_ship()
+        if self.signing_key_previous is not None and self.signing_key is None:
+            key, previous = self._shown("signing_key"), self._shown("signing_key_previous")
+            raise ConfigError(f"{previous} is set, but {key} is not: set both, or {key} alone")
+
+    def _refuse_what_does_not_ship(self) -> None:
+        """Refuse what is done where spans are made, which is not in the application then."""
+        for name in ("synchronous", "langfuse_export"):
+            if getattr(self, name):
+                bus, shown = self._shown("bus_url"), self._shown(name)
+                raise ConfigError(
+                    f"{shown} is on, but {bus} names a Redis, so that spans are made by the "
+                    f"sidecar: turn {shown} off, or set {bus}={_MEMORY}"
+                )
 
     def _refuse_scores_that_cannot_be(self) -> None:
         scores, langfuse = self._shown("langfuse_scores"), self._shown("langfuse")
@@ -301,6 +390,8 @@ def variable(name: str) -> str:
 
 def takes(name: str) -> str:
     """Say which values the setting ``name`` takes."""
+    if name in _TAKES:
+        return _TAKES[name]
     rule: dict[str, Any] = Config.model_json_schema()["properties"][name]
     rule = rule.get("anyOf", [rule])[0]
     if "$ref" in rule:
@@ -330,12 +421,22 @@ def _line(name: str, unknown: bool, found: Mapping[str, Any], given: frozenset[s
     example = (field.examples or ["false"])[0]
     got = repr(found["input"])
     got = got if len(got) <= 60 else got[:57] + "..."
+    if name in _SECRET:
+        got = "another value, which is not shown"
     if name in given:
         shown, example = name, f"{name}={_literal(example)}"
     else:
         shown = variable(name)
         example = f"{shown}={example}"
     return f"{shown} takes {takes(name)}, but got {got}; for example {example}"
+
+
+def _plain_url(url: str) -> str:
+    """Return a URL without user, password and options."""
+    parts = urlsplit(url)
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname or ""
+    port = f":{parts.port}" if parts.port else ""
+    return f"{parts.scheme}://{host}{port}{parts.path}"
 
 
 def _literal(example: str) -> str:

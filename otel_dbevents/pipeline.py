@@ -37,6 +37,7 @@ from otel_dbevents.sources.libsql.client import ClientSource, is_client
 from otel_dbevents.sources.watch import FindLedger, Notice, guard, is_recording, no_ledger
 
 if TYPE_CHECKING:
+    from otel_dbevents.bus.redis.sender import Sender
     from otel_dbevents.langfuse.scores import Scores
     from otel_dbevents.langfuse.sending import Sending
 
@@ -124,11 +125,15 @@ class Pipeline:
                 propagator if config.sqlcommenter else None,
                 request_hook,
                 response_hook,
-                lambda: self.bridge.has_own_ids,
+                lambda: self.sender is not None or self.bridge.has_own_ids,
             ),
             explainer=self.explainer,
             wants=engine_filter,
         )
+        self.sender = self._ships(config)
+        if self.sender is not None and span_filter is not None:
+            _log.warning("span_filter is not asked: the sidecar makes the spans")
+        is_told_here = self.sender is None
         self.bridge = Bridge(
             self.tracer_provider,
             self.meter_provider,
@@ -141,9 +146,9 @@ class Pipeline:
             slow_query_ns=int(config.slow_query_ms * _MS),
             fold_after=0 if config.synchronous else config.fold_after,
             shown=_shown(config),
-            spans=config.spans,
+            spans=config.spans and is_told_here,
             metrics=config.metrics,
-            logs=config.logs,
+            logs=config.logs and is_told_here,
         )
         if self._sending is not None:
             self._sending.begin(self.tracer_provider)
@@ -209,7 +214,7 @@ class Pipeline:
         lost |= {"handler_queue_full": elsewhere} if elsewhere else {}
         lost |= {"source_error": guard.errors} if guard.errors else {}
         lost |= lost_in_export(self.tracer_provider, self.logger_provider)
-        for asked_for in (self.explainer, self.scores, self._sending):
+        for asked_for in (self.explainer, self.scores, self._sending, self.sender):
             lost |= {} if asked_for is None else asked_for.lost
         return lost
 
@@ -252,6 +257,8 @@ class Pipeline:
             subscription.cancel()
         if self._owns_bus:
             done = self.bus.close(max(0.0, deadline - monotonic())) and done
+        if self.sender is not None:
+            done = self.sender.finish(max(0.0, deadline - monotonic())) and done
         self.bridge.close(max(0.0, deadline - monotonic()))
         if self._sending is not None:
             self._sending.close(max(0.0, deadline - monotonic()))
@@ -270,9 +277,28 @@ class Pipeline:
             warn_if_contrib_active()
         if self._sending is not None:
             self._sending.begin(self.tracer_provider)
-        self.bridge.consume(batch)
+        if self.sender is None:
+            self.bridge.consume(batch)
+        else:
+            self.bridge.consume(())  # it has the pools' numbers and the losses to tell
+            self.sender.consume(batch)
         if self.turns is not None:
             self.turns.settle()
+
+    def _ships(self, config: Config) -> "Sender | None":
+        """Return what ships the events, where the bus is on Redis; else they are told here."""
+        if not config.ships:
+            return None
+        from otel_dbevents.shipping import Description, sender_of
+
+        return sender_of(config, Description(config, _shown(config), self._in_force))
+
+    def _in_force(self) -> Mapping[str, Any]:
+        """Return the providers, the global ones in the place of the API's proxies."""
+        tracers = self.tracer_provider
+        if isinstance(tracers, trace.ProxyTracerProvider):
+            tracers = trace.get_tracer_provider()
+        return {"tracer": tracers, "logger": self.logger_provider, "meter": self.meter_provider}
 
     def _drain(self, timeout: float) -> None:
         """Flush, within ``timeout`` seconds; when the process ends, in what is left of its time."""
@@ -323,8 +349,12 @@ def _scores(config: Config) -> "Scores | None":
 def _drain_at_exit(reference: "weakref.ref[Pipeline]") -> None:
     """Drain, and close nothing: the last export reads the pools and the counts of losses."""
     pipeline = reference()
-    if pipeline is not None:
-        pipeline.flush(ending.time_left(pipeline.config.flush_timeout_ms / 1000))
+    if pipeline is None:
+        return
+    timeout = pipeline.config.flush_timeout_ms / 1000
+    pipeline.flush(ending.time_left(timeout))
+    if pipeline.sender is not None:
+        pipeline.sender.finish(ending.time_left(timeout))
 
 
 def _after(drain: "weakref.WeakMethod[Callable[[float], None]]", original: Any) -> Any:

@@ -43,6 +43,7 @@ def examine(
     report = Report({name: installed(name) for name in _PACKAGES}, {})
     report.findings += _versions(report.versions)
     report.findings += _settings(report.settings)
+    report.findings += _bus()
     report.findings += _contrib()
     signals = telemetry.Telemetry(send=send)
     report.findings += signals.look()
@@ -74,13 +75,24 @@ def _settings(settings: dict[str, dict[str, Any]]) -> Iterator[Finding]:
             yield Finding("settings", "wrong", line, "correct the variable, or unset it")
         return
     for name in Config.model_fields:
-        value, origin = getattr(config, name), config.origin(name)
+        value, origin = config.shown(name), config.origin(name)
         settings[name] = {"value": value, "from": origin, "variable": variable(name)}
     changed = sum(found["from"] != "default" for found in settings.values())
     yield Finding("settings", "ok", f"{changed} of {len(settings)} set, the others by default")
     if not config.enabled:
         mend = f"unset {variable('enabled')}"
         yield Finding("settings", "warning", "turned off: nothing is observed", mend)
+
+
+def _bus() -> Iterator[Finding]:
+    """Look at the bus, where it is on a Redis."""
+    from otel_dbevents.check.redis import look_at_bus
+
+    try:
+        config = Config()
+    except ConfigError:
+        return  # the settings' finding says it
+    yield from look_at_bus(config)
 
 
 def _contrib() -> Iterator[Finding]:

@@ -141,12 +141,12 @@ class CountingLogRecordProcessor(_Counting, LogRecordProcessor):
     def on_emit(self, log_record: Any) -> None:
         """Leave a record to be sent, without its context. Never waits, and never raises."""
         try:
-            self._outbox.put(_lasting(log_record))
+            self._outbox.put(lasting(log_record))
         except Exception as error:  # noqa: BLE001 - it is the application's record
             self._outbox.failed(error)
 
 
-def _lasting(log_record: Any) -> ReadableLogRecord:
+def lasting(log_record: Any) -> ReadableLogRecord:
     """Return what is sent of a record: all but its context, which may be large."""
     record = copy.copy(log_record.log_record)
     record.context = Context()

@@ -151,6 +151,7 @@ IN_THE_WAY: dict[str, dict[str, str]] = {
     "ConnectionState.is_collected": {"self.proxied": "a weak reference"},
     "Guard.caught": {"super().caught": _GUARDED, "super": "it is there"},
     "Ending.__call__": {
+        "getattr": "with something to say where there is none",
         "options.get": "a dict",
         "self._original": "the span's own",
         "self._watcher.ending": _GUARDED,

@@ -20,6 +20,8 @@ from tests.services.postgresql import Postgresql
 from tests.services.postgresql import postgresql as run_postgresql
 from tests.services.prometheus import Prometheus
 from tests.services.prometheus import prometheus as run_prometheus
+from tests.services.redis import Redis
+from tests.services.redis import redis as run_redis
 from tests.services.sqld import Sqld
 from tests.services.sqld import sqld as run_sqld
 
@@ -35,6 +37,13 @@ def postgresql() -> Iterator[Postgresql]:
 def sqld(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sqld]:
     """Run a libSQL server for one test: it has one database, and starts at once."""
     with run_sqld(tmp_path_factory.mktemp("sqld")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
+    """Run a Redis for all tests: let every test have a stream of its own. Do not kill this one."""
+    with run_redis(tmp_path_factory.mktemp("redis")) as running:
         yield running
 
 

@@ -110,6 +110,11 @@ class Process:
         """Ask it to end; after 20 seconds, make it."""
         self._end(by)
 
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal, such as one that makes it stand still, and wait for nothing."""
+        if self._process is not None and self.running:
+            self._process.send_signal(number)
+
     def _end(self, by: signal.Signals) -> None:
         if self._process is None or not self.running:
             return

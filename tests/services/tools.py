@@ -74,6 +74,12 @@ MARIADB = Tool(
     programs=("mariadbd",),
     places=("/usr/sbin/mariadbd",),
 )
+REDIS = Tool(
+    "redis",
+    "the bus on Redis Streams and the sidecar, on a real Redis that is killed and comes back",
+    "apt-get install redis-server",
+    programs=("redis-server",),
+)
 NODE = Tool(
     "node",
     "the health checks of Langfuse's programs",

@@ -1,0 +1,146 @@
+"""The ledger: which events of each producer were handled, in Redis itself, for all readers.
+
+A sorted set for each producer's epoch has an interval for each entry that was handled
+(``FIRST:COUNT``, by its first number) and a ``base``: all below it is settled, handled or lost. So
+an entry that comes again is known, whoever handled it, and what never came is counted once,
+whoever sees it. What is missing between two handled entries is lost when nothing that was read
+before the later of them is still in anybody's hands: a producer writes in order.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import import_module
+from typing import Any, Final, TypeAlias
+
+from otel_dbevents.bus.redis.entries import Entry
+from otel_dbevents.events import new_id
+
+KEPT_S: Final = 7 * 86_400
+"""For how long a producer that writes nothing is remembered."""
+_MOST_LINES: Final = 10_000
+_BASE: Final = "base"
+_BY: Final = "by:"
+
+Interval: TypeAlias = tuple[int, int]
+"""A first number and a count."""
+
+
+class Ledger:
+    """What is known of the producers of one stream, for one group."""
+
+    def __init__(self, stream: str, group: str) -> None:
+        self._prefix = f"{stream}:ledger:{group}:"
+        self._mark = _BY + new_id().hex()
+        self._unsure: dict[str, tuple[int, list[Interval]]] = {}
+        """By line: what we tried to settle, and do not know whether we did."""
+        self._settled: dict[str, int] = {}
+        """By line: up to where this process has seen all settled, should Redis forget it."""
+
+    def known(self, client: Any, entries: Sequence[Entry]) -> list[bool]:
+        """Say of each entry whether it was handled before, or counted as lost."""
+        if not entries:
+            return []
+        pipe = client.pipeline(transaction=False)
+        for each in entries:
+            pipe.zmscore(self._key(each.line), [_BASE, _member(each)])
+        found = []
+        for each, (base, score) in zip(entries, pipe.execute(), strict=True):
+            least = self._base(each.line, base)
+            found.append(score is not None or (each.count > 0 and each.first < least))
+        return found
+
+    def add(self, pipe: Any, entries: Iterable[Entry]) -> None:
+        """Have a transaction write down that these were handled."""
+        members: dict[str, dict[str, int]] = {}
+        for each in entries:
+            members.setdefault(each.line, {})[_member(each)] = each.first
+        for line, found in members.items():
+            pipe.zadd(self._key(line), found)
+            pipe.expire(self._key(line), KEPT_S)
+
+    def settle(self, client: Any, line: str, until: int) -> list[Interval] | None:
+        """Settle all below ``until``, and return what of it never came.
+
+        None where that is not known yet: somebody else writes there at this moment.
+        """
+        key = self._key(line)
+        pipe = client.pipeline()
+        try:
+            pipe.watch(key)
+            found = {
+                _text(name): int(score) for name, score in pipe.zrange(key, 0, -1, withscores=True)
+            }
+            if (told := self._told(line, found)) is not None:
+                return told
+            base = self._base(line, found.pop(_BASE, None))
+            if until <= base and not found:
+                self._settled[line] = base
+                return []
+            missing = _missing(found, base, until)
+            pipe.multi()
+            pipe.zremrangebyscore(key, "-inf", f"({until}")
+            pipe.zadd(key, {_BASE: max(until, base), self._mark: max(until, base)})
+            pipe.expire(key, KEPT_S)
+            self._unsure[line] = max(until, base), missing
+            pipe.execute()
+            del self._unsure[line]
+        except import_module("redis").WatchError:  # or the connection went away meanwhile
+            return None
+        finally:
+            pipe.reset()
+        if len(self._settled) > _MOST_LINES:
+            self._settled.clear()
+        self._settled[line] = max(until, base)
+        return missing
+
+    def is_settled(self, line: str, until: int) -> bool:
+        """Whether this process has seen all below ``until`` settled."""
+        return self._settled.get(line, 0) >= until
+
+    def _told(self, line: str, found: dict[str, int]) -> list[Interval] | None:
+        """Return what was settled by a transaction whose answer never came, if it was carried out.
+
+        It bears our mark; what another settles later takes that away.
+        """
+        marks = {name: found.pop(name) for name in list(found) if name.startswith(_BY)}
+        until, missing = self._unsure.pop(line, (-1, []))
+        if not missing or marks.get(self._mark) != until:
+            return None
+        self._settled[line] = until
+        return missing
+
+    def begin(self, line: str, first: int) -> None:
+        """Take all below ``first`` for settled: what was before this group."""
+        self._settled.setdefault(line, first)
+
+    def drop(self, client: Any) -> None:
+        """Have Redis forget what this process settled, where the group ends with it."""
+        if self._settled:
+            client.delete(*map(self._key, self._settled))
+
+    def _base(self, line: str, said: float | None) -> int:
+        return max(int(said or 0), self._settled.get(line, 0))
+
+    def _key(self, line: str) -> str:
+        return self._prefix + line
+
+
+def _missing(found: Mapping[str, int], base: int, until: int) -> list[Interval]:
+    """Return the gaps between the intervals from ``base`` to ``until``."""
+    gaps: list[Interval] = []
+    for name, first in sorted(found.items(), key=lambda item: item[1]):
+        if first >= until:
+            break
+        if first > base:
+            gaps.append((base, first - base))
+        base = max(base, first + int(name.partition(":")[2]))
+    if base < until:
+        gaps.append((base, until - base))
+    return gaps
+
+
+def _member(entry: Entry) -> str:
+    return f"{entry.first}:{entry.count}"
+
+
+def _text(name: bytes | str) -> str:
+    return name.decode() if isinstance(name, bytes) else name

@@ -1,0 +1,293 @@
+"""Reader: entries of the stream, each to one reader of a group, and taken out when handled.
+
+In: messages of a `Group`. Out: `Held` entries, verified and new, which the caller handles and hands
+to `Reader.commit`. What cannot be verified or read goes to the dead letters at once.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from otel_dbevents.bus.redis.entries import Entry, EntryError, Unpacker, verified
+from otel_dbevents.bus.redis.group import Group, Message, order, seconds
+from otel_dbevents.bus.redis.ledger import Ledger
+from otel_dbevents.bus.redis.signing import Keyring
+from otel_dbevents.events import Event
+
+_log = logging.getLogger("otel_dbevents.bus")
+_OLDEST_S: Final = 86_400
+"""An entry that was signed so long before Redis got it is a replay; a ledger is kept longer."""
+_MOST_DEAD: Final = 10_000
+_MOST_REASONS: Final = 10_000
+
+
+class Held(msgspec.Struct, frozen=True, gc=False):
+    """An entry in this reader's hands, with its events."""
+
+    id: bytes
+    entry: Entry
+    events: list[Event]
+
+
+class Counts(msgspec.Struct):
+    """What a reader has done so far."""
+
+    read: int = 0
+    """Events read, without those that had come before."""
+    handled: int = 0
+    """Events that were handled, and taken out of the group's hands."""
+    duplicates: int = 0
+    """Events that came again, and were not handed on."""
+    lost: Counter[str] = msgspec.field(default_factory=Counter)
+    """Events that will not come: ``gap`` (Redis forgot them, or never had them), ``trimmed`` (the
+    stream was too long), ``rejected`` (in the dead letters)."""
+    dead_letters: Counter[str] = msgspec.field(default_factory=Counter)
+    """Entries in the dead letters, by reason."""
+
+
+class Reader:
+    """Reads one stream as a member of a group; one thread may use it.
+
+    Args:
+        url: of the Redis.
+        stream: the stream's name.
+        group: its readers share the entries.
+        keys: verify the entries; then none without a signature is taken.
+        require_signature: take none that is not signed.
+        claim_after_s: what another reader holds for so long is taken over. A reader that holds
+            something longer says so by `renew`.
+        from_now: a group that is made begins with what is written from now on; what was before is
+            no loss.
+
+    Its methods raise what the package ``redis`` raises; `reconnect` makes a new beginning.
+
+    """
+
+    def __init__(
+        self,
+        url: str,
+        stream: str,
+        group: str,
+        *,
+        keys: Keyring | None = None,
+        require_signature: bool = False,
+        claim_after_s: float = 60.0,
+        from_now: bool = False,
+    ) -> None:
+        self.stream, self.claim_after_s = stream, claim_after_s
+        self._keys, self._required, self._from_now = keys, require_signature, from_now
+        self._group = Group(url, stream, group, claim_after_s=claim_after_s, from_now=from_now)
+        self._ledger = Ledger(stream, group)
+        self._unpacker = Unpacker()
+        self.counts = Counts()
+        self._held: dict[bytes, Held] = {}
+        self._in_hand: set[tuple[str, int, int]] = set()
+        self._marks: dict[str, tuple[bytes, int]] = {}
+        """By line: the id of the last entry that was handled, and where it ends."""
+        self._untold: dict[str, Counter[str]] = {}
+        """By line: losses that were found, and not returned yet."""
+        self._reached: dict[str, int] = {}
+        """By line: up to where we have read."""
+        self._reasons: dict[tuple[str, int], str] = {}
+        """By line and the number after a gap: why it may be there, where that is known."""
+
+    def join(self) -> None:
+        """Connect, and make the group where there is none; done by `read` too."""
+        self._group.join()
+
+    def reconnect(self) -> None:
+        """Let go of the connection; the next call makes one, and looks what we had in hand."""
+        self._group.reconnect()
+
+    def read(self, most: int, wait_s: float) -> list[Held]:
+        """Return new entries, about ``most`` at the most, after ``wait_s`` seconds if none come."""
+        messages, again = self._group.read(most, wait_s)
+        old = [each for each in messages[:again] if each[0] not in self._held]
+        return self._taken(old + messages[again:])
+
+    def renew(self) -> None:
+        """Say that what we hold is being worked on, so that no other takes it over."""
+        self._group.renew(list(self._held))
+
+    def holds_all(self) -> bool:
+        """Whether what we hold is in our hands still, and was not taken over by another."""
+        return self._group.has(list(self._held))
+
+    def drop(self) -> None:
+        """Hold nothing any more, as if just begun: what is ours still is read again."""
+        self._held.clear()
+        self._in_hand.clear()
+        self.reconnect()
+
+    def commit(self, those: Sequence[Held]) -> None:
+        """Take handled entries out of the group's hands: all or none; it may be done again."""
+        if not those:
+            return
+        self._finish([each.id for each in those], [each.entry for each in those])
+        for each in those:
+            self._mark(each.id, each.entry)
+            self.counts.handled += len(each.events)
+
+    def settle(self) -> Mapping[str, Counter[str]]:
+        """Return what never came, by line and reason, of what nobody has in hand any more.
+
+        Each loss is returned once, to one reader of the group.
+        """
+        if not self._marks:
+            return {}
+        losses = self._untold  # with what was found before Redis went away in the middle of it
+        oldest = self._group.oldest_in_hand()
+        for line, (id_, until) in list(self._marks.items()):
+            if oldest and order(oldest) <= order(id_):
+                continue
+            for first, number in self._ledger.settle(self._client, line, until) or ():
+                reason = self._reasons.pop((line, first + number), "gap")
+                losses.setdefault(line, Counter())[reason] += number
+                self.counts.lost[reason] += number
+                _log.warning("%d events of a producer never came (%s)", number, reason)
+            if self._ledger.is_settled(line, until):
+                del self._marks[line]
+        self._untold = {}
+        return losses
+
+    def lag(self) -> tuple[int, float]:
+        """Return how many entries are not handled yet, and the age of the oldest in seconds."""
+        return self._group.lag()
+
+    def close(self, *, ending: bool = False) -> None:
+        """Leave the group; with entries in hand the group keeps our name, and them.
+
+        ``ending``: the group was ours alone, and ends with us.
+        """
+        try:
+            if self._client is not None and ending:
+                self._group.end()
+                self._ledger.drop(self._client)
+            elif self._client is not None:
+                self._group.leave()
+        finally:
+            self.reconnect()
+
+    @property
+    def _client(self) -> Any:
+        return self._group.client
+
+    def _taken(self, messages: Sequence[Message]) -> list[Held]:
+        """Verify entries, and leave out those that were handled before."""
+        found: list[tuple[bytes, dict[bytes, bytes], Entry]] = []
+        done: list[bytes] = []
+        for id_, fields in messages:
+            if fields is None:
+                done.append(id_)  # it is missing, and counted as that
+                continue
+            try:
+                found.append((id_, fields, self._verified(id_, fields)))
+            except EntryError as error:
+                self._reject(id_, fields, error.reason)
+        self._look_for_gaps([(id_, entry) for id_, _, entry in found])
+        known = self._ledger.known(self._client, [entry for _, _, entry in found])
+        taken = list[Held]()
+        for (id_, fields, entry), is_known in zip(found, known, strict=True):
+            if is_known or _name(entry) in self._in_hand:
+                self.counts.duplicates += entry.count
+                done.append(id_)
+            elif (held := self._unpacked(id_, fields, entry)) is not None:
+                taken.append(held)
+        if done:
+            self._finish(done, [])
+        return taken
+
+    def _verified(self, id_: bytes, fields: Mapping[bytes, bytes]) -> Entry:
+        entry = verified(fields, self.stream, self._keys, required=self._required)
+        if self._keys is not None and seconds(id_) - entry.sent_ns / 1e9 > _OLDEST_S:
+            raise EntryError("stale")
+        return entry
+
+    def _look_for_gaps(self, those: Sequence[tuple[bytes, Entry]]) -> None:
+        """Note where a producer's numbers jump because the stream was cut before we read it."""
+        start: bytes | None = None
+        if len(self._reached) > _MOST_REASONS:
+            self._reached.clear()
+        for id_, entry in those:
+            reached = self._reached.get(entry.line)
+            if reached is None and self._from_now:
+                self._ledger.begin(entry.line, entry.first)
+                reached = entry.first
+            if entry.first > (reached or 0):
+                start = self._group.first() if start is None else start
+                if order(start) >= order(id_):
+                    self._explain(entry.line, entry.first, "trimmed")
+            self._reached[entry.line] = max(reached or 0, entry.first + entry.count)
+
+    def _unpacked(self, id_: bytes, fields: dict[bytes, bytes], entry: Entry) -> Held | None:
+        try:
+            events, bad = self._unpacker.unpack(entry)
+        except EntryError as error:
+            self._reject(id_, fields, error.reason, entry)
+            return None
+        for body in bad:
+            self.counts.lost["rejected"] += 1
+            self._bury(id_, {**fields, b"n": b"1", b"d": body}, "undecodable")
+        held = self._held[id_] = Held(id_, entry, events)
+        self._in_hand.add(_name(entry))
+        self.counts.read += len(events)
+        return held
+
+    def _reject(
+        self, id_: bytes, fields: Mapping[bytes, bytes], reason: str, entry: Entry | None = None
+    ) -> None:
+        """Put an entry to the dead letters first, then take it out of the group's hands.
+
+        One whose numbers can be trusted is written down as handled, its events as lost.
+        """
+        self._bury(id_, fields, reason)
+        self._finish([id_], [] if entry is None else [entry])
+        if entry is not None:
+            self.counts.lost["rejected"] += entry.count
+            self._mark(id_, entry)
+        else:
+            self._remember_rejected(fields)
+        _log.warning("an entry of %s went to the dead letters: %s", self.stream, reason)
+
+    def _bury(self, id_: bytes, fields: Mapping[bytes, bytes], reason: str) -> None:
+        self.counts.dead_letters[reason] += 1
+        said = {**fields, b"reason": reason.encode(), b"id": id_, b"stage": b"read"}
+        self._client.xadd(f"{self.stream}:dead", said, maxlen=_MOST_DEAD, approximate=True)
+
+    def _explain(self, line: str, end: int, reason: str) -> None:
+        """Keep in mind why there may be a gap that ends at this number."""
+        if len(self._reasons) >= _MOST_REASONS:
+            self._reasons.clear()
+        self._reasons[line, end] = reason
+
+    def _remember_rejected(self, fields: Mapping[bytes, bytes]) -> None:
+        """Keep in mind what a refused entry says it is, though it may lie: a gap there is its."""
+        try:
+            line = f"{fields[b'p'].decode()}:{fields[b'e'].decode()}"
+            self._explain(line, int(fields[b"s"]) + int(fields[b"n"]), "rejected")
+        except (KeyError, ValueError):
+            return
+
+    def _finish(self, ids: Sequence[bytes], handled: Sequence[Entry]) -> None:
+        pipe = self._client.pipeline()
+        self._ledger.add(pipe, handled)
+        pipe.xack(self.stream, self._group.name, *ids)
+        pipe.execute()
+        for each in ids:
+            held = self._held.pop(each, None)
+            if held is not None:
+                self._in_hand.discard(_name(held.entry))
+
+    def _mark(self, id_: bytes, entry: Entry) -> None:
+        """Note how far a producer has come; an older entry that comes late changes nothing."""
+        before = self._marks.get(entry.line)
+        if before is None or order(id_) > order(before[0]):
+            self._marks[entry.line] = id_, entry.first + entry.count
+
+
+def _name(entry: Entry) -> tuple[str, int, int]:
+    """Return what two messages with the same events have in common: it may be sent twice."""
+    return entry.line, entry.first, entry.count

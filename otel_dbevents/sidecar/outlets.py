@@ -1,0 +1,83 @@
+"""Outlets: the exporters, and how their answers are read.
+
+The SDK's exporters say SUCCESS or FAILURE, and why only in their log: that is listened to, since a
+collector that is down is waited for, and a request that is wrong is not sent again as it is.
+"""
+
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Literal, TypeAlias
+
+from otel_dbevents.swallowing import told
+from otel_dbevents.unreachable import EXPORTER_LOGGERS
+
+Answer: TypeAlias = Literal["taken", "later", "refused"]
+
+_CODE: Final = re.compile(r"code: (?:StatusCode\.)?(\w+)")
+_WRONG: Final = frozenset({"400", "413", "422", "INVALID_ARGUMENT", "OUT_OF_RANGE", "DATA_LOSS"})
+"""What a collector answers to a request that it will never take. A wrong password or path
+(401, 403, 404, UNAUTHENTICATED) is the operator's to mend: what waits is right."""
+
+
+class Outlets:
+    """The exporters, by signal: ``traces``, ``metrics``, ``logs``; each may have several or none.
+
+    One thread calls them, but for `abort`.
+    """
+
+    def __init__(self, exporters: Mapping[str, Sequence[Any]]) -> None:
+        self._exporters = exporters
+        self._heard = _Heard()
+        for name in EXPORTER_LOGGERS:
+            logger = logging.getLogger(name)
+            logger.filters.insert(0, self._heard)  # before one that holds lines back
+
+    def of(self, signal: str) -> Sequence[Any]:
+        """Return a signal's exporters."""
+        return self._exporters.get(signal, ())
+
+    @property
+    def preferences(self) -> tuple[Any, Any]:
+        """Temporality and aggregation as the exporter of metrics wants them; None: the SDK's."""
+        for each in self.of("metrics"):
+            temporality = getattr(each, "_preferred_temporality", None)
+            return temporality, getattr(each, "_preferred_aggregation", None)
+        return None, None
+
+    def send(self, exporter: Any, batch: Any) -> Answer:
+        """Send a batch, and say whether it was taken, or may be later, or never."""
+        self._heard.last = ""
+        try:
+            if getattr(exporter.export(batch), "name", "") != "FAILURE":
+                return "taken"
+        except Exception as error:  # noqa: BLE001 - whatever an exporter raises, it did not take it
+            told("sidecar exporter", error)
+        code = _CODE.search(self._heard.last)
+        return "refused" if code is not None and code[1] in _WRONG else "later"
+
+    def abort(self) -> None:
+        """Have the exporters give up what they are trying. From any thread."""
+        for each in (one for those in self._exporters.values() for one in those):
+            try:
+                each.shutdown()
+            except Exception as error:  # noqa: BLE001 - the process ends
+                told("sidecar exporter", error)
+
+    def close(self) -> None:
+        """Listen no more."""
+        for name in EXPORTER_LOGGERS:
+            logging.getLogger(name).removeFilter(self._heard)
+
+
+class _Heard(logging.Filter):
+    """Keeps the last line that an exporter said."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = ""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Keep it, and let it pass."""
+        self.last = record.getMessage()
+        return True

@@ -1,0 +1,86 @@
+"""Parcel: what is to be sent at once, until every exporter has taken its part.
+
+In: spans, log records, metrics. Out: calls of exporters, whose answers are looked at: what one has
+taken is not sent to it again, what it has not is. What a collector refuses for good (it says that
+the request itself is wrong) is halved until the guilty item is alone, and left out.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final
+
+import msgspec
+from opentelemetry.sdk.metrics.export import MetricsData
+
+from otel_dbevents.sidecar.outlets import Outlets
+from otel_dbevents.sidecar.tellers import Made
+
+MOST_AT_ONCE: Final = 512
+
+
+class _Part(msgspec.Struct):
+    """Items of one signal for one exporter."""
+
+    signal: str
+    exporter: Any
+    items: Sequence[Any]
+    wrap: Callable[[Sequence[Any]], Any]
+    """Makes of items what the exporter takes."""
+
+
+class Parcel:
+    """One lot of telemetry on its way. `send` may be called until it returns True."""
+
+    def __init__(self, made: Made, outlets: Outlets) -> None:
+        self.spans, self.records = len(made.spans), len(made.records)
+        self.refused: Counter[str] = Counter()
+        """How many items were refused for good, by signal."""
+        self._outlets = outlets
+        self._left = [
+            _Part(signal, exporter, items, wrap)
+            for signal, parts, wrap in (
+                ("traces", _parts(made.spans), list),
+                ("logs", _parts(made.records), list),
+                ("metrics", _parts(made.metrics), _metrics),
+            )
+            for items in parts
+            for exporter in outlets.of(signal)
+        ]
+
+    def send(self, beat: Callable[[], object] = bool) -> bool:
+        """Send what was not taken yet; False when something was not taken, and must wait.
+
+        ``beat`` is called before each call of an exporter, which may take its time.
+        """
+        while self._left:
+            beat()
+            part = self._left[0]
+            answer = self._outlets.send(part.exporter, part.wrap(part.items))
+            if answer == "later":
+                return False
+            self._left.pop(0)
+            if answer == "refused":
+                self._halve(part)
+        return True
+
+    @property
+    def waits_for(self) -> str:
+        """The signal that was not taken."""
+        return self._left[0].signal if self._left else ""
+
+    def _halve(self, part: _Part) -> None:
+        if len(part.items) == 1:
+            self.refused[part.signal] += 1
+            return
+        middle = len(part.items) // 2
+        for items in (part.items[middle:], part.items[:middle]):
+            self._left.insert(0, _Part(part.signal, part.exporter, items, part.wrap))
+
+
+def _parts(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    for first in range(0, len(items), MOST_AT_ONCE):
+        yield items[first : first + MOST_AT_ONCE]
+
+
+def _metrics(items: Sequence[Any]) -> MetricsData:
+    return MetricsData(resource_metrics=items)

@@ -1,0 +1,201 @@
+"""Work: read, tell, send, take out; again and again, until it is to end.
+
+Holds what it has read until the collector has taken what was made of it. Redis and the collector
+may go and come back meanwhile.
+"""
+
+import logging
+import threading
+from collections import Counter
+from time import monotonic
+from typing import Final
+
+import msgspec
+
+from otel_dbevents.bus.redis.connecting import Backoff, explained
+from otel_dbevents.bus.redis.reader import Counts, Held, Reader
+from otel_dbevents.sidecar.outlets import Outlets
+from otel_dbevents.sidecar.parcel import Parcel
+from otel_dbevents.sidecar.tellers import Tellers
+from otel_dbevents.swallowing import told
+
+_READ: Final = 50
+_WAIT_S: Final = 0.1
+_GATHER_S: Final = 0.5
+_MOST_EVENTS: Final = 5_000
+_SAY_AGAIN_S: Final = 60.0
+_LOOK_S: Final = 1.0
+_log = logging.getLogger("otel_dbevents.sidecar")
+
+
+class _TakenOverError(Exception):
+    """What we hold is another's."""
+
+
+class State(msgspec.Struct):
+    """How it goes, for whoever asks from another thread."""
+
+    redis: str = "not connected yet"
+    """What is wrong with Redis; empty: nothing."""
+    collector: str = ""
+    """What is wrong with the collector; empty: nothing, as far as is known."""
+    beat: float = 0.0
+    """When the work was last seen going on, by the monotonic clock."""
+    spans: int = 0
+    records: int = 0
+    retries: int = 0
+    """How often the collector did not take something."""
+    refused: Counter[str] = msgspec.field(default_factory=Counter)
+    """Spans, log records and sets of metrics that the collector refused for good, by signal."""
+    waiting_entries: int = 0
+    waiting_s: float = 0.0
+
+
+class Work:
+    """The sidecar's loop, on one thread; `stop` is called from another."""
+
+    def __init__(self, reader: Reader, tellers: Tellers, outlets: Outlets, url: str) -> None:
+        self._reader, self._tellers, self._outlets = reader, tellers, outlets
+        self._url = url
+        self.state = State()
+        self._batch: list[Held] = []
+        self._events = 0
+        self._began = 0.0
+        self._parcel: Parcel | None = None
+        self._stopping = threading.Event()
+        self._until = float("inf")
+        self._silent: dict[str, float] = {}
+        self._looked = self._renewed = 0.0
+
+    @property
+    def counts(self) -> Counts:
+        """What the reader has counted."""
+        return self._reader.counts
+
+    def stop(self, timeout: float) -> None:
+        """Have it end; what is in hand is sent first, in ``timeout`` seconds at most."""
+        self._until = monotonic() + timeout
+        self._stopping.set()
+
+    def run(self) -> None:
+        """Work until `stop` was called. What is not sent by then stays in Redis."""
+        backoff = Backoff()
+        while not self._is_over():
+            try:
+                self._turn()
+                self.state.redis = ""
+                backoff.reset()
+            except _TakenOverError:
+                self._begin_anew()
+            except Exception as error:  # noqa: BLE001 - of the package redis, or of the system's
+                self._redis_failed(error)
+                self._stopping.wait(backoff.next())
+        self._leave()
+
+    def _is_over(self) -> bool:
+        if not self._stopping.is_set():
+            return False
+        is_left = self._batch or self._parcel or self._tellers.is_dirty
+        return not is_left or monotonic() >= self._until
+
+    def _turn(self) -> None:
+        self.state.beat = monotonic()
+        self._reader.join()
+        if self._parcel is not None or self._is_due() or self._stopping.is_set():
+            self._send()
+            return
+        held = self._reader.read(_READ, _WAIT_S)
+        self._look()
+        if held:
+            self._began = self._began or monotonic()
+            self._batch += held
+            self._events += sum(len(each.events) for each in held)
+            self._tellers.tell(held)
+        elif self._batch or self._tellers.is_dirty:
+            self._send()
+
+    def _is_due(self) -> bool:
+        gathered = monotonic() - self._began >= _GATHER_S
+        return bool(self._batch) and (gathered or self._events >= _MOST_EVENTS)
+
+    def _send(self) -> None:
+        """Send what was made, wait where it is not taken, and take out what is sent."""
+        if self._parcel is None:
+            self._parcel = Parcel(self._tellers.collect(), self._outlets)
+        backoff = Backoff(0.1, 10.0)
+        while not self._parcel.send(self._beat):
+            self._collector_failed(self._parcel.waits_for)
+            self._wait(backoff.next())
+            if self._stopping.is_set() and monotonic() >= self._until:
+                return
+        self.state.collector = ""
+        self._reader.commit(self._batch)
+        self.state.spans += self._parcel.spans
+        self.state.records += self._parcel.records
+        self.state.refused.update(self._parcel.refused)
+        self._batch, self._events, self._began, self._parcel = [], 0, 0.0, None
+        for line, counts in self._reader.settle().items():
+            self._tellers.lose(line, counts)
+        self._tellers.forget_ended()
+
+    def _beat(self) -> None:
+        """Show that it goes on: to whoever asks, and to the others of the group now and then."""
+        now = self.state.beat = monotonic()
+        quiet = now - max(self._renewed, self._began)
+        if quiet >= self._reader.claim_after_s and not self._reader.holds_all():
+            raise _TakenOverError
+        if quiet >= self._reader.claim_after_s / 4:
+            self._renewed = now
+            self._reader.renew()
+
+    def _begin_anew(self) -> None:
+        """Forget what is in hand: we stood still for so long that another took it over."""
+        _log.warning("this process stood still, and another took over what it held")
+        self._reader.drop()
+        self._tellers.begin_anew()
+        self._batch, self._events, self._began, self._parcel = [], 0, 0.0, None
+
+    def _wait(self, seconds: float) -> None:
+        self.state.beat = monotonic()
+        if self._stopping.wait(seconds):
+            left = max(0.0, self._until - monotonic())
+            threading.Event().wait(min(seconds, left))
+
+    def _look(self) -> None:
+        """Look now and then how much waits."""
+        if monotonic() - self._looked >= _LOOK_S:
+            self._looked = monotonic()
+            self.state.waiting_entries, self.state.waiting_s = self._reader.lag()
+
+    def _redis_failed(self, error: Exception) -> None:
+        told("sidecar redis", error)
+        what, mend = explained(error, self._url)
+        self.state.redis = what
+        self._say(what, "%s: %s (said once a minute at most)", what, mend)
+        try:
+            self._reader.reconnect()
+        except Exception as closing:  # noqa: BLE001 - it is gone either way
+            told("sidecar redis", closing)
+
+    def _collector_failed(self, signal: str) -> None:
+        self.state.retries += 1
+        self.state.collector = f"the collector does not take {signal}"
+        self._say(
+            "collector",
+            "the collector does not take %s: they wait in Redis; start it, or name another with "
+            "OTEL_EXPORTER_OTLP_ENDPOINT (said once a minute at most)",
+            signal,
+        )
+
+    def _say(self, about: str, text: str, *words: str) -> None:
+        now = monotonic()
+        if now >= self._silent.get(about, 0.0):
+            self._silent[about] = now + _SAY_AGAIN_S
+            _log.warning(text, *words)
+
+    def _leave(self) -> None:
+        try:
+            self._reader.close()
+        except Exception as error:  # noqa: BLE001 - the group knows what we hold
+            told("sidecar redis", error)
+        self._tellers.close()

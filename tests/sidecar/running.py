@@ -1,0 +1,183 @@
+"""A sidecar as a process, between a real Redis and a receiver of OTLP, and an application."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import urlopen
+
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON
+
+from otel_dbevents.bus.memory import MemoryBus
+from otel_dbevents.config import Config
+from otel_dbevents.events import Database, DatabaseType, Environment, QueryExecuted, Statement
+from otel_dbevents.shipping import Description, sender_of
+from tests.demo.receiver import Receiver
+from tests.services.process import Process, free_ports
+from tests.services.redis import Redis
+from tests.services.tools import REPOSITORY
+
+KEY = "Xq7 a key of the tests, long enough"
+
+APPLICATION = """
+import sys
+import otel_dbevents.auto
+from opentelemetry import trace
+from sqlalchemy import create_engine, text
+engine = create_engine("sqlite://")
+tracer = trace.get_tracer("application")
+for number in range(int(sys.argv[1])):
+    with tracer.start_as_current_span("work"), engine.connect() as connection:
+        connection.execute(text("SELECT 1")).all()
+print("made", flush=True)
+"""
+"""Each round is one query, and its span is sent by the sidecar alone."""
+
+
+class Shop:
+    """An application in this process, which ships queries that it only says it ran."""
+
+    def __init__(self, redis: Redis, stream: str) -> None:
+        config = Config(bus_url=redis.url, stream=stream, signing_key=KEY)
+        resource = Resource({"service.name": "shop"})
+        tracers = TracerProvider(sampler=ALWAYS_ON, resource=resource, shutdown_on_exit=False)
+        self.sender = sender_of(config, Description(config, None, lambda: {"tracer": tracers}))
+        self.bus = MemoryBus(history=0)
+        self.bus.subscribe(self.sender.consume, name="redis")
+        self.made = 0
+
+    def run(self, queries: int, pause_s: float = 0.0) -> None:
+        """Run so many queries, each a trace of its own."""
+        for _ in range(queries):
+            event = QueryExecuted(DATABASE, None, time.time_ns(), 1_000_000, STATEMENT)
+            self.bus.publish(event)
+            self.made += 1
+            time.sleep(pause_s)
+
+    def end(self) -> None:
+        """End as an application does: all is shipped, and it says how much there was."""
+        assert self.bus.close(30)
+        assert self.sender.finish(30)
+
+
+DATABASE = Database(Environment.LOCAL, DatabaseType.SQLITE, "shop", pool_name="shop")
+STATEMENT = Statement("SELECT ?", "SELECT", "SELECT", writes=False)
+
+
+@dataclass(frozen=True)
+class Sidecar:
+    """A sidecar that runs."""
+
+    process: Process
+    port: int
+
+    def get(self, path: str) -> tuple[int, str]:
+        """Return status and text of what it says."""
+        try:
+            with urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
+                return answer.status, answer.read().decode()
+        except HTTPError as error:
+            return error.code, error.read().decode()
+
+    def numbers(self) -> dict[str, float]:
+        """Return its own metrics, by name without the prefix."""
+        _, text = self.get("/metrics")
+        lines = [line for line in text.splitlines() if not line.startswith("#")]
+        found = dict(line.rsplit(" ", 1) for line in lines)
+        return {name.removeprefix("dbevents_sidecar_"): float(n) for name, n in found.items()}
+
+
+def settings(redis: Redis, stream: str, endpoint: str) -> dict[str, str]:
+    """Return what both processes are told."""
+    return {
+        "PYTHONPATH": str(REPOSITORY),
+        "OTEL_DBEVENTS_BUS_URL": redis.url,
+        "OTEL_DBEVENTS_STREAM": stream,
+        "OTEL_DBEVENTS_SIGNING_KEY": KEY,
+        "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
+        "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+        "OTEL_EXPORTER_OTLP_TIMEOUT": "1",
+    }
+
+
+@contextmanager
+def sidecar(
+    directory: Path, told: Mapping[str, str], *options: str, name: str = "sidecar"
+) -> Iterator[Sidecar]:
+    """Run one until the block ends."""
+    (port,) = free_ports(1)
+    command = [sys.executable, "-m", "otel_dbevents", "sidecar", "--http", f"127.0.0.1:{port}"]
+    running: list[Sidecar] = []
+
+    def answers() -> bool:
+        return running[0].get("/healthz")[0] == 200
+
+    process = Process(name, [*command, *options], directory, answers, _covered(told))
+    running.append(Sidecar(process, port))
+    process.start()
+    try:
+        yield running[0]
+    finally:
+        process.stop()
+
+
+def application(
+    told: Mapping[str, str], rounds: int, source: str = APPLICATION
+) -> "subprocess.Popen[str]":
+    """Start an application that runs so many queries and ends."""
+    off = {f"OTEL_{signal}_EXPORTER": "none" for signal in ("TRACES", "METRICS", "LOGS")}
+    own = {"OTEL_SERVICE_NAME": "shop", "PATH": os.environ["PATH"], **off}
+    return subprocess.Popen(
+        [sys.executable, "-c", source, str(rounds)],
+        env={**_covered(told), **own},
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+def finished(started: "subprocess.Popen[str]") -> str:
+    """Wait for an application's end, and return what it said."""
+    said, wrong = started.communicate(timeout=60)
+    assert started.returncode == 0, wrong
+    return said
+
+
+def query_spans(receiver: Receiver) -> Counter[bytes]:
+    """Return how often each query's span arrived, by its id."""
+    return Counter(span.span_id for span in receiver.spans if span.name.startswith("SELECT"))
+
+
+def counted(receiver: Receiver) -> int:
+    """Return how many queries the metrics count: the last number of each series."""
+    last: dict[str, int] = {}
+    for resource in receiver.resources("resource_metrics"):
+        instance = {a.key: a.value.string_value for a in resource.resource.attributes}
+        for scope in resource.scope_metrics:
+            for metric in scope.metrics:
+                if metric.name != "db.client.operation.duration":
+                    continue
+                for point in metric.histogram.data_points:
+                    labels = {a.key: a.value.string_value for a in point.attributes}
+                    if labels.get("db.operation.name", "SELECT") == "SELECT":
+                        key = json.dumps([instance, labels], sort_keys=True)
+                        last[key] = point.count
+    return sum(last.values())
+
+
+def _covered(told: Mapping[str, str]) -> dict[str, str]:
+    """Return the settings, and what has the process's lines counted."""
+    covering: dict[str, Any] = {
+        name: value for name, value in os.environ.items() if name.startswith("COV")
+    }
+    return {**covering, **told}

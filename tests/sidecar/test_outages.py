@@ -1,0 +1,143 @@
+"""Faults, with real processes: each query's span arrives, is one span, and is counted once."""
+
+import signal
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.demo.receiver import receiving
+from tests.services.process import free_ports, wait_until
+from tests.services.redis import Redis
+from tests.services.redis import redis as run_redis
+from tests.sidecar.running import (
+    Shop,
+    counted,
+    query_spans,
+    settings,
+    sidecar,
+)
+
+pytestmark = pytest.mark.newest
+
+
+def test_a_collector_that_comes_late_gets_everything_from_two_that_share_it(
+    redis: Redis, tmp_path: Path
+) -> None:
+    (port,) = free_ports(1)
+    stream = redis.stream()
+    told, shop = settings(redis, stream, f"http://127.0.0.1:{port}"), Shop(redis, stream)
+    with (
+        sidecar(tmp_path, told, name="one") as one,
+        sidecar(tmp_path, told, name="other") as other,
+    ):
+        both = (one, other)
+        while not all(each.numbers()["events_read_total"] for each in both):
+            shop.run(100, 0.001)
+        shop.end()
+        for each in both:
+            wait_until(lambda each=each: each.numbers()["export_retries_total"] > 0, 20)
+        status, why = one.get("/readyz")
+        assert status == 503
+        assert "the collector does not take traces" in why
+        assert one.get("/healthz")[0] == 200
+        with receiving(port=port) as receiver:
+            wait_until(lambda: len(query_spans(receiver)) == shop.made, 30)
+            wait_until(lambda: one.numbers()["lag_entries"] == 0, 20)
+            wait_until(lambda: counted(receiver) == shop.made, 20)
+            assert set(query_spans(receiver).values()) == {1}
+            handled = [each.numbers()["events_handled_total"] for each in both]
+            assert all(handled)
+            assert sum(handled) == shop.made
+            assert one.get("/readyz")[0] == 200
+    assert [each.process.exit_status for each in both] == [0, 0]
+
+
+def test_a_sidecar_that_ends_or_is_killed_leaves_what_it_holds_to_the_next(
+    redis: Redis, tmp_path: Path
+) -> None:
+    (port,) = free_ports(1)
+    stream = redis.stream()
+    told, shop = settings(redis, stream, f"http://127.0.0.1:{port}"), Shop(redis, stream)
+    shop.run(50)
+    shopping = aside(lambda: shop.run(2_000, 0.001))
+    with sidecar(tmp_path, told, "--deadline", "2", name="first") as first:
+        # Nobody takes what it has read: it is in its hands.
+        wait_until(lambda: first.numbers()["export_retries_total"] > 0, 20)
+        first.process.stop(signal.SIGINT)  # and is killed after twenty seconds
+        assert first.process.exit_status == 0
+    with sidecar(tmp_path, told, "--claim-after", "0.1", name="second") as second:
+        wait_until(lambda: second.numbers()["export_retries_total"] > 0, 20)
+        second.process.kill()
+    with receiving(port=port) as receiver:
+        with sidecar(tmp_path, told, "--claim-after", "0.1", name="third") as third:
+            shopping.join()
+            shop.end()
+            wait_until(lambda: len(query_spans(receiver)) == shop.made, 30)
+            wait_until(lambda: counted(receiver) == shop.made, 30)
+            wait_until(lambda: third.numbers()["lag_entries"] == 0, 20)
+            assert not [name for name in third.numbers() if "lost" in name]
+        assert set(query_spans(receiver).values()) == {1}
+        assert counted(receiver) == shop.made
+
+
+def test_a_sidecar_that_stood_still_leaves_what_was_taken_over(
+    redis: Redis, tmp_path: Path
+) -> None:
+    (port,) = free_ports(1)
+    stream = redis.stream()
+    told, shop = settings(redis, stream, f"http://127.0.0.1:{port}"), Shop(redis, stream)
+    shop.run(100)
+    with sidecar(tmp_path, told, "--claim-after", "1", name="still") as still:
+        wait_until(lambda: still.numbers()["export_retries_total"] > 0, 20)
+        still.process.send(signal.SIGSTOP)
+        try:
+            with receiving(port=port) as receiver:
+                with sidecar(tmp_path, told, "--claim-after", "1", name="heir"):
+                    wait_until(lambda: len(query_spans(receiver)) == 100, 20)
+                    wait_until(lambda: counted(receiver) == 100, 20)
+                still.process.send(signal.SIGCONT)
+                shop.run(10)
+                shop.end()
+                wait_until(lambda: len(query_spans(receiver)) == 110, 20)
+                wait_until(lambda: counted(receiver) == 110, 20)
+                wait_until(lambda: still.numbers()["lag_entries"] == 0, 20)
+                assert set(query_spans(receiver).values()) == {1}
+        finally:
+            still.process.send(signal.SIGCONT)
+
+
+@pytest.mark.swallows
+def test_a_redis_that_is_killed_and_comes_back_loses_nothing(tmp_path: Path) -> None:
+    directory = tmp_path / "redis"
+    directory.mkdir()
+    with run_redis(directory, {"appendfsync": "always"}) as server, receiving() as receiver:
+        told = settings(server, "events", receiver.endpoint)
+        with sidecar(tmp_path, told) as running:
+            shop, enough = Shop(server, "events"), threading.Event()
+            shopping = aside(lambda: [shop.run(1, 0.001) for _ in iter(enough.is_set, True)])
+            for _ in range(2):
+                before = running.numbers()["events_handled_total"]
+                wait_until(
+                    lambda before=before: running.numbers()["events_handled_total"] > before, 20
+                )
+                server.process.kill()
+                wait_until(lambda: running.get("/readyz")[0] == 503, 20)
+                server.process.start()
+            enough.set()
+            shopping.join()
+            shop.end()
+            wait_until(lambda: len(query_spans(receiver)) == shop.made, 30)
+            wait_until(lambda: counted(receiver) == shop.made, 20)
+            wait_until(lambda: running.numbers()["lag_entries"] == 0, 20)
+            assert not [name for name in running.numbers() if "lost" in name]
+            assert set(query_spans(receiver).values()) == {1}
+        assert "cannot be reached" in running.process.log.read_text()
+
+
+def aside(work: Callable[[], object]) -> threading.Thread:
+    """Do it on another thread, which is to be joined."""
+    thread = threading.Thread(target=work)
+    thread.start()
+    return thread

@@ -1,0 +1,37 @@
+"""The whole way with real processes: application, Redis, sidecar, a receiver of OTLP."""
+
+from pathlib import Path
+
+from tests.demo.receiver import receiving
+from tests.services.process import wait_until
+from tests.services.redis import Redis
+from tests.sidecar.running import (
+    application,
+    counted,
+    finished,
+    query_spans,
+    settings,
+    sidecar,
+)
+
+
+def test_what_an_application_ships_arrives_as_its_own_and_once(
+    redis: Redis, tmp_path: Path
+) -> None:
+    stream = redis.stream()
+    with receiving() as receiver:
+        told = settings(redis, stream, receiver.endpoint)
+        with sidecar(tmp_path, told) as running:
+            assert finished(application(told, 300)) == "made\n"
+            wait_until(lambda: len(query_spans(receiver)) == 300, 20)
+            wait_until(lambda: counted(receiver) == 300, 20)
+            wait_until(lambda: running.numbers()["lag_entries"] == 0, 20)
+            assert running.get("/readyz") == (200, "ok\n")
+            assert running.get("/elsewhere")[0] == 404
+            numbers = running.numbers()
+            assert numbers["events_read_total"] == numbers["events_handled_total"]
+            assert not [name for name in numbers if "lost" in name or "dead" in name]
+        assert running.process.exit_status == 0
+        assert set(query_spans(receiver).values()) == {1}
+        assert receiver.services == {"shop"}
+        assert "Xq7" not in running.process.log.read_text()
