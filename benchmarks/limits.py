@@ -32,8 +32,8 @@ LIMITS: tuple[Limit, ...] = (
     Limit("held", "thread", "ours, unsampled", "contrib, unsampled", 1 / 6, 0.25),
     Limit("connect", "thread", "ours", "contrib", 1 / 6, 0.44),
     Limit("llm", "thread", "ours", "two empty listeners", 1.0, 0.95),
-    Limit("held", "process", "ours", "contrib", 1 / 5, 0.50),
-    Limit("held", "process", "ours, OTLP", "contrib, OTLP", 1 / 5, 0.36),
+    Limit("held", "process", "ours", "contrib", 1 / 5, 0.23),
+    Limit("held", "process", "ours, OTLP", "contrib, OTLP", 1 / 5, 0.18),
 )
 
 

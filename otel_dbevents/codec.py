@@ -5,6 +5,7 @@ default, so old events stay readable. Neither loses anything: what is decoded eq
 encoded, to the nanosecond.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 from re import compile as pattern
 from typing import Any, Final, get_args
@@ -70,6 +71,14 @@ def encode(event: Event) -> bytes:
         return _encoder.encode(event)
     except UnicodeEncodeError:
         return _encoder.encode(_tidy(_builtins(event, bytes, datetime)))
+
+
+def encode_all(events: Sequence[Event]) -> bytes:
+    """Return the events as one msgpack array of what `encode` gives. Raises where one cannot be."""
+    try:
+        return _encoder.encode(events)
+    except UnicodeEncodeError:
+        return _encoder.encode([msgspec.Raw(encode(event)) for event in events])
 
 
 def decode(data: bytes | bytearray | memoryview) -> Event:

@@ -12,20 +12,23 @@ from otel_dbevents.events import Event
 
 
 class _Makeable(Struct, gc=False, eq=False, kw_only=True):
-    made: Event | None = None
+    made: tuple[Event, ...] | None = None
 
 
 class Draft(_Makeable, gc=False, eq=False):
-    """What was noted of one event. Its fields are values that nobody changes any more."""
+    """What was noted of an event, or of two that came together.
 
-    kind: ClassVar[type[Event]]
-    """What it is a draft of: who has subscribed to that gets it."""
+    Its fields are values that nobody changes any more.
+    """
+
+    kinds: ClassVar[tuple[type[Event], ...]]
+    """What it is a draft of, in this order: who has subscribed to any of that gets it."""
 
     context: Any
     """The OpenTelemetry context of the call that it tells of."""
 
-    def event(self) -> Event | None:
-        """Return the event, always the same one; None where it cannot be made.
+    def events(self) -> tuple[Event, ...]:
+        """Return the events, always the same ones; empty where they cannot be made.
 
         Two threads must not ask at a time that nobody has asked before.
         """
@@ -33,6 +36,6 @@ class Draft(_Makeable, gc=False, eq=False):
             self.made = self.make()
         return self.made
 
-    def make(self) -> Event | None:
-        """Make the event. Never raises."""
+    def make(self) -> tuple[Event, ...]:
+        """Make the events. Never raises."""
         raise NotImplementedError  # pragma: no cover - abstract

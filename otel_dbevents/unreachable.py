@@ -135,8 +135,8 @@ def tell_of_loss(timeout: float, lost: Mapping[str, int]) -> None:
     """Say that the end of the process did not wait longer, unless the reason was said already."""
     if _one_line.is_due("", ""):
         _log.warning(
-            "telemetry that could not be sent within %.1f s was given up: the collector did not "
-            "answer; OTEL_DBEVENTS_FLUSH_TIMEOUT_MS gives it more time%s",
+            "telemetry that could not be sent within %.1f s was given up: what it was sent to "
+            "did not answer; OTEL_DBEVENTS_FLUSH_TIMEOUT_MS gives it more time%s",
             timeout,
             f" (lost in all: {_listed(lost)})" if lost else "",
         )

@@ -147,12 +147,49 @@ def test_what_runs_under_no_span_or_under_different_spans_is_no_burst() -> None:
 def test_the_number_of_open_bursts_is_bounded_and_the_oldest_is_told_first() -> None:
     court = Court(repeated_queries=2)
     court.hear(query(), query())
-    many = (
-        query(parent=TraceParent(bytes(16), number.to_bytes(8, "big"))) for number in range(2000)
-    )
-    (told,) = court.hear(*many)
-    assert isinstance(told, RepeatedQueryDetected)
-    assert len(court.judges._bursts) == 1000
+    many = [
+        query(parent=TraceParent(bytes(16), number.to_bytes(8, "big"))) for number in range(5000)
+    ]
+    for number in range(0, len(many), 500):
+        court.hear(*many[number : number + 500])
+    assert [type(told) for told in court.told] == [RepeatedQueryDetected]
+    assert 2000 <= len(court.judges._bursts) <= 4500
+    court.hear(*many[-2000:], query(at_ns=SECOND - 1))
+    court.judges.settle()
+    assert len(court.told) == 2001
+
+
+def test_a_burst_that_goes_on_is_one_however_many_others_come_between() -> None:
+    court = Court(repeated_queries=2)
+    for number in range(3000):
+        other = TraceParent(bytes(16), (number + 1).to_bytes(8, "big"))
+        court.hear(query(parent=other), query() if number % 100 == 0 else query(parent=None))
+    court.judges.settle()
+    assert [each.count for each in court.told if isinstance(each, RepeatedQueryDetected)] == [30]
+
+
+def test_a_burst_that_lasts_for_many_seconds_is_one() -> None:
+    court = Court(repeated_queries=2)
+    for number in range(60):
+        court.hear(query(at_ns=number * SECOND // 2))
+    assert court.told == []
+    court.judges.settle()
+    assert [each.count for each in court.told if isinstance(each, RepeatedQueryDetected)] == [60]
+
+
+def test_a_clock_that_is_set_back_keeps_no_burst_for_ever() -> None:
+    court = Court(repeated_queries=2)
+    court.hear(query(at_ns=3600 * SECOND), query(at_ns=3600 * SECOND))
+    for number in range(1, 4):
+        court.hear(query(at_ns=number * SECOND, parent=TraceParent(bytes(16), bytes([number] * 8))))
+    assert [each.count for each in court.told if isinstance(each, RepeatedQueryDetected)] == [2]
+
+
+def test_with_a_threshold_of_one_each_run_alone_is_told() -> None:
+    court = Court(repeated_queries=1)
+    court.hear(query(), query(parent=TraceParent(bytes(16), bytes([2] * 8))))
+    court.judges.settle()
+    assert [each.count for each in court.told if isinstance(each, RepeatedQueryDetected)] == [1, 1]
 
 
 @pytest.mark.parametrize("settings", [{"slow_query_ns": 0, "repeated_queries": 0}])

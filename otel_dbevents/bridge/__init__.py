@@ -14,6 +14,7 @@ import logging
 import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from typing import Any, Final, TypeAlias, TypeVar
 
@@ -31,7 +32,7 @@ from otel_dbevents.bridge.metrics import Metrics
 from otel_dbevents.bridge.observations import Observations, Shown
 from otel_dbevents.bridge.pointing import Place, context_of
 from otel_dbevents.bridge.spans import NOWHERE, Spans, parent_context
-from otel_dbevents.events import Event, PoolReading
+from otel_dbevents.events import Event, PoolReading, QueryExecuted
 from otel_dbevents.forks import in_child
 from otel_dbevents.swallowing import Swallowing
 
@@ -40,6 +41,7 @@ __all__ = ["EVENT_NAMES", "OPEN_SPAN_TYPES", "Bridge", "Shown", "SpanFilter"]
 _log = logging.getLogger(__name__)
 _CLOSE_S: Final = 2.0
 _SLOW_NS: Final = 500_000_000
+_UNGUARDED: Final = nullcontext()
 
 Delivery: TypeAlias = tuple[Event, Any]
 """An event and the OpenTelemetry context of its call; None where it crossed a process."""
@@ -149,13 +151,14 @@ class Bridge:
         spans = self._spans
         if spans is not None:
             spans.look()
-        for event, context in batch:
-            self._tell(event, context)
+        folding = self._folding
+        with _UNGUARDED if folding is None else folding.lock:
+            self._tell_all(batch)
         self._settle_metrics()
-        if self._folding is not None:
-            self._folding.settle_ended()
+        if folding is not None:
+            folding.settle_ended(len(batch))
         if spans is not None:
-            spans.settle()
+            self._settle_spans(spans)
 
     def settle(self, timeout: float = -1) -> bool:
         """Tell what is held back: the queries that fold. Call it when nothing more comes for now.
@@ -164,7 +167,7 @@ class Bridge:
         """
         settled = self._folding is None or self._folding.settle(timeout)
         if self._spans is not None:
-            self._spans.settle()
+            self._settle_spans(self._spans)
         return settled
 
     def on_open_span(self, event: Event, context: Context | None) -> None:
@@ -205,6 +208,39 @@ class Bridge:
             self._metrics.begin_anew()
             inherited.forget(meters)
 
+    def _tell_all(self, batch: Sequence[Delivery]) -> None:
+        """Tell each event; queries, which are nearly all, here, as a call for each is dear."""
+        record_span, metrics = self._record_span, self._metrics
+        queries = metrics and metrics.queries()
+        statement = database = size = calls = None
+        for event, context in batch:
+            if type(event) is not QueryExecuted or context is None:
+                self._tell(event, context)
+                continue
+            place: Place = context
+            try:
+                if record_span is not None:
+                    place = record_span(event, context)
+            except Exception:  # noqa: BLE001 - a processor or sampler of anybody's may raise anything
+                self._failed("span_error", event)
+            try:
+                if (
+                    event.statement is not statement
+                    or event.database is not database
+                    or event.batch_size != size
+                ):
+                    calls = queries and queries.of(event)
+                    statement, database, size = event.statement, event.database, event.batch_size
+                if calls:
+                    calls[0].append(event)
+                    calls[1].append(place or NOWHERE)
+                elif metrics is not None:
+                    metrics.record(event, place or NOWHERE)
+            except Exception:  # noqa: BLE001 - the next event and signal must not suffer
+                self._failed("metric_error", event)
+        if queries is not None:
+            queries.settle(self._metric_failed)
+
     def _tell(self, event: Event, captured: Context | None) -> None:
         """Make the span first: the other two point to it."""
         place: Place | None = captured
@@ -228,6 +264,11 @@ class Bridge:
                 logs.record(event, context_of(place))
         except Exception:  # noqa: BLE001 - the next event must not suffer
             self._failed("log_error", event)
+
+    def _settle_spans(self, spans: Spans) -> None:
+        lost = spans.settle()
+        if lost:
+            self._count("span_error", lost)
 
     def _settle_metrics(self) -> None:
         if self._metrics is not None:

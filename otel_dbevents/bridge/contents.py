@@ -60,26 +60,41 @@ def ended(
     tracer: Any,
 ) -> ReadableSpan:
     """Return a span that has ended, without the call of its constructor and its lists'."""
+    span: Any = _new(ReadableSpan)
+    span.__dict__ = parts(event, said, held, identity, parent, view, tracer)
+    return span  # type: ignore[no-any-return]
+
+
+def parts(
+    event: Any,
+    said: Description,
+    held: BoundedAttributes,
+    identity: SpanContext,
+    parent: SpanContext | None,
+    view: View,
+    tracer: Any,
+) -> dict[str, Any]:
+    """Return what such a span consists of."""
     events: Any = _new(Unfilled)
     events._most = view.most_events
     links: Any = _new(Unfilled)
     links._most = view.most_links
-    span: Any = _new(ReadableSpan)
-    span._name = said.name
-    span._context = identity
-    span._kind = said.kind
-    span._instrumentation_info = tracer.instrumentation_info
-    span._instrumentation_scope = tracer._instrumentation_scope
-    span._parent = parent
     end_ns = event.end_time_ns
-    span._start_time = end_ns - event.duration_ns
-    span._end_time = end_ns
-    span._attributes = held
-    span._events = events
-    span._links = links
-    span._resource = tracer.resource
-    span._status = _UNSET if said.failure is None else status_of(said.failure)
-    return span  # type: ignore[no-any-return]
+    return {
+        "_name": said.name,
+        "_context": identity,
+        "_kind": said.kind,
+        "_instrumentation_info": tracer.instrumentation_info,
+        "_instrumentation_scope": tracer._instrumentation_scope,
+        "_parent": parent,
+        "_start_time": end_ns - event.duration_ns,
+        "_end_time": end_ns,
+        "_attributes": held,
+        "_events": events,
+        "_links": links,
+        "_resource": tracer.resource,
+        "_status": _UNSET if said.failure is None else status_of(said.failure),
+    }
 
 
 def status_of(failure: Failure) -> Status:

@@ -60,17 +60,10 @@ def describe_query(
     event: QueryExecuted | QueryFailed, more: at.Attributes | None = None
 ) -> Description:
     """Describe a query's span; ``more`` is what the event does not know of it."""
-    batch_size = event.batch_size
-    name, shared = at.query_shared(event.database, event.statement, batch_size != 1)
-    own: dict[str, at.Value] = {}
-    if batch_size != 1:
-        own[at.DB_OPERATION_BATCH_SIZE] = batch_size
+    name, shared = at.query_shared(event.database, event.statement, event.batch_size != 1)
     failure = None
     if type(event) is QueryExecuted:
-        if event.returned_rows >= 0:
-            own[at.DB_RESPONSE_RETURNED_ROWS] = event.returned_rows
-            if event.reading_ns >= _READING_NS or event.first_row_ns >= 0:
-                own.update(_fetch_attributes(event))
+        own = own_attributes(event)
         if (
             event.called_from is None
             and event.attributes is None
@@ -78,8 +71,9 @@ def describe_query(
             and event.llm is None
         ):
             return Description(name, _CLIENT, shared, own, None, (), True)
-    elif isinstance(event, QueryFailed):
-        failure = event.failure
+    else:
+        own = {} if event.batch_size == 1 else {at.DB_OPERATION_BATCH_SIZE: event.batch_size}
+        failure = event.failure if isinstance(event, QueryFailed) else None
     if event.called_from is not None:
         own.update(at.code_attributes(event.called_from))
     if event.attributes is not None:
@@ -91,6 +85,18 @@ def describe_query(
     if event.llm is not None:
         own.update(cause_attributes(event.llm))
     return Description(name, _CLIENT, shared, own, failure)
+
+
+def own_attributes(event: QueryExecuted) -> dict[str, at.Value]:
+    """Return the numbers that a query's span says beyond what all of its statement say."""
+    own: dict[str, at.Value] = {}
+    if event.batch_size != 1:
+        own[at.DB_OPERATION_BATCH_SIZE] = event.batch_size
+    if event.returned_rows >= 0:
+        own[at.DB_RESPONSE_RETURNED_ROWS] = event.returned_rows
+        if event.reading_ns >= _READING_NS or event.first_row_ns >= 0:
+            own.update(_fetch_attributes(event))
+    return own
 
 
 def _commit(event: TransactionCommitted | CommitFailed) -> Description:

@@ -20,12 +20,12 @@ from opentelemetry.context import Context, get_current
 
 from otel_dbevents.bridge import known
 from otel_dbevents.bridge.pointing import Place, context_of
-from otel_dbevents.bridge.streams import Call, Stream
+from otel_dbevents.bridge.streams import Samples, Stream
 
 _NO_CONTEXT: Final = Context()
 _NO_SWITCH: Final = type("_Enabled", (), {"is_enabled": True})()
 
-Waiting: TypeAlias = "deque[tuple[Fed, float, Place] | tuple[Pair, tuple[float, float], Place]]"
+Waiting: TypeAlias = "deque[tuple[Fed, float, Place]]"
 """Numbers of the batch that is being told; appended to and emptied by any thread."""
 
 
@@ -71,20 +71,24 @@ class Fed:
             and all(stream.is_there for stream in self._route[1])
         )
 
-    def record_all(self, calls: list[Call], samples: dict[int, bool]) -> None:
-        """Add a group that waited. ``samples`` keeps the exemplar filter's answers, by place."""
+    def record_all(self, numbers: list[float], places: list[Place], samples: Samples) -> None:
+        """Add a group that waited, of at least one number, each with its place.
+
+        ``samples`` keeps the exemplar filter's answers.
+        """
         storages, streams = self._route
         if storages is not self._consumer._reader_storages or not self._switch.is_enabled:
-            for number, context in calls:
-                self.record_now(number, context)
+            for number, place in zip(numbers, places, strict=True):
+                self.record_now(number, place)
             return
-        if not _are_plain(calls):
-            calls = [call for call in calls if 0 <= call[0] < math.inf or self._refuse(*call)]
-            if not calls:
-                return
+        # One that is no number hides in `min` and `max`, and shows in the sum.
+        if not (min(numbers) >= 0 and max(numbers) < math.inf and sum(numbers) >= 0):
+            for number, place in zip(numbers, places, strict=True):
+                self.record_now(number, place)
+            return
         chosen = self._consumer._sdk_config.exemplar_filter
         if not known.is_by_context(chosen):
-            for number, place in calls:
+            for number, place in zip(numbers, places, strict=True):
                 self._add(streams, chosen, number, context_of(place))
             return
 
@@ -93,7 +97,7 @@ class Fed:
             return answer
 
         for stream in streams:
-            stream.add_all(calls, samples, ask)
+            stream.add_all(numbers, places, samples, ask)
 
     def record_now(self, number: float, place: Place) -> None:
         """Add it at once. What the SDK refuses or ignores, it is left to judge."""
@@ -107,10 +111,6 @@ class Fed:
             streams = self._find_streams(storages)
         self._add(streams, self._consumer._sdk_config.exemplar_filter, number, context)
         self._is_groupable = all(stream.is_own_histogram for stream in streams)
-
-    def _refuse(self, number: float, place: Place) -> bool:
-        self._plain(number, self._labels, context_of(place))
-        return False
 
     def _add(
         self, streams: tuple[Stream, ...], chosen: Any, number: float, context: Context
@@ -142,10 +142,3 @@ class Pair:
     def can_be_grouped(self) -> bool:
         """Tell whether both can be."""
         return self.first.can_be_grouped() and self.second.can_be_grouped()
-
-
-def _are_plain(calls: list[Call]) -> bool:
-    """Whether the SDK would take all these numbers."""
-    numbers = [number for number, _ in calls]
-    # One that is no number hides in `min` and `max`, and shows in the sum.
-    return min(numbers) >= 0 and max(numbers) < math.inf and sum(numbers) >= 0

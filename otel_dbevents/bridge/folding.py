@@ -6,7 +6,6 @@ told as one span that says how many there were and how long they took.
 """
 
 import threading
-from collections import OrderedDict
 from collections.abc import Callable
 from time import monotonic
 from typing import Final, TypeAlias, TypeGuard
@@ -16,16 +15,13 @@ from opentelemetry.context import Context
 from otel_dbevents.bridge.fold import Fold
 from otel_dbevents.bridge.pointing import Place
 from otel_dbevents.bridge.spans import Spans
-from otel_dbevents.events import Event, QueryExecuted, QueryFailed, TraceParent
+from otel_dbevents.bursts import Burst, Bursts
+from otel_dbevents.events import Event, QueryExecuted, QueryFailed
 from otel_dbevents.forks import in_child
 
-_Key: TypeAlias = tuple[bytes, bytes, str, str, str]
-"""Trace and span, pool and database, and the statement's text: what makes runs one burst."""
 _Query: TypeAlias = QueryExecuted | QueryFailed
 
-_QUIET_NS: Final = 1_000_000_000
 _LONGEST_NS: Final = 10_000_000_000
-_OPEN_BURSTS: Final = 1_000
 
 
 class Folding:
@@ -44,10 +40,14 @@ class Folding:
     can be told apart. A fold ends also when its span does, after a second without a run, and when
     it is ten seconds long. A fold of one query is that query's span.
 
-    Safe to be used by many threads. At most 1,000 bursts are kept in mind; the oldest is told
-    first. What a forked process held is the parent's to tell.
+    Safe to be used by many threads: whoever records holds `lock`, for as many events as he likes.
+    The latest 2,000 runs are kept in mind; the folds of bursts that are forgotten are told then.
+    What a forked process held is the parent's to tell.
 
     """
+
+    _latest: _Query | None
+    """The latest query, until it is settled."""
 
     def __init__(
         self,
@@ -60,6 +60,7 @@ class Folding:
         self._spans = spans
         self._after = after
         self._fast_ns = fast_ns
+        self._tells_short = spans.tells_short
         self._failed = failed
         self._begin_anew()
         in_child(self._begin_anew)
@@ -68,7 +69,7 @@ class Folding:
         """Make the event's span, or hold it back; return what points to it.
 
         For a query that is held back that is ``context``: there is no span of its own to point to,
-        but the one that it ran under.
+        but the one that it ran under. Called while `lock` is held.
         """
         kind = type(event)
         if kind is QueryExecuted or kind is QueryFailed:
@@ -77,34 +78,39 @@ class Folding:
             if (
                 parent is not None
                 and parent.trace_flags & 1
-                and (kind is QueryFailed or not self._spans.is_short(query))
-                and self._hold(query, parent, context)
+                and (kind is QueryFailed or self._tells_short or not self._spans.is_short(query))
             ):
-                return context
+                burst = self._bursts.add(query)
+                self._latest = query
+                if burst is not None and self._hold(query, burst, context):
+                    return context
         return self._spans.record(event, context)
 
-    def settle_ended(self) -> None:
-        """Tell of the folds whose burst is over. Called between batches."""
-        if not self._folds:
+    def settle_ended(self, number: int) -> None:
+        """Tell of the folds whose burst is over. Called after a batch of so many events."""
+        if self._latest is None and not self._folds:
             return
-        with self._lock:
+        with self.lock:
+            latest, self._latest = self._latest, None
+            if latest is not None:
+                self._bursts.settle(number, latest.end_time_ns)
             now = monotonic()
-            for key, fold in list(self._folds.items()):
+            for burst, fold in list(self._folds.items()):
                 if fold.is_over(now):
-                    self._tell(key)
+                    self._tell(burst)
 
     def settle(self, timeout: float = -1) -> bool:
         """Tell of all folds, as if their bursts were over; what follows is counted on.
 
         False when another thread took longer than ``timeout`` seconds (-1: for ever) to tell.
         """
-        if not self._lock.acquire(timeout=timeout):
+        if not self.lock.acquire(timeout=timeout):
             return False
         try:
-            for key in list(self._folds):
-                self._tell(key)
+            for burst in list(self._folds):
+                self._tell(burst)
         finally:
-            self._lock.release()
+            self.lock.release()
         return True
 
     def _begin_anew(self) -> None:
@@ -112,46 +118,19 @@ class Folding:
 
         The lock may be taken again by its holder: a span processor may flush.
         """
-        self._lock = threading.RLock()
-        self._bursts: OrderedDict[_Key, _Burst] = OrderedDict()
-        self._folds: dict[_Key, Fold] = {}
+        self.lock = threading.RLock()
+        self._bursts = Bursts(self._after + 1, self._tell)
+        self._latest = None
+        self._folds: dict[Burst, Fold] = {}
 
-    def _hold(self, event: _Query, parent: TraceParent, context: Context) -> bool:
-        """Count a run; True where it is held back."""
-        database, end_ns = event.database, event.end_time_ns
-        key = (
-            parent.trace_id,
-            parent.span_id,
-            database.pool_name,
-            database.namespace,
-            event.statement.query_text,
-        )
-        with self._lock:
-            burst = self._bursts.get(key)
-            if burst is None or burst.end_ns + _QUIET_NS <= end_ns - event.duration_ns:
-                burst = self._begin(key)
-            else:
-                self._bursts.move_to_end(key)
-            burst.runs += 1
-            if end_ns > burst.end_ns:
-                burst.end_ns = end_ns
-            if burst.runs > self._after and self._is_foldable(event):
-                self._fold(key, event, context)
-                return True
-            if key in self._folds:
-                self._tell(key)
-            return False
-
-    def _begin(self, key: _Key) -> "_Burst":
-        """Begin a burst; end the one before it, and the oldest where there are too many."""
-        self._tell(key)
-        burst = self._bursts[key] = _Burst()
-        self._bursts.move_to_end(key)
-        if len(self._bursts) > _OPEN_BURSTS:
-            oldest = next(iter(self._bursts))
-            self._tell(oldest)
-            self._bursts.pop(oldest, None)
-        return burst
+    def _hold(self, event: _Query, burst: Burst, context: Context) -> bool:
+        """Hold a run back, where it folds; else tell of those before it."""
+        if burst.count > self._after and self._is_foldable(event):
+            self._fold(burst, event, context)
+            return True
+        if burst in self._folds:
+            self._tell(burst)
+        return False
 
     def _is_foldable(self, event: _Query) -> TypeGuard[QueryExecuted]:
         return (
@@ -162,20 +141,20 @@ class Folding:
             and not event.propagated
         )
 
-    def _fold(self, key: _Key, event: QueryExecuted, context: Context) -> None:
-        fold = self._folds.get(key)
+    def _fold(self, burst: Burst, event: QueryExecuted, context: Context) -> None:
+        fold = self._folds.get(burst)
         if fold is not None and not fold.takes(event, context):
-            self._tell(key)
+            self._tell(burst)
             fold = None
         if fold is None:
-            fold = self._folds[key] = Fold(event, context)
+            fold = self._folds[burst] = Fold(event, context)
         else:
             fold.add(event)
         if fold.end_ns - fold.start_ns >= _LONGEST_NS:
-            self._tell(key)
+            self._tell(burst)
 
-    def _tell(self, key: _Key) -> None:
-        fold = self._folds.pop(key, None)
+    def _tell(self, burst: Burst) -> None:
+        fold = self._folds.pop(burst, None)
         if fold is None:
             return
         try:
@@ -185,13 +164,3 @@ class Folding:
                 self._spans.record_folded(fold.whole(), fold.context, fold.attributes())
         except Exception:  # noqa: BLE001 - a processor or sampler of anybody's may raise anything
             self._failed(fold.first, fold.count)
-
-
-class _Burst:
-    """How often a statement ran so far, and until when."""
-
-    __slots__ = ("end_ns", "runs")
-
-    def __init__(self) -> None:
-        self.runs = 0
-        self.end_ns = 0

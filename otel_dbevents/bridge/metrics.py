@@ -8,17 +8,18 @@ record, of the same time. No attribute holds a query's text or anything else wit
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
+from itertools import compress
 from operator import attrgetter
 from typing import Any, Final, TypeAlias
 
-from opentelemetry.context import get_current
 from opentelemetry.metrics import Counter, Histogram, Meter, MeterProvider, Observation
 
 from otel_dbevents.bridge import attributes as at
 from otel_dbevents.bridge.feeding import Pair
 from otel_dbevents.bridge.observables import Observables
 from otel_dbevents.bridge.pointing import Place
-from otel_dbevents.bridge.series import AllSeries, Series
+from otel_dbevents.bridge.series import AllSeries, Series, attempt
+from otel_dbevents.bridge.streams import Samples
 from otel_dbevents.events import (
     CheckoutTimedOut,
     CommitFailed,
@@ -50,6 +51,8 @@ HEALTH_BUCKETS: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0
 
 _MOST_DATABASES = 1000
 _MOST_QUERIES: Final = 2048
+Calls: TypeAlias = tuple[list[QueryExecuted], list[Place]]
+"""Queries, and what their exemplars point to."""
 _Query: TypeAlias = tuple[Series, Series, Pair | None, Database, Statement]
 """The durations and the rows of a statement on a database, alone and together."""
 
@@ -72,7 +75,7 @@ class Metrics:
         self.begin_anew()
         self._make_instruments(meter)
         self._series = AllSeries()
-        self._of, self._wait_for_both = self._series.of, self._series.wait
+        self._of = self._series.of
         self._queries: dict[tuple[int, int, bool], _Query] = {}
         self._pools = lru_cache(256)(self._pool_series)
         self._outcomes = lru_cache(256)(self._outcome_series)
@@ -113,6 +116,10 @@ class Metrics:
         recorder = self._recorders.get(type(event))
         if recorder is not None:
             recorder(event, context)
+
+    def queries(self) -> "Queries":
+        """Return what takes many queries at once, for one batch."""
+        return Queries(self._known)
 
     def settle(self, failed: Callable[[], None]) -> None:
         """Record what waits: the end of a batch. ``failed`` is called as an error is handled."""
@@ -210,19 +217,17 @@ class Metrics:
             return [Observation(up, labels) for labels, up in self._status.values()]
 
     def _query_executed(self, event: QueryExecuted, context: Place) -> None:
+        duration, rows, *_ = self._known(event)
+        duration.record(event.duration_ns / 1e9, context)
+        if event.returned_rows >= 0:
+            rows.record(event.returned_rows, context)
+
+    def _known(self, event: QueryExecuted) -> _Query:
         database, statement, is_batch = event.database, event.statement, event.batch_size != 1
         # Looked up by which objects these are: to compare what they hold would cost more than all
         # the rest. Each is kept here as long, so that no other can be taken for it.
         known = self._queries.get((id(database), id(statement), is_batch))
-        if known is None:
-            known = self._know(database, statement, is_batch)
-        pair, number = known[2], event.returned_rows
-        if pair is not None and number >= 0:
-            self._wait_for_both((pair, (event.duration_ns / 1e9, number), context or get_current()))
-            return
-        known[0].record(event.duration_ns / 1e9, context)
-        if number >= 0:
-            known[1].record(number, context)
+        return self._know(database, statement, is_batch) if known is None else known
 
     def _query_failed(self, event: QueryFailed, context: Place) -> None:
         labels = at.query_labels(event.database, event.statement, event.batch_size != 1)
@@ -325,6 +330,38 @@ class Metrics:
             self._status[event.aggregate_id] = (_whereabouts(event), up)
             if len(self._status) > _MOST_DATABASES:
                 del self._status[next(iter(self._status))]
+
+
+class Queries:
+    """The numbers of a batch's queries, statement by statement. For one thread."""
+
+    def __init__(self, known: Callable[[QueryExecuted], _Query]) -> None:
+        self._known = known
+        self._groups: dict[Pair, Calls] = {}
+
+    def of(self, event: QueryExecuted) -> Calls | None:
+        """Return what takes the numbers of the event's statement; None: each goes by itself."""
+        pair = self._known(event)[2]
+        if pair is None:
+            return None
+        calls = self._groups.get(pair)
+        if calls is None and pair.can_be_grouped():
+            calls = self._groups[pair] = [], []
+        return calls
+
+    def settle(self, failed: Callable[[], None]) -> None:
+        """Record all. ``failed`` is called as an error is handled."""
+        samples: Samples = {}
+        for pair, (events, places) in self._groups.items():
+            durations = [event.duration_ns / 1e9 for event in events]
+            attempt(failed, pair.first.record_all, durations, places, samples)
+            rows = [event.returned_rows for event in events]
+            of = places
+            if min(rows) < 0:  # some do not say how many
+                told = [row >= 0 for row in rows]
+                rows, of = list(compress(rows, told)), list(compress(places, told))
+            if rows:
+                attempt(failed, pair.second.record_all, rows, of, samples)
 
 
 def _whereabouts(event: Event) -> dict[str, at.Value]:

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Protocol
 
 from opentelemetry.metrics import Counter, Histogram
 
@@ -19,7 +19,7 @@ from otel_dbevents.bridge import known
 from otel_dbevents.bridge.attributes import Attributes, Value
 from otel_dbevents.bridge.feeding import Fed, Pair, Waiting
 from otel_dbevents.bridge.pointing import Place, context_of
-from otel_dbevents.bridge.streams import Call
+from otel_dbevents.bridge.streams import Samples
 from otel_dbevents.forks import in_child
 
 
@@ -54,8 +54,6 @@ class AllSeries:
         self._waiting: Waiting = deque()
         self._made = lru_cache(4096)(self._make)
         self._pairs = lru_cache(4096)(Pair)
-        self.wait = self._waiting.append
-        """Leaves a pair with both its numbers, or a series with its own, for `settle`."""
         in_child(self._begin_anew)
 
     def of(self, instrument: Histogram | Counter, *labels: Attributes) -> Series:
@@ -68,23 +66,24 @@ class AllSeries:
         ``failed`` is called where that raised, while the error is being handled: a filter, view
         or span may be anybody's.
         """
-        calls_of: dict[Any, list[Any]] = {}
+        if not self._waiting:
+            return
+        calls_of: dict[Fed, tuple[list[float], list[Place]]] = {}
         waiting = self._waiting
         with suppress(IndexError):  # it is empty then; another thread may be taking too
             while True:
                 series, number, place = waiting.popleft()
                 calls = calls_of.get(series)
-                if calls is not None:
-                    calls.append((number, place))
-                elif series.can_be_grouped():
-                    calls_of[series] = [(number, place)]
+                if calls is None and series.can_be_grouped():
+                    calls = calls_of[series] = [], []
+                if calls is None:
+                    attempt(failed, series.record_now, number, place)
                 else:
-                    for one, its_number in _apart(series, number):
-                        _try(failed, one.record_now, its_number, place)
-        samples: dict[int, bool] = {}
-        for series, calls in calls_of.items():
-            for one, its_calls in _all_apart(series, calls):
-                _try(failed, one.record_all, its_calls, samples)
+                    calls[0].append(number)
+                    calls[1].append(place)
+        samples: Samples = {}
+        for series, (numbers, places) in calls_of.items():
+            attempt(failed, series.record_all, numbers, places, samples)
 
     def pair(self, first: Series, second: Series) -> Pair | None:
         """Return the one pair of two series; None where they cannot wait as one."""
@@ -107,21 +106,8 @@ class AllSeries:
         self._waiting.clear()
 
 
-def _apart(series: Fed | Pair, number: Any) -> tuple[tuple[Fed, float], ...]:
-    if isinstance(series, Pair):
-        return (series.first, number[0]), (series.second, number[1])
-    return ((series, number),)
-
-
-def _all_apart(series: Fed | Pair, calls: list[Any]) -> tuple[tuple[Fed, list[Call]], ...]:
-    if isinstance(series, Pair):
-        first = [(numbers[0], place) for numbers, place in calls]
-        second = [(numbers[1], place) for numbers, place in calls]
-        return (series.first, first), (series.second, second)
-    return ((series, calls),)
-
-
-def _try(failed: Callable[[], None], record: Callable[..., None], *given: object) -> None:
+def attempt(failed: Callable[[], None], record: Callable[..., None], *given: object) -> None:
+    """Call ``record``; ``failed`` where that raises, while the error is being handled."""
     try:
         record(*given)
     except Exception:  # noqa: BLE001 - the other series must not suffer

@@ -8,31 +8,35 @@ is; where somebody does, there is a real open one, which may be written on.
 Whatever this cannot do as the SDK would is left to ``start_span``.
 """
 
+import threading
+from collections import deque
+from itertools import repeat, starmap
 from typing import Any, Final
 
 from msgspec import Struct
 from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.context import Context
 from opentelemetry.sdk import trace as sdk
-from opentelemetry.sdk.trace import Tracer
+from opentelemetry.sdk.trace import ReadableSpan, Tracer
 from opentelemetry.sdk.trace.sampling import Decision, SamplingResult
 from opentelemetry.trace import (
     DEFAULT_TRACE_STATE,
     NonRecordingSpan,
     SpanContext,
     TraceFlags,
+    TraceState,
     get_current_span,
 )
 
 from otel_dbevents.bridge import contents
-from otel_dbevents.bridge.descriptions import Describe, Description
-from otel_dbevents.bridge.ids import EventIds
+from otel_dbevents.bridge.descriptions import Describe, Description, describe_query
+from otel_dbevents.bridge.late import Late, Maker
 from otel_dbevents.bridge.observations import is_chosen, read_rightly
-from otel_dbevents.bridge.pointing import KEY, Pointer
+from otel_dbevents.bridge.pointing import KEY, Above, Pointer, identity_of
 from otel_dbevents.bridge.sampling import LAST_BYTES
 from otel_dbevents.bridge.started import Started
 from otel_dbevents.bridge.view import View, view_of
-from otel_dbevents.events import trace_id_of
+from otel_dbevents.events import span_id_of, trace_id_of
 from otel_dbevents.swallowing import told
 
 
@@ -50,27 +54,37 @@ _SPAN: Final[Any] = getattr(sdk, "_Span", None)
 _HOLDERS: Final = frozenset({NonRecordingSpan, _SPAN})
 """The spans whose identity is read without asking them, as most are."""
 _FLAGS: Final = tuple(TraceFlags(number) for number in range(4))
-_NOBODYS: Final[tuple[Any, ...]] = (None,) * 7
-_new_tuple: Final[Any] = tuple.__new__
 _SAMPLE: Final = Decision.RECORD_AND_SAMPLE
 _DROP: Final = Decision.DROP
+
+
+class Seen(Struct, frozen=True, gc=False):
+    """A context that was looked at, and what follows for the spans in it."""
+
+    context: Context | None
+    above: Above | None
+    """None where each span has to be decided on: it is a root, or the sampler is asked."""
+
+
+_NOTHING: Final = Seen(None, None)
 
 
 class Shortcut:
     """Makes the spans of one tracer of the SDK's.
 
     Whether the SDK at hand is one that this can stand in for is the caller's to know
-    (`likeness.shortcut`). Safe to be used by many threads.
+    (`likeness.shortcut`). ``describe`` says of a plain query what there is to say. Safe to be used
+    by many threads.
     """
 
-    def __init__(self, tracer: Any, traits: Traits) -> None:
+    def __init__(self, tracer: Any, traits: Traits, describe: Describe = describe_query) -> None:
         self._tracer = tracer
         self._has_random_flag, self._freezes = traits.has_random_flag, traits.freezes
-        self._started = Started(tracer)
+        self._describe = describe
         self._view: View | None = None
-        # The last context with a valid span, the view it was seen by, and what followed: parent,
-        # trace id, state, verdict, and the flag of random ids. Most queries share their span.
-        self._last = _NOBODYS
+        self._maker: Any = None
+        self._lost = 0
+        self.begin_anew()
         self.look()
 
     @property
@@ -81,29 +95,81 @@ class Shortcut:
     def look(self) -> None:
         """Look at what may have changed in the tracer. Called before each batch."""
         tracer, before = self._tracer, self._view
+        self._started.look()
         try:
             is_sdks = Tracer.start_span is _START_SPAN and "start_span" not in vars(tracer)
-            self._view = view_of(tracer, before) if is_sdks and tracer._is_enabled() else None
+            view = view_of(tracer, before) if is_sdks and tracer._is_enabled() else None
         except Exception as error:  # noqa: BLE001 - a configurator or sampler of anybody's may raise anything
             told("shortcut", error)
-            self._view = None
+            view = None
+        if view is before:
+            return
+        self._hand_over()  # those that ended before are the processors' that were there
+        self._view, self._seen = view, _NOTHING
+        self._maker = view and Maker(tracer, view, self._freezes, self._describe)
 
-    def settle(self) -> None:
-        """Count the spans in the SDK's own metrics, and hold nothing. Called after each batch."""
-        self._last = _NOBODYS
+    def settle(self) -> int:
+        """Hand over what ended, count in the SDK's own metrics, and hold nothing.
+
+        Called after each batch. Returns how many spans were lost since the last time.
+        """
+        self._seen = _NOTHING
+        self._hand_over()
         self._started.settle()
+        lost = self._lost
+        self._lost = 0
+        return lost
 
     def begin_anew(self) -> None:
-        """Count at nothing in a forked child: what was started before is the parent's."""
+        """Begin at nothing, also in a forked child: what was started before is the parent's."""
         self._started = Started(self._tracer)
+        self._seen = _NOTHING
+        self._ended: deque[ReadableSpan] = deque()
+        self._end = self._ended.append
+        self._lost = 0
+        # May be taken again by its holder: a processor may flush.
+        self._handing = threading.RLock()
+
+    def record_plain(self, event: Any, context: Context) -> Pointer | None:
+        """Make the span of a query of which there is only to say what ``describe`` says.
+
+        As `record`, and its parts are made when somebody looks at them. It is in one piece, as
+        nearly every query comes by here.
+        """
+        view, tracer = self._view, self._tracer
+        if view is None or not view.is_quiet or not (view.has_event_ids and event.id[8]):
+            return None
+        multi = tracer.span_processor
+        if (
+            multi is not view.multi
+            or (view.has_many and multi._span_processors is not view.processors)
+            or tracer.sampler is not view.sampler
+        ):
+            return None
+        seen = self._seen
+        if seen.context is not context:
+            seen = self._see(view, context)
+        above = seen.above
+        if above is None:
+            return None
+        sampled = above.flags & 1
+        if self._started.counts:
+            self._started.add((above.parent, _SAMPLE if sampled else _DROP))
+        if sampled:
+            span = Late()
+            span._event = event
+            span._above = above
+            if view.takers is None:
+                multi.on_end(span)
+            else:
+                self._end(span)
+        return Pointer(event, above, context)
 
     def record(self, event: Any, context: Context, describe: Describe) -> Pointer | None:
         """Make the event's span and return a pointer to it.
 
         None: it is one for ``start_span``, and nothing was done. ``describe`` is called only where
         the sampler samples the span, or wants to know what it would say.
-
-        It is long, as every query comes by here: a function for each step costs more than the step.
         """
         view, tracer = self._view, self._tracer
         if view is None:
@@ -118,42 +184,25 @@ class Shortcut:
             view = self._view
             if view is None:
                 return None
-        generator = tracer.id_generator
-        is_events_own = type(generator) is EventIds
-        of, seen_by, parent, trace_id, state, verdict, random = self._last
-        if of is not context or seen_by is not view:  # it is not the last one's span again
-            span: Any = context.get(KEY)
-            above: Any = span._context if type(span) in _HOLDERS else _identity_in(context)
-            if type(above) is not SpanContext:
-                return None
-            if above[5]:  # valid; without asking each of its properties
-                parent, trace_id, state, random = above, above[0], above[4], above[3] & 2
-                verdict = view.verdicts[(3 if above[2] else 1) + (above[3] & 1)]
-                self._last = context, view, parent, trace_id, state, verdict, random
-            else:
-                parent, state, verdict = None, None, view.verdicts[0]
-                trace_id = trace_id_of(event.id) if is_events_own else 0
-                trace_id = trace_id or int(generator.generate_trace_id())
-                is_random = self._has_random_flag and generator.is_trace_id_random()
-                random = 2 if is_random else 0
+        above: Any = _identity_in(context)
+        if type(above) is not SpanContext:
+            return None
+        parent = above if above[5] else None  # valid; without asking each of its properties
+        verdict = view.verdicts[0 if parent is None else (3 if above[2] else 1) + (above[3] & 1)]
+        trace_id, state, flags = self._trace(view, event, parent)
         said = result = None
         if verdict is None:
             said = describe(event)
             result = self._ask(context, trace_id, said)
-            decision, state = result.decision, result.trace_state
+            decision, state = result.decision, result.trace_state or DEFAULT_TRACE_STATE
         else:
             decision = _SAMPLE if trace_id & LAST_BYTES < verdict else _DROP
-        flags = 1 if decision is _SAMPLE else 0
-        if self._has_random_flag:
-            flags |= random
-        span_id = int.from_bytes(event.id[8:]) if is_events_own else 0  # `span_id_of`
-        if span_id:
-            state = DEFAULT_TRACE_STATE if state is None else state
-            identity: SpanContext = _new_tuple(
-                SpanContext, (trace_id, span_id, False, _FLAGS[flags], state, True)
-            )
+        flags |= 1 if decision is _SAMPLE else 0
+        of = Above(parent, trace_id, _FLAGS[flags], state, self._maker)
+        if view.has_event_ids and span_id_of(event.id):
+            identity = identity_of(event.id, of)
         else:
-            span_id = generator.generate_span_id()
+            span_id = tracer.id_generator.generate_span_id()
             identity = SpanContext(trace_id, span_id, False, _FLAGS[flags], state)
         if decision is _DROP:
             if self._started.counts:
@@ -170,10 +219,57 @@ class Shortcut:
                 if self._freezes:
                     held._immutable = True
                 span = contents.ended(event, said, held, identity, parent, view, tracer)
-                tracer.span_processor.on_end(span)
+                if view.takers is not None and decision is _SAMPLE:
+                    self._end(span)
+                else:
+                    multi.on_end(span)
             else:
+                self._hand_over()  # what ended before it
                 self._live(event, context, parent, said, held, identity, decision)
-        return Pointer(identity, context)
+        return Pointer(identity, of, context)
+
+    def _see(self, view: View, context: Context) -> Seen:
+        """Look at a context, and keep what follows: most queries share their span.
+
+        It goes by the places of a span's identity, whose properties are a call each.
+        """
+        parent, above = _identity_in(context), None
+        if type(parent) is SpanContext and parent[5]:  # valid
+            trace_id, flags = parent[0], parent[3]
+            verdict = view.verdicts[(3 if parent[2] else 1) + (flags & 1)]  # `place_of`
+            if verdict is not None:
+                number = (flags & 2) if self._has_random_flag else 0
+                if trace_id & LAST_BYTES < verdict:
+                    number |= 1
+                above = Above(parent, trace_id, _FLAGS[number], parent[4], self._maker)
+        seen = self._seen = Seen(context, above)
+        return seen
+
+    def _trace(
+        self, view: View, event: Any, parent: SpanContext | None
+    ) -> tuple[int, TraceState, int]:
+        """Return the trace's id and state, and the flag that says that its id is random."""
+        if parent is not None:
+            flags = parent.trace_flags & 2 if self._has_random_flag else 0
+            return parent.trace_id, parent.trace_state, flags
+        generator = self._tracer.id_generator
+        trace_id = trace_id_of(event.id) if view.has_event_ids else 0
+        trace_id = trace_id or int(generator.generate_trace_id())
+        is_random = self._has_random_flag and generator.is_trace_id_random()
+        return trace_id, DEFAULT_TRACE_STATE, 2 if is_random else 0
+
+    def _hand_over(self) -> None:
+        """Hand what ended to the processors, in its order."""
+        if not self._ended or self._view is None or self._view.takers is None:
+            return
+        with self._handing:
+            spans = list(starmap(self._ended.popleft, repeat((), len(self._ended))))
+            for take in self._view.takers:
+                try:
+                    take(spans)
+                except Exception as error:  # noqa: BLE001 - the others must not suffer
+                    told("handing over", error)
+                    self._lost += len(spans)
 
     def _ask(self, context: Context, trace_id: int, said: Description) -> SamplingResult:
         """Ask a sampler that is not the SDK's own, as the SDK does."""
@@ -219,4 +315,8 @@ class Shortcut:
 
 
 def _identity_in(context: Context) -> SpanContext:
+    span: Any = context.get(KEY)
+    if type(span) in _HOLDERS:
+        identity: SpanContext = span._context
+        return identity
     return get_current_span(context).get_span_context()

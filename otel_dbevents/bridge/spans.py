@@ -101,6 +101,11 @@ class Spans:
         self._describe_query = self._describers[QueryExecuted]
 
     @property
+    def tells_short(self) -> bool:
+        """Whether no call is too short for a span."""
+        return self._least_ns <= 0
+
+    @property
     def has_own_ids(self) -> bool:
         """Whether a span's ids are its event's; the provider may have a generator of its own."""
         return self._ids is not None
@@ -110,10 +115,12 @@ class Spans:
         if self._shortcut is not None:
             self._shortcut.look()
 
-    def settle(self) -> None:
-        """Count the spans in the SDK's own metrics. Called after each batch."""
-        if self._shortcut is not None:
-            self._shortcut.settle()
+    def settle(self) -> int:
+        """Hand over what ended, and count the spans in the SDK's own metrics.
+
+        Called after each batch. Returns how many spans were lost since the last time.
+        """
+        return 0 if self._shortcut is None else self._shortcut.settle()
 
     def begin_anew(self) -> None:
         """Begin at nothing in a forked child."""
@@ -126,8 +133,14 @@ class Spans:
         Where no span is made that is ``context``. What is returned is meant for the event's log
         record and exemplars.
         """
-        if self._tells_all and type(event) is QueryExecuted:  # the way of nearly all
-            made = self._shortcut.record(event, context, self._describe_query)  # type: ignore[union-attr]
+        if (
+            type(event) is QueryExecuted
+            and self._tells_all
+            and event.called_from is None
+            and event.attributes is None
+            and event.llm is None
+        ):  # the way of nearly all
+            made = self._shortcut.record_plain(event, context)  # type: ignore[union-attr]
             if made is not None:
                 return made
         if self._observations is not None and event.llm is not None:

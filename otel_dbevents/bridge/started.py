@@ -23,14 +23,22 @@ class Started:
 
     def __init__(self, tracer: Any) -> None:
         self._metrics: Any = getattr(tracer, "_tracer_metrics", None)
-        self.counts: bool = bool(_instruments(self._metrics))
+        self._instruments = tuple(_instruments(self._metrics).values())
+        self.counts = False
         """Whether the SDK counts its spans; where it does not, `add` need not be called."""
+        self.look()
         self._spans: deque[tuple[SpanContext | None, Decision]] = deque()
         self.add: Callable[[tuple[SpanContext | None, Decision]], None] = self._spans.append
         """Counts a span, by its parent and the decision, that was started and ended, or dropped."""
 
+    def look(self) -> None:
+        """See whether the SDK counts, which it may begin to do. Called before each batch."""
+        self.counts = any(map(_is_real, self._instruments))
+
     def settle(self) -> None:
         """Hand the counts to the SDK."""
+        if not self._spans:
+            return
         numbers: dict[_Kind, int] = {}
         examples: dict[_Kind, tuple[SpanContext | None, Decision]] = {}
         with suppress(IndexError):  # another thread may settle some of them
@@ -68,6 +76,11 @@ def _instruments(metrics: object) -> dict[str, Any]:
         for name, value in found.items()
         if hasattr(value, "add") and not type(value).__name__.startswith("NoOp")
     }
+
+
+def _is_real(instrument: object) -> bool:
+    """Whether it counts: one of the API's stand-ins does not, as long as there is no provider."""
+    return getattr(instrument, "_real_instrument", instrument) is not None
 
 
 def _times(metrics: Any, number: int) -> Any:

@@ -4,8 +4,9 @@ See `bridge.feeding` for who uses it.
 """
 
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from functools import reduce
+from itertools import repeat
 from operator import add
 from time import time_ns
 from typing import Any, TypeAlias
@@ -19,7 +20,7 @@ Call: TypeAlias = tuple[float, Place]
 """A number and what its exemplar points to."""
 
 Samples: TypeAlias = dict[int, bool]
-"""The exemplar filter's answers: by a span's flags, of which it sees no more, or a context's id."""
+"""The exemplar filter's answers, by a context's id."""
 
 Ask: TypeAlias = Callable[[float, Place], bool]
 """Asks the exemplar filter whether it takes a call."""
@@ -66,7 +67,9 @@ class Stream:
             return
         self._add_first(number, at_ns, context, is_sampled)
 
-    def add_all(self, calls: list[Call], samples: Samples, ask: Ask) -> None:
+    def add_all(
+        self, numbers: list[float], places: list[Place], samples: Samples, ask: Ask
+    ) -> None:
         """Add the numbers of a batch to a histogram, in their order.
 
         The exemplar filter is asked what is not in ``samples``, and its answers are put there.
@@ -74,17 +77,16 @@ class Stream:
         match = self._match
         aggregations, aggregation, is_histogram = self._found
         if is_histogram:
-            bounds = aggregation._boundaries
-            buckets = [bisect_left(bounds, number) for number, _ in calls]
-            exemplars = _last_of_each_bucket(buckets, calls, samples, ask)
+            buckets = _buckets(aggregation._boundaries, numbers)
+            exemplars = _last_of_each_bucket(buckets, numbers, places, samples, ask)
             if not self._is_renewed:
-                _add_all(aggregation, self._labels, calls, buckets, exemplars)
+                _add_all(aggregation, self._labels, numbers, buckets, exemplars)
                 return
             with match._lock:
                 if aggregations is match._attributes_aggregation:
-                    _add_all(aggregation, self._labels, calls, buckets, exemplars)
+                    _add_all(aggregation, self._labels, numbers, buckets, exemplars)
                     return
-        for number, place in calls:
+        for number, place in zip(numbers, places, strict=True):
             self.add(number, time_ns(), context_of(place), ask(number, place))
 
     def _add_first(self, number: float, at_ns: int, context: Context, is_sampled: bool) -> None:
@@ -109,20 +111,34 @@ class Stream:
         return made
 
 
+def _buckets(bounds: Sequence[float], numbers: list[float]) -> list[int] | int:
+    """Return each number's bucket; one for all where they have the same, as most batches' have."""
+    least = bisect_left(bounds, min(numbers))
+    if least == bisect_left(bounds, max(numbers)):
+        return least
+    return [bisect_left(bounds, number) for number in numbers]
+
+
 def _add_all(
-    aggregation: Any, labels: Any, calls: list[Call], buckets: list[int], exemplars: list[Call]
+    aggregation: Any,
+    labels: Any,
+    numbers: list[float],
+    buckets: list[int] | int,
+    exemplars: list[Call],
 ) -> None:
     """Add to a histogram of fixed buckets, under one lock; then offer the exemplars."""
     with aggregation._lock:
         counts = aggregation._value
         if counts is None:
             counts = aggregation._value = aggregation._get_empty_bucket_counts()
-        for bucket in buckets:
-            counts[bucket] += 1
-        total, least, most = aggregation._sum, aggregation._min, aggregation._max
-        numbers = [number for number, _ in calls]
-        total = reduce(add, numbers, total)  # one by one, as the SDK does: `sum` may round less
-        least, most = min(least, *numbers), max(most, *numbers)
+        if isinstance(buckets, int):
+            counts[buckets] += len(numbers)
+        else:
+            for bucket in buckets:
+                counts[bucket] += 1
+        # One by one, as the SDK does: `sum` may round less.
+        total = reduce(add, numbers, aggregation._sum)
+        least, most = min(aggregation._min, *numbers), max(aggregation._max, *numbers)
         aggregation._sum = total
         if aggregation._record_min_max:
             aggregation._min, aggregation._max = least, most
@@ -133,21 +149,29 @@ def _add_all(
 
 
 def _last_of_each_bucket(
-    buckets: list[int], calls: list[Call], samples: Samples, ask: Ask
+    buckets: list[int] | int,
+    numbers: list[float],
+    places: list[Place],
+    samples: Samples,
+    ask: Ask,
 ) -> list[Call]:
     """Return the calls that the reservoir would still have, had it been offered all."""
     found: dict[int, Call] = {}
-    most = len({*buckets})
-    for bucket, call in zip(reversed(buckets), reversed(calls), strict=True):
+    most = 1 if isinstance(buckets, int) else len({*buckets})
+    each: Iterable[int] = (
+        repeat(buckets, len(numbers)) if isinstance(buckets, int) else reversed(buckets)
+    )
+    for bucket, number, place in zip(each, reversed(numbers), reversed(places), strict=True):
         if bucket in found:
             continue
-        place = call[1]
-        key = place.identity[3] if type(place) is Pointer else id(place)  # less than any id
-        answer = samples.get(key)
-        if answer is None:
-            answer = samples[key] = ask(*call)
+        if type(place) is Pointer:  # the filter sees its flags, and no more
+            answer: bool | None = bool(place.above.flags & 1)
+        else:
+            answer = samples.get(id(place))
+            if answer is None:
+                answer = samples[id(place)] = ask(number, place)
         if answer:
-            found[bucket] = call
+            found[bucket] = number, place
             if len(found) == most:
                 break
     return list(found.values())

@@ -41,10 +41,13 @@ class Buffer(Generic[T]):
     holds as many more as there are threads in between.
     """
 
-    __slots__ = ("_drained", "_dropped", "_lock", "append", "capacity", "items")
+    __slots__ = ("_drained", "_dropped", "_lock", "_lost", "_weigh", "append", "capacity", "items")
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, weigh: Callable[[T], int] = lambda _item: 1) -> None:
         self.capacity = capacity
+        self._weigh = weigh
+        """How much is lost with an item that is dropped."""
+        self._lost = Tally()
         self.items: deque[T] = deque()
         self.append: Callable[[T], None] = self.items.append
         self._dropped = Tally()
@@ -63,8 +66,10 @@ class Buffer(Generic[T]):
     def trim(self) -> None:
         """Drop the oldest item, and count it."""
         with suppress(IndexError):  # all was taken out meanwhile
-            self.items.popleft()
+            item = self.items.popleft()
             self._dropped.tick()
+            for _ in range(self._weigh(item)):
+                self._lost.tick()
 
     def drain(self, most: int) -> tuple[list[T], int]:
         """Take out up to ``most`` items, the oldest first.
@@ -86,12 +91,12 @@ class Buffer(Generic[T]):
             return there + self._drained + self._dropped.total()
 
     def dropped(self) -> int:
-        """How many items were dropped."""
-        return self._dropped.total()
+        """How much was lost with the items that were dropped."""
+        return self._lost.total()
 
     def forget(self) -> None:
         """Empty the buffer, in a forked child: what was in it is the parent's to deliver."""
         self._lock, gone = RLock(), self._dropped.without_lock()
         self._drained += gone + len(self.items)
-        self._dropped = Tally()
+        self._dropped, self._lost = Tally(), Tally()
         self.items.clear()

@@ -157,14 +157,6 @@ class Direct:
         """End the subscription. May be called twice."""
         self._leave(self)
 
-    def is_wanted(self, context: Any) -> bool:
-        """Whether the handler has anything to do in this context; never raises."""
-        try:
-            return self.wanted is None or self.wanted(context)
-        except Exception as error:  # noqa: BLE001 - it runs within the application's call
-            self.losses.add("handler_error", 0, error)
-            return True
-
     def call(self, event: Event, context: Any) -> None:
         """Call the handler, and let nothing pass that it raises."""
         token = None

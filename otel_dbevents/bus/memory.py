@@ -20,7 +20,7 @@ from otel_dbevents.bus.handlers import (
 )
 from otel_dbevents.bus.losses import Losses
 from otel_dbevents.bus.subscription import MemorySubscription
-from otel_dbevents.bus.unmade import event_of
+from otel_dbevents.bus.unmade import events_of
 from otel_dbevents.drafts import Draft
 from otel_dbevents.events import Event
 from otel_dbevents.forks import in_child
@@ -96,25 +96,23 @@ class MemoryBus:
             self._deliver_at_once(at_once, item)
 
     def publish_draft(self, draft: Draft) -> None:
-        """Hand over an event that is still to be made. Never raises, never waits.
+        """Hand over events that are still to be made. Never raises, never waits.
 
-        It is made by the first of the subscribers' workers that comes to it; here only where a
-        handler is to be called at once.
+        They are made by the first of the subscribers' workers that comes to them; here only where
+        a handler is to be called at once. They take one place in a buffer.
         """
         if self._closed:
-            self._losses.add("closed", 1)
+            self._losses.add("closed", len(draft.kinds))
             return
         route = self._routes.get(type(draft))
         if route is None:
             route = self._route(type(draft))
             self._deliver_left()
         queued, at_once = route
-        for each in at_once:
-            if each.wanted is None or each.is_wanted(draft.context):
-                event = draft.event()
-                if event is not None:
-                    self.publish(event, draft.context)
-                return
+        if at_once and self._is_wanted(at_once, draft.context):
+            for event in draft.events():
+                self.publish(event, draft.context)
+            return
         if self._history is not None:
             self._history.append(draft)
         for append, items, most, subscription in queued:
@@ -209,7 +207,7 @@ class MemoryBus:
     def history(self) -> Sequence[Event]:
         """The last events published, oldest first; empty when history is off."""
         kept = () if self._history is None else self._history.copy()
-        return tuple(event for item in kept if (event := event_of(item)) is not None)
+        return tuple(event for item in kept for event in events_of(item))
 
     @property
     def lost(self) -> Mapping[str, int]:
@@ -331,10 +329,10 @@ class MemoryBus:
         return route
 
     def _find_route(self, kind: type[Event | Draft]) -> _Route:
-        what = kind.kind if issubclass(kind, Draft) else kind
+        kinds = kind.kinds if issubclass(kind, Draft) else (kind,)
 
         def wanted(types: tuple[type[Event], ...]) -> bool:
-            return not types or issubclass(what, types)
+            return not types or any(issubclass(each, types) for each in kinds)
 
         queued = tuple(
             (each.buffer.append, each.buffer.items, each.buffer.capacity, each)
@@ -342,6 +340,17 @@ class MemoryBus:
             if wanted(each.types)
         )
         return queued, tuple(each for each in (*self._inline, *self._direct) if wanted(each.types))
+
+    def _is_wanted(self, handlers: tuple[Direct, ...], context: Any) -> bool:
+        """Whether any of these handlers has anything to do in this context."""
+        try:
+            for each in handlers:
+                if each.wanted is None or each.wanted(context):
+                    return True
+        except Exception as error:  # noqa: BLE001 - it runs within the application's call
+            self._losses.add("handler_error", 0, error)
+            return True
+        return False
 
     def _deliver_left(self) -> None:
         """Call the handlers for what finalizers left, on this thread."""

@@ -15,7 +15,7 @@ from otel_dbevents.bus import Idle, Item
 from otel_dbevents.bus.buffer import Buffer
 from otel_dbevents.bus.handlers import Deliver, Loop, suppressed
 from otel_dbevents.bus.losses import Losses
-from otel_dbevents.bus.unmade import deliveries_of
+from otel_dbevents.bus.unmade import deliveries_of, number_in
 from otel_dbevents.events import Event
 from otel_dbevents.signals import Signals, new_signals, suits
 
@@ -47,7 +47,7 @@ class MemorySubscription:
         self.name = name
         self.types = types
         self.losses = losses
-        self.buffer: Buffer[Item] = Buffer(capacity)
+        self.buffer: Buffer[Item] = Buffer(capacity, lambda item: number_in(item, types))
         self._capacity = capacity
         self._started = started
         self._leave = leave
@@ -220,7 +220,9 @@ class MemorySubscription:
             number = len(batch)
             if position - self._settled > number:  # more is gone than was taken
                 self.losses.tell_dropped(self.buffer.dropped(), self._capacity)
-            self._deliver(deliveries_of(batch))
+            deliveries = deliveries_of(batch, self.types)
+            number = len(deliveries)
+            self._deliver(deliveries)
         except BaseException as error:  # noqa: BLE001 - nothing may end the worker
             self.losses.add("handler_error", number, error)
         finally:

@@ -13,21 +13,34 @@ _making = threading.RLock()
 hold(lambda: (_making,))
 
 
-def deliveries_of(batch: Sequence[Item]) -> list[Delivery]:
-    """Return the batch's events with their contexts; what cannot be made is left out."""
+def deliveries_of(batch: Sequence[Item], types: tuple[type[Event], ...]) -> list[Delivery]:
+    """Return the batch's events with their contexts, as far as they are of these types.
+
+    None: of all. What cannot be made is left out.
+    """
     found: list[Delivery] = []
     with _making:
         for item in batch:
-            if type(item) is tuple:
+            if isinstance(item, tuple):
                 found.append(item)
-            elif (event := item.event()) is not None:  # type: ignore[union-attr]
-                found.append((event, item.context))  # type: ignore[union-attr]
+            elif not types or len(item.kinds) == 1:
+                found.extend([(event, item.context) for event in item.events()])
+            else:
+                made = item.events()
+                found.extend([(event, item.context) for event in made if isinstance(event, types)])
     return found
 
 
-def event_of(item: Event | Draft) -> Event | None:
-    """Return the event that this is, or is a draft of."""
+def events_of(item: Event | Draft) -> tuple[Event, ...]:
+    """Return the event that this is, or those that it is a draft of."""
     if not isinstance(item, Draft):
-        return item
+        return (item,)
     with _making:
-        return item.event()
+        return item.events()
+
+
+def number_in(item: Item, types: tuple[type[Event], ...]) -> int:
+    """Return how many events of these types an item comes to; none: of all."""
+    if isinstance(item, tuple):
+        return 1
+    return sum(not types or issubclass(kind, types) for kind in item.kinds)

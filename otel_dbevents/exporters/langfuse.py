@@ -109,6 +109,8 @@ class ObservationProcessor(CountingSpanProcessor):
 
     def on_end(self, span: ReadableSpan) -> None:
         """Leave a chosen span to be sent. Never waits, and never raises."""
+        if getattr(type(span), "is_plain", False):  # the bridge's, outside of LLM work
+            return
         try:
             attributes = span.attributes
             if attributes is None or attributes.get(_CHOSEN) is not True or self._is_shut:
@@ -117,6 +119,14 @@ class ObservationProcessor(CountingSpanProcessor):
             self._outbox.failed(error)
             return
         super().on_end(span)
+
+    def on_all_ended(self, spans: Sequence[ReadableSpan]) -> None:
+        """Leave those that are chosen to be sent. Never waits, and never raises."""
+        for span in spans:
+            self.on_end(span)
+
+
+vars(ObservationProcessor.on_end)["for_all"] = ObservationProcessor.on_all_ended
 
 
 @dataclass(frozen=True, slots=True)

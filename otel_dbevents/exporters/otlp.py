@@ -20,6 +20,7 @@ from opentelemetry.sdk.util import BoundedList
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceState
 
+from otel_dbevents.exporters.otlp_late import LateSpans, is_late
 from otel_dbevents.exporters.pairs import Pairs, delimited, text, varint
 from otel_dbevents.swallowing import came_through, told
 
@@ -51,6 +52,9 @@ _READ: Final = (
     "dropped_events",
     "dropped_links",
 )
+_HEADED: Final = 2_048
+_HEADS: Final = tuple(b"\x12" + varint(length) for length in range(_HEADED))
+"""What is before a span, by its length."""
 _MOST_NAMES: Final = 1_024
 _MOST_GROUPS: Final = 64
 _LONGEST_NAME: Final = 256
@@ -71,6 +75,7 @@ class SpanEncoder:
         self._names: list[dict[str, bytes]] = [{} for _ in SpanKind]
         self._heads: dict[int, tuple[Any, bytes, bytes]] = {}
         self._plain: dict[type, bool] = {ReadableSpan: True}
+        self._late = LateSpans(self._pairs, self._named, _known_state)
 
     def encode(self, spans: Sequence[ReadableSpan]) -> bytes:
         """Return the request. Raises only what the SDK's encoder does when no span is left."""
@@ -84,8 +89,13 @@ class SpanEncoder:
         groups: dict[Any, dict[Any, list[bytes]]] = {}
         found: dict[tuple[int, int], tuple[Any, Any, list[bytes]]] = {}
         last_resource = last_scope = encoded = None
+        encode_late = self._late.batch().encode
         for span in spans:
-            if type(span) is ReadableSpan or self._is_plain(type(span)):
+            late = encode_late(span) if is_late(type(span)) else None  # type: ignore[arg-type]
+            if late is not None:
+                body, tracer = late
+                resource, scope = tracer.resource, tracer._instrumentation_scope
+            elif type(span) is ReadableSpan or self._is_plain(type(span)):
                 resource, scope = span._resource, span._instrumentation_scope
                 body = self._span(span)
             else:
@@ -97,7 +107,8 @@ class SpanEncoder:
                     group = groups.setdefault(resource, {}).setdefault(scope, [])
                     same = found[id(resource), id(scope)] = resource, scope, group
                 last_resource, last_scope, encoded = same
-            encoded.append(b"\x12" + varint(len(body)))
+            length = len(body)
+            encoded.append(_HEADS[length] if length < _HEADED else b"\x12" + varint(length))
             encoded.append(body)
         return b"".join([b"\x0a" + delimited(self._group(*group)) for group in groups.items()])
 
@@ -168,7 +179,7 @@ class SpanEncoder:
                 trace_id.to_bytes(16, "big"),
                 b"\x12\x08",
                 span_id.to_bytes(8, "big"),
-                b"" if state is _NO_STATE else _state(state),
+                b"" if state is _NO_STATE else _state(state),  # `_known_state`
                 above,
                 self._names[kind].get(span._name) or self._named(span._name, kind),
                 _TIMES.pack(0x39, span._start_time or 0, 0x41, span._end_time or 0),
@@ -300,6 +311,10 @@ def _state(state: TraceState | None) -> bytes:
     if state is None:
         return b""
     return text(b"\x1a", ",".join([f"{key}={value}" for key, value in state.items()]))
+
+
+def _known_state(state: TraceState) -> bytes:
+    return b"" if state is _NO_STATE else _state(state)
 
 
 def _status(status: Status | None) -> bytes:

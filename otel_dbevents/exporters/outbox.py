@@ -10,10 +10,10 @@ import logging
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, islice
 from queue import Empty
 from time import monotonic
 from typing import Any, Final, Generic, TypeVar
@@ -124,6 +124,14 @@ class Outbox(Generic[T]):
         """Leave an item to be sent. Full, the oldest gives way. Never waits."""
         self._append(item)
         self._tick()
+        if self._asleep and len(self._items) >= self._limits.batch_size:
+            self._asleep = False
+            self._signals.put(False)
+
+    def put_all(self, items: Sequence[T]) -> None:
+        """Leave many, as `put` does each."""
+        self._items.extend(items)
+        deque(islice(self._counter, len(items)), maxlen=0)  # as many ticks
         if self._asleep and len(self._items) >= self._limits.batch_size:
             self._asleep = False
             self._signals.put(False)

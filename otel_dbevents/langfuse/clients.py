@@ -14,6 +14,8 @@ from typing import Any, Final
 
 _NOWHERE: Final = "langfuse._client.resource_manager"
 _QUEUES: Final = ("_score_queue", "_score_ingestion_queue")
+_BATCH: Final = 15
+"""What it sends at once, unless it was told to send less."""
 _CONSUMERS: Final = ("_score_consumers", "_ingestion_consumers")
 
 
@@ -37,10 +39,20 @@ class Client:
         threads: Iterable[Any] | None = _first(self.manager, _CONSUMERS)
         return threads is None or any(thread.is_alive() for thread in threads)
 
-    def backlog(self) -> int:
-        """How many scores wait in its queue, whosever they are."""
+    def has_room(self) -> bool:
+        """Whether fewer than one batch wait to be sent or are being sent, whosever they are.
+
+        When the process ends the client waits for its queue without a limit, and for one that does
+        not answer it takes three tries of five seconds for each batch. So there is only one.
+        """
         queue = _first(self.manager, _QUEUES)
-        return 0 if queue is None else int(queue.qsize())
+        waiting: int = getattr(queue, "unfinished_tasks", 0)
+        return waiting < min([_BATCH, *self._batches()])
+
+    def _batches(self) -> list[int]:
+        threads: Iterable[Any] = _first(self.manager, _CONSUMERS) or ()
+        sizes = (getattr(thread, "_flush_at", None) for thread in threads)
+        return [max(1, size) for size in sizes if isinstance(size, int)]
 
 
 class Clients:

@@ -9,13 +9,13 @@ On the application's thread a turn is only put down; a worker of ours calls the 
 
 import atexit
 import logging
+import time
 import weakref
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from math import isfinite
 from threading import RLock
-from time import sleep
 from typing import Final, Protocol, TypeAlias
 
 from otel_dbevents.bus.errands import Errands
@@ -30,9 +30,6 @@ COUNT: Final = "db_query_count"
 """How many queries it caused."""
 
 _WAITING: Final = 1_000
-_MOST_BACKLOG: Final = 30
-"""Two batches of Langfuse's. Its client waits for its queue when the process ends, without a limit,
-so what a Langfuse that does not answer holds up waits with us, and gives way here."""
 _LOOK_S: Final = 0.02
 _NS_PER_MS: Final = 1_000_000
 _log = logging.getLogger("otel_dbevents.langfuse")
@@ -78,8 +75,8 @@ class Taker(Protocol):
         """Whether anybody takes what is put into its queue."""
         ...
 
-    def backlog(self) -> int:
-        """How many scores wait in its queue."""
+    def has_room(self) -> bool:
+        """Whether its queue shall be given more now."""
         ...
 
 
@@ -171,30 +168,34 @@ class Scores:
         if not caused.query_count and not caused.time_ns:
             return
         client = self._find_client(caused.public_key)
-        if client is None or not self._has_room(client):
-            self._lose("score_no_client")
-            self._say_that_none_is_there()
-            return
         for name, value in numbers.items():
-            if isfinite(value):
-                client.create_score(
-                    name=name,
-                    value=value,
-                    trace_id=trace,
-                    observation_id=generation,
-                    # Always the same for the same number: sent again it is an update.
-                    score_id=f"{trace}-{generation}-{name}",
-                    data_type="NUMERIC",
-                )
+            if not isfinite(value):
+                continue
+            if client is None or not self._has_room(client):
+                self._lose("score_no_client")
+                self._say_that_none_is_there()
+                return
+            client.create_score(
+                name=name,
+                value=value,
+                trace_id=trace,
+                observation_id=generation,
+                # Always the same for the same number: sent again it is an update.
+                score_id=f"{trace}-{generation}-{name}",
+                data_type="NUMERIC",
+            )
 
     def _has_room(self, client: Taker) -> bool:
-        """Wait until the client has room for more; False where it takes none, or we are closed."""
+        """Wait until the client has room for more; False where it takes none, or we are closed.
+
+        So what a Langfuse that does not answer holds up waits with us, and gives way here.
+        """
         while client.takes_scores():
-            if client.backlog() < _MOST_BACKLOG:
+            if client.has_room():
                 return True
             if self._closed:
                 return False
-            sleep(_LOOK_S)
+            time.sleep(_LOOK_S)  # gevent's, where it has taken the threads over since
         return False
 
     def _lose(self, reason: str) -> None:

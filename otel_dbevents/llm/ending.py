@@ -3,7 +3,12 @@
 It stands on the one span, in the place of its class's method, and goes when the span has ended.
 """
 
-from typing import Any, Protocol
+from time import time_ns
+from typing import Any, Final, Protocol
+
+from opentelemetry.sdk.trace import Span
+
+_SDKS_END: Final = Span.end
 
 
 class Watcher(Protocol):
@@ -39,10 +44,16 @@ class Ending:
             span.end = cls(span, watcher)
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:
-        """End the span, with whatever it was called with."""
-        found = self._watcher.ending(
-            self._span, arguments[0] if arguments else options.get("end_time")
-        )
+        """End the span, with whatever it was called with.
+
+        Where no time is given to the SDK's own, it is now: what is done here before that is not the
+        span's.
+        """
+        given = arguments[0] if arguments else options.get("end_time")
+        if given is None and getattr(self._original, "__func__", None) is _SDKS_END:
+            given = time_ns()
+            arguments, options = (given,), {}
+        found = self._watcher.ending(self._span, given)
         try:
             return self._original(*arguments, **options)
         finally:

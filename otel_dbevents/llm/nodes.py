@@ -14,6 +14,7 @@ from otel_dbevents.llm.rollup import Caused, RollUp, Totals, Work, work_of
 
 _MOST_GENERATIONS: Final = 1_000
 _MOST_PENDING: Final = 20_000
+_MOST_TOLD: Final = 10_000
 _LONGEST_S: Final = 0.2
 
 Told: TypeAlias = tuple[LlmContext, LlmContext]
@@ -60,6 +61,8 @@ class Tree:
             for generation, each in found.by_generation.items()
             if self.told.get(generation) != each
         }
+        if len(self.told) > _MOST_TOLD:  # the span above is one that does not end
+            self.told.clear()
         self.told |= {generation: found.by_generation[generation] for generation in caused}
         return replace(found, by_generation=caused)
 
@@ -207,8 +210,11 @@ class Node:
 
     def _keep_public_key(self) -> None:
         key = kinds.public_key_of(self.span())
-        if key is not None and len(self.tree.public_keys) < _MOST_GENERATIONS:
-            self.tree.public_keys[self.span_id.to_bytes(8)] = key
+        if key is not None:
+            known = self.tree.public_keys
+            known[self.span_id.to_bytes(8)] = key
+            if len(known) > _MOST_GENERATIONS:
+                known.pop(next(iter(known)), None)
 
 
 class Held:

@@ -240,7 +240,9 @@ class Turns:
                     write(span, found, end_ns)
             above = node.above
             is_turn = is_llm and not (above and any(each.is_llm for each in above.path()))
-            if (is_turn or node.above is None) and span.get_span_context().trace_flags.sampled:
+            if not (self._turn_listeners and (is_turn or above is None)):
+                return None
+            if span.get_span_context().trace_flags.sampled:
                 return partial(self._turn_ended, node, found, is_turn)
             return None
         finally:

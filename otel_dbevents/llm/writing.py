@@ -25,7 +25,10 @@ def write(span: Any, found: RollUp, end_ns: int) -> None:
     said = attributes_for(found, end_ns - (getattr(span, "start_time", None) or end_ns))
     if _decodes(*scope_of(span)):
         said = {key: _encoded(value) for key, value in said.items()}
-    span.set_attributes(_with_room(span, said))
+    there = attributes_of(span)
+    changed = {key: value for key, value in said.items() if there.get(key) != value}
+    if changed:
+        span.set_attributes(_with_room(span, changed))
 
 
 def attributes_for(found: RollUp, lasted_ns: int) -> dict[str, Any]:

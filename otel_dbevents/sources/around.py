@@ -97,7 +97,9 @@ class Around:
 
     def if_needed(self) -> "Around | None":
         """Look whether the driver is instrumented now; return this if there is anything to do."""
-        self.nested = is_at_work(self._instrumentor)
+        # Mostly its instrumentor was not even imported.
+        there = self._instrumentor[0] in sys.modules
+        self.nested = there and is_at_work(self._instrumentor)
         return self if self.nested or self._asked else None
 
     def enter(self, sql: str, parameters: Any, execution: Any) -> Call:

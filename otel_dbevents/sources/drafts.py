@@ -21,21 +21,21 @@ from otel_dbevents.sources.watch import guard, parent_of
 
 
 class _Noted(Draft, gc=False, eq=False):
-    def make(self) -> Event | None:
+    def make(self) -> tuple[Event, ...]:
         try:
             return self.of(parent_of(self.context))
         except Exception as error:  # noqa: BLE001 - it is counted, and the others are told
             guard.caught(error)
-            return None
+            return ()
 
-    def of(self, parent: TraceParent | None) -> Event:
+    def of(self, parent: TraceParent | None) -> tuple[Event, ...]:
         raise NotImplementedError  # pragma: no cover - abstract
 
 
 class QueryDraft(_Noted, gc=False, eq=False):
     """Of a query with nothing remarkable about it: no batch, no stream."""
 
-    kind: ClassVar[type[Event]] = QueryExecuted
+    kinds: ClassVar[tuple[type[Event], ...]] = (QueryExecuted,)
 
     database: Database
     statement: Statement
@@ -46,9 +46,9 @@ class QueryDraft(_Noted, gc=False, eq=False):
     fetch_ns: int = 0
     reading_ns: int = 0
 
-    def of(self, parent: TraceParent | None) -> Event:
+    def of(self, parent: TraceParent | None) -> tuple[Event, ...]:
         """Return the event."""
-        return QueryExecuted(
+        event = QueryExecuted(
             self.database,
             parent,
             self.end_time_ns,
@@ -60,73 +60,98 @@ class QueryDraft(_Noted, gc=False, eq=False):
             self.fetch_ns,
             self.reading_ns,
         )
-
-
-class EstablishedDraft(_Noted, gc=False, eq=False):
-    """Of a connection that was opened."""
-
-    kind: ClassVar[type[Event]] = DatabaseConnectionEstablished
-
-    database: Database
-    end_time_ns: int
-    duration_ns: int
-    pool_size: int
-
-    def of(self, parent: TraceParent | None) -> Event:
-        """Return the event."""
-        database = self.database
-        return DatabaseConnectionEstablished(
-            database.environment,
-            database.system_name,
-            self.pool_size,
-            None,
-            self.end_time_ns,
-            self.duration_ns,
-            database=database,
-            parent=parent,
-        )
+        return (event,)
 
 
 class CheckedOutDraft(_Noted, gc=False, eq=False):
     """Of a connection that the pool gave."""
 
-    kind: ClassVar[type[Event]] = ConnectionCheckedOut
+    kinds: ClassVar[tuple[type[Event], ...]] = (ConnectionCheckedOut,)
 
     database: Database
     end_time_ns: int
     duration_ns: int
     create_ns: int
 
-    def of(self, parent: TraceParent | None) -> Event:
+    def of(self, parent: TraceParent | None) -> tuple[Event, ...]:
         """Return the event."""
-        return ConnectionCheckedOut(
-            self.database, parent, self.end_time_ns, self.duration_ns, self.create_ns
+        end, waited = self.end_time_ns, self.duration_ns
+        return (ConnectionCheckedOut(self.database, parent, end, waited, self.create_ns),)
+
+
+class OpenedDraft(_Noted, gc=False, eq=False):
+    """Of a connection that was opened, and given by the pool."""
+
+    kinds: ClassVar[tuple[type[Event], ...]] = (
+        DatabaseConnectionEstablished,
+        ConnectionCheckedOut,
+    )
+
+    database: Database
+    end_time_ns: int
+    duration_ns: int
+    create_ns: int
+    pool_size: int
+
+    def of(self, parent: TraceParent | None) -> tuple[Event, ...]:
+        """Return the events."""
+        database, end = self.database, self.end_time_ns
+        established = DatabaseConnectionEstablished(
+            database.environment,
+            database.system_name,
+            self.pool_size,
+            None,
+            end,
+            self.create_ns,
+            database=database,
+            parent=parent,
         )
+        out = ConnectionCheckedOut(database, parent, end, self.duration_ns, self.create_ns)
+        return established, out
 
 
 class CheckedInDraft(_Noted, gc=False, eq=False):
     """Of a connection that came back."""
 
-    kind: ClassVar[type[Event]] = ConnectionCheckedIn
+    kinds: ClassVar[tuple[type[Event], ...]] = (ConnectionCheckedIn,)
 
     database: Database
     end_time_ns: int
     duration_ns: int
 
-    def of(self, parent: TraceParent | None) -> Event:
+    def of(self, parent: TraceParent | None) -> tuple[Event, ...]:
         """Return the event."""
-        return ConnectionCheckedIn(self.database, parent, self.end_time_ns, self.duration_ns)
+        return (ConnectionCheckedIn(self.database, parent, self.end_time_ns, self.duration_ns),)
 
 
 class ClosedDraft(_Noted, gc=False, eq=False):
     """Of a connection that was closed."""
 
-    kind: ClassVar[type[Event]] = ConnectionClosed
+    kinds: ClassVar[tuple[type[Event], ...]] = (ConnectionClosed,)
 
     database: Database
     end_time_ns: int
     duration_ns: int
 
-    def of(self, parent: TraceParent | None) -> Event:
+    def of(self, parent: TraceParent | None) -> tuple[Event, ...]:
         """Return the event."""
-        return ConnectionClosed(self.database, parent, self.end_time_ns, self.duration_ns)
+        return (ConnectionClosed(self.database, parent, self.end_time_ns, self.duration_ns),)
+
+
+class ReturnedDraft(_Noted, gc=False, eq=False):
+    """Of a connection that came back to a pool that keeps none, and was closed for that."""
+
+    kinds: ClassVar[tuple[type[Event], ...]] = (ConnectionCheckedIn, ConnectionClosed)
+
+    database: Database
+    end_time_ns: int
+    used_ns: int
+    lived_ns: int
+
+    def of(self, parent: TraceParent | None) -> tuple[Event, ...]:
+        """Return the events."""
+        database, end = self.database, self.end_time_ns
+        return (
+            ConnectionCheckedIn(database, parent, end, self.used_ns),
+            ConnectionClosed(database, parent, end, self.lived_ns),
+        )

@@ -138,9 +138,12 @@ class EngineSource:
             for found in wanted:
                 self._adopt(found)
             for record in records:
-                watch = pool.pool_of(record)._dialect.__dict__.get(_WATCH)
+                of = pool.pool_of(record)
+                watch = of._dialect.__dict__.get(_WATCH)
                 if watch is not None and watch in self._watches:
                     pool.adopt(watch, record)
+                    if pool.CAN_FOLLOW and "_return_conn" not in of.__dict__:
+                        pool.followed(of)
 
     def detach(self, engine: AnyEngine | None = None) -> None:
         """Listen no longer to ``engine``, until it is attached again, or to any.
@@ -325,6 +328,7 @@ def _listen() -> None:
 
 def _unlisten() -> None:
     global _installed
+    pool.let_go()
     if not _is_dispatching():
         for name, listener in _POOL_LISTENERS.items():
             if event.contains(Pool, name, listener):
@@ -358,7 +362,10 @@ def _raw_connection(original: _RawConnection) -> _RawConnection:
             if watch is None or not watch.active:
                 watch = EngineSource.seen(engine) if _sources else None
             if watch is not None:
-                engine_pool, start = engine.pool, time_ns()
+                engine_pool = engine.pool
+                if pool.CAN_FOLLOW and "_return_conn" not in engine_pool.__dict__:
+                    pool.followed(engine_pool)
+                start = time_ns()
                 pending = watch.pending  # a forked child has another
         except Exception as error:  # noqa: BLE001 - the application must not see it
             guard.caught(error)
@@ -397,7 +404,7 @@ def _listener(tell: _Tell) -> Callable[..., None]:
 
 
 _POOL_LISTENERS: dict[str, Callable[..., None]] = {
-    "checkin": pool.checked_in,
+    **({} if pool.CAN_FOLLOW else {"checkin": pool.checked_in}),
     "detach": _listener(pool.detached),
     "invalidate": _listener(lambda *told: pool.invalidated(*told, soft=False)),
     "soft_invalidate": _listener(lambda *told: pool.invalidated(*told, soft=True)),

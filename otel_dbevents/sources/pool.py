@@ -6,8 +6,8 @@ connect. So that method, through which every checkout of an engine goes, is wher
 
 from collections.abc import Callable
 from time import time_ns
-from typing import Any
-from weakref import ref
+from typing import Any, Final
+from weakref import WeakSet, ref
 
 from sqlalchemy import exc
 from sqlalchemy.engine import Engine
@@ -35,13 +35,15 @@ from otel_dbevents.sources.drafts import (
     CheckedInDraft,
     CheckedOutDraft,
     ClosedDraft,
-    EstablishedDraft,
+    OpenedDraft,
+    ReturnedDraft,
 )
 from otel_dbevents.sources.failure import describe, describe_connect, is_lost
 from otel_dbevents.sources.location import locate, spot
 from otel_dbevents.sources.watch import (
     INFO_KEY,
     NOBODY,
+    PLAIN,
     SUPPRESS,
     ConnectionState,
     Watch,
@@ -56,6 +58,10 @@ from otel_dbevents.sources.watch import (
 _OURS_AND_ENGINES = 2
 """Frames between `checked_out` and the application at the least: ours and SQLAlchemy's."""
 _MOST_PINGS = 100
+held: Final[WeakSet[Pool]] = WeakSet()
+"""The pools that tell what comes back to them."""
+CAN_FOLLOW: Final = hasattr(Pool, "_return_conn")
+"""Else it is a pool's event that tells that."""
 _USUAL = frozenset({QueuePool, NullPool, AsyncAdaptedQueuePool})
 """Pools that are no `StaticPool`: asking that of their class is slower than to find them here."""
 
@@ -85,39 +91,30 @@ def checked_out(watch: Watch, pool: Pool, proxied: Any, start: int) -> None:
         state.spot = spot(_OURS_AND_ENGINES)
         if type(pool) not in _USUAL and isinstance(pool, StaticPool):
             watch.proxies.add(proxied)
-        if SUPPRESS in caller or suppressed(caller):
+        if (SUPPRESS in caller or PLAIN in caller) and suppressed(caller):
             state.told_out = False
             return
         state.told_out, ledger = True, watch.ledger(caller)
-        create_ns = 0
+        draft: Draft
+        waited = end - start if end > start else 0  # the clock may have been set back
         if is_new:
+            watch.look_around()
+            if not watch.recognised:  # by now SQLAlchemy has asked the server what it is
+                watch.database = recognised(watch.database, watch.engine())
+                watch.recognised = True
             begun = max(state.created_ns, start)
             create_ns = end - begun if end > begun else 0
-            established = _established(watch, pool, caller, end, create_ns)
-            if ledger is None:
-                watch.defer(established)
-            else:
-                watch.enter(established, ledger)
-        watch.failures = 0
-        waited = end - start if end > start else 0  # the clock may have been set back
-        out = CheckedOutDraft(caller, watch.database, end, waited, create_ns)
-        if ledger is None:
-            watch.defer(out)
+            size = 0 if type(pool) is NullPool else _size(pool)
+            draft = OpenedDraft(caller, watch.database, end, waited, create_ns, size)
         else:
-            watch.enter(out, ledger)
+            draft = CheckedOutDraft(caller, watch.database, end, waited, 0)
+        watch.failures = 0
+        if ledger is None:
+            watch.defer(draft)
+        else:
+            watch.enter(draft, ledger)
     except Exception as error:  # noqa: BLE001 - the application must not see it
         guard.caught(error)
-
-
-def _established(
-    watch: Watch, pool: Pool, caller: Any, end: int, create_ns: int
-) -> EstablishedDraft:
-    watch.look_around()
-    if not watch.recognised:  # by now SQLAlchemy has asked the server what it is
-        watch.database = recognised(watch.database, watch.engine())
-        watch.recognised = True
-    size = 0 if type(pool) is NullPool else _size(pool)
-    return EstablishedDraft(caller, watch.database, end, create_ns, size)
 
 
 def refused(watch: Watch, pool: Pool, error: BaseException, start: int) -> None:
@@ -169,10 +166,29 @@ def _timed_out(watch: Watch, pool: Pool, parent: Any, start: int, end: int) -> C
     )
 
 
+def followed(pool: Pool) -> None:
+    """Have it told what comes back to a pool: it asks itself for that, and an event costs more."""
+    take_back = type(pool)._return_conn
+    held.add(pool)
+
+    def return_conn(record: Any) -> None:
+        checked_in(None, record)
+        take_back(pool_of(record), record)  # no reference to the pool, which would keep itself
+
+    pool._return_conn = return_conn  # type: ignore[method-assign]
+
+
+def let_go() -> None:
+    """Have no pool tell any more what comes back to it."""
+    for pool in list(held):
+        pool.__dict__.pop("_return_conn", None)
+    held.clear()
+
+
 def checked_in(_connection: Any, record: Any) -> None:
     """Tell that a connection came back, after what was still to be told of its results.
 
-    A listener of SQLAlchemy's ``checkin``. Never raises.
+    Never raises.
     """
     try:
         state: ConnectionState | None = record.info.get(INFO_KEY)
@@ -188,13 +204,16 @@ def checked_in(_connection: Any, record: Any) -> None:
         if state.transaction_ns:
             state.end_transaction()
         state.seen, state.taken_in = NOBODY, None  # nobody's context is kept alive
-        if was_told and not (SUPPRESS in caller or suppressed(caller)):
+        silent = (SUPPRESS in caller or PLAIN in caller) and suppressed(caller)
+        if was_told and not silent:
             used = end - state.since_ns if end > state.since_ns else 0
-            draft = CheckedInDraft(caller, watch.database, end, used)
             if collected:
-                _from_finalizer(watch, draft)
+                _from_finalizer(watch, CheckedInDraft(caller, watch.database, end, used))
                 return
-            watch.defer(draft)
+            if type(pool_of(record)) is NullPool and record.dbapi_connection is not None:
+                state.returned = (caller, end, used)  # it is closed now, and told with that
+            else:
+                watch.defer(CheckedInDraft(caller, watch.database, end, used))
         if not collected:
             state.proxied = None
     except Exception as error:  # noqa: BLE001 - the application must not see it
@@ -202,8 +221,7 @@ def checked_in(_connection: Any, record: Any) -> None:
 
 
 def _from_finalizer(watch: Watch, draft: Draft) -> None:
-    event = draft.event()
-    if event is not None:
+    for event in draft.events():
         watch.from_finalizer(event, draft.context)
 
 
@@ -284,7 +302,14 @@ def closed(_connection: Any, record: Any) -> None:
         state: ConnectionState | None = record.info.get(INFO_KEY)
         if state is None or not state.watch.active:
             return
-        watch, end, begun, proxied = state.watch, time_ns(), state.created_ns, state.proxied
+        watch, begun, returned = state.watch, state.created_ns, state.returned
+        if returned is not None:  # this very moment
+            state.returned = None
+            caller, end, used = returned
+            lived = end - begun if end > begun else 0
+            watch.defer(ReturnedDraft(caller, watch.database, end, used, lived))
+            return
+        end, proxied = time_ns(), state.proxied
         lived = end - begun if end > begun else 0
         draft = ClosedDraft(current_context(), watch.database, end, lived)
         if proxied is not None and proxied() is None:

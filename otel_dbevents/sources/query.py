@@ -18,6 +18,7 @@ from sqlalchemy.pool.base import _ConnectionFairy
 from otel_dbevents.events import QueryExecuted, QueryFailed
 from otel_dbevents.sources.advice import advise
 from otel_dbevents.sources.around import Call
+from otel_dbevents.sources.drafts import QueryDraft
 from otel_dbevents.sources.explain.question import question_of
 from otel_dbevents.sources.failure import describe, is_lost
 from otel_dbevents.sources.location import here
@@ -133,10 +134,17 @@ class QuerySource:
             state.statements += 1
             if statement.writes:
                 state.wrote = True
-            _, parent, runs, ledger = seen
+            _, runs, ledger = seen
             duration = end - start if end > start else 0  # the clock may have been set back
             remarks = NOTHING
-            repeats = runs is not None and watch.is_repeated(runs, statement)
+            repeats = False
+            if runs is not None:  # as `Watch.is_repeated`, in this frame
+                text = statement.query_text
+                count = runs.get(text, 0) + 1
+                if count == 1:
+                    watch.bound(runs)
+                runs[text] = count
+                repeats = count == watch.repeated
             if repeats or call is not None or duration >= watch.slow_ns:
                 remarks = _remarks(watch, repeats, duration, context, call, sql)
             batch_size = 1 if batch is None else len(batch)
@@ -145,9 +153,11 @@ class QuerySource:
                 # libSQL says () where others say None
                 returns_rows = bool(cursor.description) or context._is_server_side
             if returns_rows and context.cursor_fetch_strategy is _DEFAULT_FETCH:
-                reading = CountingFetch(
-                    watch, state, parent, caller, end, duration, statement, batch_size, remarks
-                )
+                reading = CountingFetch(watch, state, caller, end, duration, statement)
+                if batch is not None:
+                    reading.batch_size = batch_size
+                if remarks is not NOTHING:
+                    reading.remarks = remarks
                 if ledger is not None:
                     reading.ledger, reading.cause = ledger, ledger.cause()
                 if state.latest is not None:
@@ -162,15 +172,22 @@ class QuerySource:
             affected = cursor.rowcount if counted else -1
             if not isinstance(affected, int):
                 affected = -1
+            if remarks is NOTHING and ledger is None and batch_size == 1:
+                watch.defer(
+                    QueryDraft(caller, watch.database, statement, end, duration, -1, affected)
+                )
+                return
             event = QueryExecuted(
-                watch.database, parent, end, duration, statement, batch_size, -1, affected
+                watch.database,
+                parent_of(caller),
+                end,
+                duration,
+                statement,
+                batch_size,
+                -1,
+                affected,
             )
-            if remarks is NOTHING:
-                if ledger is not None:
-                    ledger.enter(event)
-                watch.publish(event, caller)
-            else:
-                remarks.tell(watch, event, caller, ledger)
+            remarks.tell(watch, event, caller, ledger)
         except Exception as error:  # noqa: BLE001 - the application must not see it
             guard.caught(error)
 
@@ -199,7 +216,7 @@ class QuerySource:
             _note(state, start, known.statement.writes, context)
             state.failed = True
             parent, duration = parent_of(caller), max(0, end - start)
-            repeats = watch.is_repeated(watch.runs_under(parent), known.statement)
+            repeats = watch.is_repeated(watch.runs_under(caller), known.statement)
             remarks = _remarks(watch, repeats, duration, context, call)
             event = QueryFailed(
                 watch.database,
@@ -250,7 +267,7 @@ class QuerySource:
             known = self._statements.find(sent.sql, context)
             _note(state, sent.start, True, context)
             parent, duration = parent_of(caller), max(0, sent.end - sent.start)
-            repeats = watch.is_repeated(watch.runs_under(parent), known.statement)
+            repeats = watch.is_repeated(watch.runs_under(caller), known.statement)
             remarks = _remarks(watch, repeats, duration, context, sent.call)
             returned = context._insertmanyvalues_rows
             event = QueryExecuted(

@@ -17,12 +17,12 @@ from otel_dbevents.events import (
     QueryExecuted,
     QueryFailed,
     Statement,
-    TraceParent,
 )
+from otel_dbevents.sources.drafts import QueryDraft
 from otel_dbevents.sources.explain.question import Question, question_of
 from otel_dbevents.sources.failure import describe, is_lost
 from otel_dbevents.sources.location import here
-from otel_dbevents.sources.watch import ConnectionState, Ledger, Watch, guard
+from otel_dbevents.sources.watch import ConnectionState, Ledger, Watch, guard, parent_of
 
 _Query = TypeVar("_Query", QueryExecuted, QueryFailed)
 
@@ -58,7 +58,7 @@ class Remarks(NamedTuple):
         in_call: bool = True,
     ) -> None:
         """Publish the event with what is to be said of it, and have it explained after that."""
-        told = self.on(event)
+        told = event if self is NOTHING else self.on(event)
         if ledger is not None:
             ledger.enter(told, cause)
         (watch.publish if in_call else watch.from_finalizer)(told, context)
@@ -76,12 +76,11 @@ class Reading(Struct, eq=False, weakref=True):
 
     watch: Watch | None
     state: ConnectionState
-    parent: TraceParent | None
     context: Any
     end_time_ns: int
     duration_ns: int
     statement: Statement
-    batch_size: int
+    batch_size: int = 1
     remarks: Remarks = NOTHING
     rows: int = 0
     reading_ns: int = 0
@@ -91,6 +90,50 @@ class Reading(Struct, eq=False, weakref=True):
     ledger: Ledger | None = None
     cause: LlmContext | None = None
     """The generation that caused the query, where there is a ledger."""
+
+    def ended(self, result: Any) -> None:
+        """Tell of the query in the application's call: all rows are read, or nobody wants them.
+
+        The same as `done`, and quicker where there is nothing remarkable about it.
+        """
+        watch = self.watch
+        if watch is None:
+            return
+        if (
+            self.remarks is not NOTHING
+            or self.ledger is not None
+            or self.batch_size != 1
+            or self.first_row_ns >= 0
+            or self.reading_ns >= watch.slow_ns - self.duration_ns
+        ):
+            self.done(None, result)
+            return
+        self.watch = None
+        try:
+            state, reading_ns = self.state, self.reading_ns
+            latest = state.latest
+            if latest is not None and latest() is self:
+                state.latest = None
+            elif state.others:
+                state.others.pop(id(self), None)
+            end = self.end_time_ns
+            read_ns = time_ns() - end
+            if read_ns < 0:  # the clock was set back
+                read_ns = reading_ns = 0
+            draft = QueryDraft(
+                self.context,
+                watch.database,
+                self.statement,
+                end,
+                self.duration_ns,
+                self.rows,
+                -1,
+                read_ns,
+                reading_ns,
+            )
+            watch.defer(draft)
+        except Exception as error:  # noqa: BLE001 - the application must not see it
+            guard.caught(error)
 
     def done(
         self,
@@ -137,7 +180,7 @@ class Reading(Struct, eq=False, weakref=True):
                 self._ask(watch, result, question)
             read = QueryExecuted(
                 watch.database,
-                self.parent,
+                parent_of(self.context),
                 self.end_time_ns,
                 self.duration_ns,
                 self.statement,
@@ -148,13 +191,7 @@ class Reading(Struct, eq=False, weakref=True):
                 self.reading_ns,
                 self.first_row_ns,
             )
-            ledger = self.ledger
-            if self.remarks is NOTHING:
-                if ledger is not None:
-                    ledger.enter(read, self.cause)
-                publish(read, self.context)
-            else:
-                self.remarks.tell(watch, read, self.context, ledger, self.cause, in_call=in_call)
+            self.remarks.tell(watch, read, self.context, self.ledger, self.cause, in_call=in_call)
         except Exception as error:  # noqa: BLE001 - the application must not see it
             (guard.caught if in_call else guard.noted)(error)
 
@@ -185,7 +222,7 @@ class Reading(Struct, eq=False, weakref=True):
         return self.remarks.on(
             QueryFailed(
                 watch.database,
-                self.parent,
+                parent_of(self.context),
                 now,
                 duration_ns,
                 self.statement,

@@ -78,12 +78,12 @@ class CountingFetch(Reading, CursorFetchStrategy, eq=False, weakref=True):
     def soft_close(self, result: Any, dbapi_cursor: Any) -> None:  # noqa: ARG002
         """End the reading: all rows are read, or nobody wants the rest."""
         result.cursor_strategy = _NO_CURSOR_DQL
-        self.done(None, result)
+        self.ended(result)
 
     def hard_close(self, result: Any, dbapi_cursor: Any) -> None:  # noqa: ARG002
         """End the reading: the result was closed."""
         result.cursor_strategy = _NO_CURSOR_DQL
-        self.done(None, result)
+        self.ended(result)
 
     def handle_exception(self, result: Any, dbapi_cursor: Any, err: BaseException) -> Any:
         """Tell that reading failed, and let SQLAlchemy raise."""

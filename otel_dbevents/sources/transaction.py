@@ -64,8 +64,10 @@ class TransactionSource:
         commit, rollback = dialect.do_commit, dialect.do_rollback
         commit_two, rollback_two = dialect.do_commit_twophase, dialect.do_rollback_twophase
         self.methods: dict[str, Callable[..., Any]] = {
-            "do_commit": self._ending(commit, _committed, CommitFailed),
-            "do_rollback": self._ending(rollback, _rolled_back, RollbackFailed),
+            "do_commit": self._quick(commit, self._ending(commit, _committed, CommitFailed)),
+            "do_rollback": self._quick(
+                rollback, self._ending(rollback, _rolled_back, RollbackFailed)
+            ),
             "do_commit_twophase": self._ending(commit_two, _committed, CommitFailed),
             "do_rollback_twophase": self._ending(rollback_two, _rolled_back, RollbackFailed),
         }
@@ -101,6 +103,29 @@ class TransactionSource:
 
         return end
 
+    @staticmethod
+    def _quick(driver_call: Callable[..., Any], end: Callable[..., Any]) -> Callable[..., Any]:
+        """Pass on a ROLLBACK or COMMIT at once where nothing is open, as at most check-ins."""
+
+        def quick(connection: Any) -> None:
+            try:
+                nothing_open = (
+                    type(connection) is _ConnectionFairy
+                    and connection._connection_record is not None
+                    and not connection._connection_record.info[INFO_KEY].transaction_ns
+                )
+            except KeyError:  # opened before we listened
+                nothing_open = False
+            except Exception as error:  # noqa: BLE001 - the application must not see it
+                guard.caught(error)
+                nothing_open = False
+            if nothing_open:
+                driver_call(connection)
+            else:
+                end(connection)
+
+        return quick
+
     def _told(
         self, kind: _Ended | None, state: ConnectionState, start: int, call: Call | None
     ) -> None:
@@ -116,15 +141,15 @@ class TransactionSource:
                 return
             event = kind(
                 self._watch.database,
-                look[1],
+                parent_of(caller),
                 end,
                 max(0, end - start),
                 max(0, end - begun),
                 count,
                 id=call.id if call else new_id(),
             )
-            if look[3] is not None:
-                look[3].enter(event)
+            if look[2] is not None:
+                look[2].enter(event)
             state.publish(event, caller)
         except Exception as error:  # noqa: BLE001 - the application must not see it
             state.caught(error)

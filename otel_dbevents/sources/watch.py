@@ -54,6 +54,8 @@ INFO_KEY = "otel_dbevents"
 """Where a connection's state lives: in ``info`` of SQLAlchemy's connection record."""
 
 SUPPRESS: str = getattr(otel_context, "_SUPPRESS_INSTRUMENTATION_KEY", "suppress_instrumentation")
+PLAIN: Final = "suppress_instrumentation"
+"""What older instrumentations ask for silence with."""
 _NEVER = 2**63
 _MOST_RUNS = 5_000
 _log = logging.getLogger("otel_dbevents.sources")
@@ -93,7 +95,7 @@ class Watch:
         self.messages = notice.messages
         self.slow_ns = notice.slow_ns or _NEVER
         self.repeated = notice.repeated
-        self.runs: dict[bytes, Runs] = {}
+        self.runs: dict[int, Runs] = {}
         """What ran under each span, by its id; bounded."""
         self.known_runs = 0
         self.around: Any = None
@@ -121,16 +123,19 @@ class Watch:
 
     def enter(self, draft: Draft, ledger: Ledger) -> None:
         """Publish what belongs to LLM work: it is entered, and so made at once."""
-        event = draft.event()
-        if event is not None:
+        for event in draft.events():
             ledger.enter(event)
             self.publish(event, draft.context)
 
-    def runs_under(self, parent: TraceParent | None) -> Runs | None:
-        """Return what ran under a span; None where that is not counted."""
-        if parent is None or not self.repeated:
+    def runs_under(self, caller: Any) -> Runs | None:
+        """Return what ran under the span of a context; None where that is not counted."""
+        if not self.repeated:
             return None
-        return self.runs.setdefault(parent.span_id, {})
+        span = trace.get_current_span(caller) if _SPAN is None else caller.get(_SPAN)
+        if span is None or not (span_id := span.get_span_context().span_id):
+            return None
+        runs = self.runs.get(span_id)
+        return self.runs.setdefault(span_id, {}) if runs is None else runs
 
     def is_repeated(self, runs: Runs | None, statement: Statement) -> bool:
         """Count a run of a statement; tell whether it is the one that makes it a repeated query."""
@@ -139,11 +144,11 @@ class Watch:
         text = statement.query_text
         count = runs.get(text, 0) + 1
         if count == 1:
-            self._bound(runs)
+            self.bound(runs)
         runs[text] = count
         return count == self.repeated
 
-    def _bound(self, runs: Runs) -> None:
+    def bound(self, runs: Runs) -> None:
         """Forget all runs where they would become too many."""
         self.known_runs += 1
         if self.known_runs >= _MOST_RUNS:
@@ -154,7 +159,8 @@ class Watch:
 
     def look_around(self) -> None:
         """Look anew what is to be done around each call: at the beginning and when connecting."""
-        self.around = self.surroundings and self.surroundings.if_needed()
+        surroundings = self.surroundings
+        self.around = None if surroundings is None else surroundings.if_needed()
 
     def look_anew(self) -> None:
         """Forget what was found out about the contexts that the connections are used in."""
@@ -177,11 +183,10 @@ class Watch:
 
 
 def _at_once(publish: Publish) -> Defer:
-    """Return what makes an event at once, where nobody takes drafts."""
+    """Return what makes events at once, where nobody takes drafts."""
 
     def defer(draft: Draft) -> None:
-        event = draft.event()
-        if event is not None:
+        for event in draft.events():
             publish(event, draft.context)
 
     return defer
@@ -205,8 +210,8 @@ class Living:
         return [thing for thing in found if thing is not None]
 
 
-Seen: TypeAlias = tuple[Any, TraceParent | None, Runs | None, Ledger | None]
-NOBODY: Final[Seen] = (None, None, None, None)
+Seen: TypeAlias = tuple[Any, Runs | None, Ledger | None]
+NOBODY: Final[Seen] = (None, None, None)
 
 
 class ConnectionState:
@@ -222,6 +227,7 @@ class ConnectionState:
         "latest",
         "others",
         "proxied",
+        "returned",
         "seen",
         "since_ns",
         "spot",
@@ -246,6 +252,9 @@ class ConnectionState:
         """The context that it was taken from the pool in, until it comes back."""
         self.proxied: weakref.ref[Any] | None = None
         """What the pool gave to the application, until it comes back."""
+        self.returned: tuple[Any, int, int] | None = None
+        """In which context and when it came back, and for how long it was out, where it is closed
+        and told at once."""
         self.spot: Spot | None = None
         """Where in the application it was taken."""
         self.latest: weakref.ref[Any] | None = None
@@ -253,8 +262,8 @@ class ConnectionState:
         self.others: dict[int, weakref.ref[Any]] | None = None
         """Those before it, by identity."""
         self.seen = NOBODY
-        """The latest caller's context, the span that is current in it, what ran under that, and
-        the ledger. One value: several threads may have a `StaticPool`'s connection."""
+        """The latest caller's context, what ran under the span that is current in it, and the
+        ledger. One value: several threads may have a `StaticPool`'s connection."""
         self.transaction_ns = 0
         self.statements = 0
         self.wrote = self.failed = self.autocommit = self.commit_failed = False
@@ -266,11 +275,10 @@ class ConnectionState:
 
     def look(self, caller: Any) -> Seen | None:
         """Take note of a caller's context; None where it is one to be silent in."""
-        if suppressed(caller):
+        if (SUPPRESS in caller or PLAIN in caller) and suppressed(caller):
             return None
-        parent, watch = parent_of(caller), self.watch
-        runs = watch.runs_under(parent) if watch.repeated else None
-        seen = self.seen = (caller, parent, runs, watch.ledger(caller))
+        watch = self.watch
+        seen = self.seen = (caller, watch.runs_under(caller), watch.ledger(caller))
         return seen
 
     def make_room(self) -> None:
@@ -325,9 +333,9 @@ current_context: Final = _current_context()
 
 def suppressed(context: Any) -> bool:
     """Whether somebody asked instrumentations to be silent in this context."""
-    if SUPPRESS not in context and "suppress_instrumentation" not in context:
+    if SUPPRESS not in context and PLAIN not in context:
         return False
-    return bool(context.get(SUPPRESS) or context.get("suppress_instrumentation"))
+    return bool(context.get(SUPPRESS) or context.get(PLAIN))
 
 
 _SPAN: Final[str | None] = getattr(trace_propagation, "_SPAN_KEY", None)

@@ -104,6 +104,16 @@ def test_a_batch_is_one_record():
     assert point.attributes["db.collection.name"] == "carts"
 
 
+def test_of_a_batch_those_count_rows_that_say_how_many(caplog):
+    told = Told().tell(executed(returned_rows=5))
+    told.tell(*(executed(returned_rows=rows) for rows in (-1, 3, -1, 200)))
+    told.tell(executed(returned_rows=-1), executed(returned_rows=-1))
+    rows = told.point("db.client.response.returned_rows")
+    assert (rows.count, rows.sum, rows.min, rows.max) == (3, 208, 3, 200)
+    assert told.point("db.client.operation.duration").count == 7
+    assert not caplog.records
+
+
 def test_rows_are_measured_where_they_are_known():
     told = Told().tell(executed(), executed(returned_rows=0), executed(returned_rows=30))
     point = told.point("db.client.response.returned_rows")

@@ -121,6 +121,8 @@ def test_a_span_nobody_sees_open_comes_without_start_span(monkeypatch):
     kept, calls = Kept(), started(monkeypatch)
     tell(provider(kept), *[executed(id=new_id()) for _ in range(10)])
     assert len(kept.spans) == 10
+    assert all(isinstance(span, ReadableSpan) for span in kept.spans)
+    assert [span.name for span in kept.spans] == ["SELECT customers"] * 10
     assert all(type(span) is ReadableSpan for span in kept.spans)
     assert len(calls) < 10  # it is asked once for a batch; start_span asks for each
 
@@ -280,7 +282,7 @@ def test_a_sampler_that_raises_costs_only_its_span():
 def test_of_a_query_that_is_not_sampled_nothing_is_computed(sampler, context):
     event = executed(statement=Untellable())
     assert not tell(provider(sampler=sampler), event, context=context).lost
-    assert tell(provider(), event).lost == {"span_error": 1}
+    assert tell(provider(), failed(statement=Untellable())).lost == {"span_error": 1}
 
 
 def test_a_span_that_was_not_sampled_can_be_pointed_to():

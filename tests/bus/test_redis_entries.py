@@ -13,6 +13,7 @@ from otel_dbevents.bus.redis.entries import (
     EntryError,
     Unpacker,
     pack,
+    pack_all,
     verified,
 )
 from otel_dbevents.bus.redis.signing import Keyring
@@ -55,7 +56,7 @@ def reason(
 
 
 @given(st.lists(any_event(), min_size=1, max_size=20))
-@settings(max_examples=50)
+@settings(max_examples=20)
 def test_every_event_comes_back_as_it_was(events: list[Event]) -> None:
     entry = entry_of(events)
     assert verified(stored(entry), STREAM, KEYS) == entry
@@ -69,6 +70,24 @@ def test_an_entry_has_a_hundred_events_or_64_kib_at_most() -> None:
     assert [count for count, _ in pack([large] * 5)] == [2, 2, 1]
     assert [count for count, _ in pack([b"a", b"x" * (MOST_BYTES + 1), b"b"])] == [1, 1, 1]
     assert list(pack([])) == []
+
+
+@given(st.lists(any_event(), min_size=1, max_size=20))
+@settings(max_examples=20)
+def test_events_that_are_encoded_together_are_what_they_are_alone(events: list[Event]) -> None:
+    assert list(pack_all(events)) == list(pack([encode(event) for event in events]))
+
+
+def test_what_is_encoded_together_is_as_small() -> None:
+    def sizes(length: int, number: int) -> list[int]:
+        packed = list(pack_all([failed(n, "x" * length) for n in range(number)]))
+        assert all(len(body) <= MOST_BYTES for count, body in packed if count > 1)
+        return [count for count, _ in packed]
+
+    assert sizes(10, 250) == [100, 100, 50]
+    assert sum(sizes(1_000, 250)) == 250
+    assert sizes(MOST_BYTES, 3) == [1, 1, 1]
+    assert list(pack_all([])) == []
 
 
 @pytest.mark.parametrize("number", [1, 15, 16, 100])

@@ -13,14 +13,22 @@ from typing import Any
 import pytest
 from opentelemetry import context as otel_context
 from opentelemetry._logs import LogRecord
+from opentelemetry.context import Context
 from opentelemetry.sdk._logs import LoggerProvider
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
 
 from otel_dbevents import unreachable
+from otel_dbevents.bridge import Bridge
+from otel_dbevents.bridge.late import Late
+from otel_dbevents.events import new_id
+from otel_dbevents.exporters.destination import Destination
+from otel_dbevents.exporters.langfuse import ObservationProcessor
 from otel_dbevents.exporters.outbox import Limits
 from otel_dbevents.exporters.processors import CountingLogRecordProcessor, CountingSpanProcessor
+from tests.bridge.support import executed
 from tests.services.process import wait_until
 
 NEVER_S = 3600.0
@@ -87,6 +95,33 @@ def spans(processor: CountingSpanProcessor, number: int, prefix: str = "span") -
     for name in names:
         provider.get_tracer("test").start_span(name).end()
     return names
+
+
+def test_what_is_left_as_a_whole_is_sent_or_counted_as_if_it_came_by_itself(
+    exporter: Exporter, processing: Callable[..., CountingSpanProcessor]
+) -> None:
+    processor = processing(queue=8, batch=4)
+    spans = [ReadableSpan(str(number)) for number in range(20)]
+    exporter.open.clear()
+    processor.on_all_ended(spans[:4])
+    assert exporter.called.wait(60)
+    processor.on_all_ended(spans[4:])
+    assert processor.lost == {"queue_full": 8}
+    exporter.open.set()
+    assert processor.force_flush()
+    assert exporter.delivered == [str(number) for number in (*range(4), *range(12, 20))]
+    processor.give_up()
+    processor.on_all_ended(spans[:3])
+    assert processor.lost == {"queue_full": 8, "shutdown": 3}
+
+
+def test_who_takes_each_span_himself_is_not_passed_by() -> None:
+    class Own(CountingSpanProcessor):
+        def on_end(self, span: ReadableSpan) -> None:
+            super().on_end(span)
+
+    assert hasattr(CountingSpanProcessor.on_end, "for_all")
+    assert not hasattr(Own.on_end, "for_all")
 
 
 def test_a_full_batch_is_sent_without_waiting(exporter, processing):
@@ -419,3 +454,33 @@ def test_what_is_said_at_the_logger_is_held_to_the_minute_by_any_other_line(capl
         assert not unreachable.tell_lost("spans", {"queue_full": 1})
     assert not caplog.messages
     unreachable._one_line._said.clear()
+
+
+def test_langfuses_processor_does_not_look_at_a_plain_query_to_pass_it_by() -> None:
+    exported: list[str] = []
+    processor = ObservationProcessor(Destination("http://127.0.0.1:9", "pk-lf-1", "sk-lf-1"))
+    processor._outbox._export = lambda batch: not exported.extend(span.name for span in batch)
+    tracers = TracerProvider(shutdown_on_exit=False)
+    tracers.add_span_processor(processor)
+    tracers.add_span_processor(kept := Looking())
+    told = [executed(id=new_id()), executed(id=new_id(), attributes={"dbevents.langfuse": True})]
+    above = SpanContext(5, 6, is_remote=False, trace_flags=TraceFlags(1))
+    context = set_span_in_context(NonRecordingSpan(above), Context())
+    Bridge(tracers, None, None).consume([(event, context) for event in told])
+    assert kept.kinds == [Late, ReadableSpan]
+    assert processor.force_flush()
+    assert exported == ["SELECT customers"]
+    processor.on_all_ended([ReadableSpan("not chosen")])
+    assert processor.force_flush()
+    assert exported == ["SELECT customers"]
+    processor.give_up()
+
+
+class Looking(SpanProcessor):
+    """Sees of which kind the spans are after the processors before it."""
+
+    def __init__(self) -> None:
+        self.kinds: list[type] = []
+
+    def on_end(self, span: ReadableSpan) -> None:
+        self.kinds.append(type(span))

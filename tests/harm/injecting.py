@@ -117,6 +117,7 @@ IN_THE_WAY: dict[str, dict[str, str]] = {
         "is_lost": _GUARDED,
         "self.done": _GUARDED,
     },
+    "Folding.settle": {"self.lock.release": "it was acquired there"},
     "MemorySubscription.wake": {"self._starting.release": "it was acquired there"},
     "Standing._stand_before.listening": {"query": _DRIVERS},
     "Explainer._work": {

@@ -31,7 +31,7 @@ def receiver(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[tuple[Receiver, dict[str, str]]]:
     # As a collector does, it keeps connections open: two processes must not share one.
-    monkeypatch.setattr(receivers._Handler, "protocol_version", "HTTP/1.1")
+    monkeypatch.setattr(receivers.Handler, "protocol_version", "HTTP/1.1")
     with receiving_grpc() if request.param == "grpc" else receiving() as running:
         yield running, sending_to(running, request.param)
 

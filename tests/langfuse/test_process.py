@@ -8,6 +8,8 @@ from socket import socket
 
 import pytest
 
+from tests.langfuse.support import IS_5
+
 PROGRAM = """
 import otel_dbevents.auto
 from opentelemetry import trace
@@ -16,6 +18,17 @@ from sqlalchemy import create_engine, text
 engine = create_engine("sqlite://")
 tracer = trace.get_tracer("openinference.instrumentation.shop")
 with tracer.start_as_current_span("answer"), engine.connect() as connection:
+    connection.execute(text("SELECT 1 AS Xq7")).all()
+print("worked")
+"""
+WITH_CLIENT = """
+{}
+import langfuse
+from sqlalchemy import create_engine, text
+
+client = langfuse.get_client()
+engine = create_engine("sqlite://")
+with client.start_as_current_observation(name="answer"), engine.connect() as connection:
     connection.execute(text("SELECT 1 AS Xq7")).all()
 print("worked")
 """
@@ -68,6 +81,22 @@ def test_what_is_left_is_sent_when_the_process_ends(langfuse):
     assert run(langfuse.variables) == ""
     assert langfuse.names == ["SELECT"]
     assert langfuse.observation("SELECT").metadata["db_system"] == "sqlite"
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [
+        "import otel_dbevents.auto",
+        "import langfuse; langfuse.get_client(); import otel_dbevents.auto",
+    ],
+    ids=["we are first", "its client is first"],
+)
+def test_beside_langfuses_client_each_span_arrives_once(langfuse, begun):
+    langfuse.needs_version = IS_5
+    run(langfuse.variables, WITH_CLIENT.format(begun))
+    assert langfuse.names == ["SELECT", "answer"]
+    assert langfuse.observation("SELECT").parent_id == langfuse.observation("answer").id
+    assert langfuse.observation("answer").metadata["db_query_count"] == "1"
 
 
 @pytest.mark.parametrize(

@@ -143,15 +143,20 @@ def test_in_a_forked_child_only_a_client_whose_threads_are_there_is_given_any(
     assert len(langfuse.scores) == (2 if STARTS_ANEW_IN_A_CHILD else 0)
 
 
-def test_a_langfuse_that_does_not_take_them_is_not_left_with_a_long_queue(clients, scores):
-    with langfuse_server(status=503) as dead:
-        client = clients(dead, flush_at=1)
-        for number in range(200):
-            turn = Turn({number.to_bytes(8): Caused(1, 1, dead.public_key)})
+@pytest.mark.parametrize(("flush_at", "most"), [(None, 15), (100, 15), (1, 1)])
+def test_a_langfuse_that_does_not_answer_has_one_batch_of_them_at_the_most(
+    langfuse, clients, scores, flush_at, most
+):
+    client = clients(langfuse, flush_at=flush_at)
+    queue = getattr(client._resources, "_score_queue", None) or (
+        client._resources._score_ingestion_queue
+    )
+    with langfuse.lock:  # it takes nothing while this is held
+        for number in range(100):
+            turn = Turn({number.to_bytes(8): Caused(1, 1, langfuse.public_key)})
             scores.take(TRACE, turn)
-        assert not scores.settle(0.2)
-        assert Clients().get(dead.public_key).backlog() <= 31
-        scores.close()
-        assert scores.settle(10)
-        dead.status = 200
-        client.flush()
+        assert not scores.settle(0.5)
+        assert queue.unfinished_tasks == most
+    scores.close()
+    assert scores.settle(10)
+    assert scores.lost["score_no_client"] > 50

@@ -34,8 +34,8 @@ class Client:
     def takes_scores(self):
         return self.room != 0
 
-    def backlog(self):
-        return 0 if self.room is None or len(self.scores) < self.room else 30
+    def has_room(self):
+        return self.room is None or len(self.scores) < self.room
 
     def create_score(self, **score):
         self.threads.add(threading.current_thread().name)
@@ -134,11 +134,11 @@ def test_a_client_that_takes_nothing_any_more_is_given_nothing():
 
 
 def test_a_client_that_sends_nothing_is_not_filled_up_and_gets_the_rest_when_it_does():
-    client = Client(room=4)
+    client = Client(room=3)
     scores = Scores(lambda key: client)
     scores.take(TRACE, Turn({bytes([n] * 8): Caused(1, 1) for n in range(5)}))
     assert not scores.settle(0.1)
-    assert len(client.scores) == 4
+    assert len(client.scores) == 3
     client.room = 100
     assert scores.settle(10)
     assert len(client.scores) == 10

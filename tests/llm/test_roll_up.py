@@ -289,6 +289,22 @@ def test_in_synchronous_mode_they_are_written_at_once(app: App) -> None:
         assert written(agent._otel_span)["db_query_count"] == 2
 
 
+def test_what_is_added_up_at_its_end_is_not_the_spans_time(
+    app: App, langfuse: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def noted(*given: Any) -> Any:
+        began.append(time.time_ns())
+        return close(*given)
+
+    began: list[int] = []
+    close = llm.shared._close
+    monkeypatch.setattr(llm.shared, "_close", noted)
+    langfuse.start_observation(name="agent", as_type="agent").end()
+    ended = app.span("agent").end_time
+    assert ended is not None
+    assert ended <= began[0]
+
+
 def test_the_share_is_of_the_time_until_the_end_that_was_given(app: App, langfuse: Any) -> None:
     span = langfuse.start_observation(name="agent", as_type="agent")
     with observed_again(span):

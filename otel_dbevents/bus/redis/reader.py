@@ -69,6 +69,8 @@ class Reader:
         self._in_hand: set[tuple[str, int, int]] = set()
         self._marks: dict[str, tuple[bytes, int]] = {}
         """By line: the id of the last entry that was handled, and where it ends."""
+        self._untold: dict[str, Counter[str]] = {}
+        """By line: losses that were found, and not returned yet."""
         self._reached: dict[str, int] = {}
         """By line: up to where we have read."""
         self._reasons: dict[tuple[str, int], str] = {}
@@ -154,7 +156,7 @@ class Reader:
         """
         if not self._marks:
             return {}
-        losses: dict[str, Counter[str]] = {}
+        losses = self._untold  # with what was found before Redis went away in the middle of it
         oldest = self._group.oldest_in_hand()
         for line, (id_, until) in list(self._marks.items()):
             if oldest and order(oldest) <= order(id_):
@@ -165,6 +167,7 @@ class Reader:
                 self.counts.lost[reason] += number
                 _log.warning("%d events of a producer never came (%s)", number, reason)
             del self._marks[line]
+        self._untold = {}
         return losses
 
     def lag(self) -> tuple[int, float]:

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from otel_dbevents.bus import Delivery
 from otel_dbevents.bus.redis.connecting import Backoff, connect, explained
-from otel_dbevents.bus.redis.entries import Entry, pack
+from otel_dbevents.bus.redis.entries import Entry, pack, pack_all
 from otel_dbevents.bus.redis.signing import Keyring
 from otel_dbevents.codec import encode
 from otel_dbevents.events import new_id
@@ -92,8 +92,7 @@ class Sender:
         """Ship a batch, and return when it is there or was given up."""
         with self._turn:
             self._said = self._describe()
-            entries = [self._entry(number, body) for number, body in pack(self._encoded(batch))]
-            self._ship(entries)
+            self._ship([self._entry(number, body) for number, body in self._packed(batch)])
 
     def finish(self, timeout: float) -> bool:
         """Say how far we came, and stop trying after ``timeout`` seconds.
@@ -103,6 +102,7 @@ class Sender:
         self._until = monotonic() + timeout
         self._finishing.set()
         if not self._turn.acquire(timeout=max(0.0, timeout)):
+            _log.warning("time is up: what Redis has not taken of the events is lost, and counted")
             return False
         try:
             if self._number and not self._ended:
@@ -129,6 +129,13 @@ class Sender:
         self._until = float("inf")
         self._lock: Any = threading.RLock()
         self._turn: threading.Lock = threading.Lock()
+
+    def _packed(self, batch: Sequence[Delivery]) -> list[tuple[int, bytes]]:
+        try:
+            return list(pack_all([event for event, _ in batch]))
+        except Exception as error:  # noqa: BLE001 - one of them: it is found below, and counted
+            told("redis sender", error)
+            return list(pack(self._encoded(batch)))
 
     def _encoded(self, batch: Sequence[Delivery]) -> Iterator[bytes]:
         for event, _ in batch:
