@@ -48,6 +48,15 @@ def add_parser(commands: Any) -> None:
     )
     add("--name", default="", help="its name in the numbers' source; else host and process")
     add(
+        "--handler",
+        action="append",
+        default=[],
+        metavar="MODULE:FUNCTION",
+        help="also bring events to this function, of the types that its parameter is annotated "
+        "with; may be given several times. Those of the entry points otel_dbevents.handlers are "
+        "found by themselves",
+    )
+    add(
         "--require-signature",
         action="store_true",
         help="take no entry that is not signed, also when no key is set here",

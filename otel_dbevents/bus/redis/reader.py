@@ -39,7 +39,8 @@ class Reader:
             something longer says so by `renew`.
         from_now: a group that is made begins with what is written from now on; what was before is
             no loss.
-        buries: what cannot be read is put to the dead letters. False: another group does that.
+        buries: what cannot be read is put to the dead letters, and what was trimmed before there
+            was this group is a loss. False: the first is another group's part, the second none.
 
     Its methods raise what the package ``redis`` raises; `reconnect` makes a new beginning.
 
@@ -238,7 +239,7 @@ class Reader:
             self._reached.clear()
         for id_, entry in those:
             reached = self._reached.get(entry.line)
-            if reached is None and self._from_now:
+            if reached is None and (self._from_now or self._was_before(entry)):
                 self._ledger.begin(entry.line, entry.first)
                 reached = entry.first
             if entry.first > (reached or 0):
@@ -246,6 +247,14 @@ class Reader:
                 if order(start) >= order(id_):
                     self._explain(entry.line, entry.first, "trimmed")
             self._reached[entry.line] = max(reached or 0, entry.first + entry.count)
+
+    def _was_before(self, entry: Entry) -> bool:
+        """Whether its producer began before there was this group, which does not judge the past."""
+        began, _, _ = entry.epoch.partition("-")
+        try:
+            return not self._buries and int(began, 16) < self._group.made_ns
+        except ValueError:
+            return False
 
     def _unpacked(self, id_: bytes, fields: dict[bytes, bytes], entry: Entry) -> Held | None:
         try:
