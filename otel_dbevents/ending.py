@@ -22,7 +22,7 @@ class Ending:
         now = monotonic()
         if self._began is None:
             self._began = now
-        return max(0.0, self._began + timeout - now)
+        return min(timeout, max(0.0, self._began + timeout - now))
 
     def at_most(self, timeout: float) -> float:
         """Return ``timeout``; where the process is ending, what is left of it."""

@@ -27,6 +27,7 @@ from otel_dbevents.codec import encode
 from otel_dbevents.events import Event
 from tests.bus.contract import PATIENCE, checked, in_child
 from tests.services.process import wait_until
+from tests.services.proxy import proxy
 from tests.services.redis import Redis
 from tests.services.redis import redis as run_redis
 
@@ -119,13 +120,20 @@ def test_what_a_dead_reader_held_is_taken_over_and_comes_once(way: Way) -> None:
 
 def test_what_is_renewed_is_not_taken_over(way: Way) -> None:
     send(way.sender(), 0, 10)
-    one, other = way.reader(claim_after_s=0.2), way.reader(claim_after_s=0.2)
-    take(one, commit=False)
-    until = time.monotonic() + 0.5
-    while time.monotonic() < until:
-        one.renew()
-        assert other.read(10, 0) == []
-    wait_until(lambda: numbers(other.read(10, 0)) == [*range(10)])
+    one = way.reader()
+    [held] = take(one, commit=False)
+
+    def let_it_age() -> None:
+        member = one._group.member
+        way.client.xclaim(way.stream, "group", member, 0, [held.id], idle=120_000, justid=True)
+
+    let_it_age()
+    one.renew()
+    assert way.reader(claim_after_s=60).read(10, 0) == []
+    assert one.holds_all()
+    let_it_age()
+    assert numbers(way.reader(claim_after_s=60).read(10, 0)) == [*range(10)]
+    assert not one.holds_all()
 
 
 def test_an_answer_that_was_lost_is_asked_for_again(way: Way) -> None:
@@ -378,6 +386,57 @@ def test_a_forked_child_is_another_epoch_with_a_connection_of_its_own(way: Way) 
     assert len({each.entry.epoch for each in held}) == 2
     assert len({each.entry.producer for each in held}) == 1
     assert reader.settle() == {}
+
+
+@pytest.mark.swallows
+def test_an_entry_whose_answer_was_lost_is_sent_again_and_comes_once(way: Way) -> None:
+    with proxy(way.server.port) as before:
+        sender = Sender(f"redis://:{way.server.password}@127.0.0.1:{before.port}", way.stream)
+        send(sender, 0, 10)
+        before.swallow(b"XADD")
+        send(sender, 10, 10)
+        assert before.swallowed == 1
+        assert len(way.entries()) == 3
+        reader = way.reader()
+        assert numbers(take(reader)) == [*range(20)]
+        assert reader.settle() == {}
+        assert reader.counts.duplicates == 10
+        assert sender.finish(PATIENCE)
+
+
+@pytest.mark.parametrize("word", [b"XREADGROUP", b"XACK", b"ZREMRANGEBYSCORE"])
+def test_a_reader_that_loses_an_answer_handles_and_counts_all_once(way: Way, word: bytes) -> None:
+    sender = way.sender()
+    for number in range(4):
+        send(sender, number * 10, 10)
+    way.client.xdel(way.stream, way.entries()[1][0])
+    with proxy(way.server.port) as before:
+        url = f"redis://:{way.server.password}@127.0.0.1:{before.port}"
+        reader = Reader(url, way.stream, "group")
+        steps = [
+            lambda: got.extend(reader.read(100, 0)),
+            lambda: reader.commit(got),
+            lambda: losses.extend(dict(each) for each in reader.settle().values()),
+        ]
+        got: list[Held] = []
+        losses: list[dict[str, int]] = []
+        reader.join()
+        before.swallow(word)
+        for step in steps:
+            try:
+                step()
+            except client_package.ConnectionError:
+                reader.reconnect()
+                reader.join()
+                step()
+        wait_until(lambda: before.swallowed == 1)
+        losses.extend(dict(each) for each in reader.settle().values())
+        assert numbers(got) == [*range(10), *range(20, 40)]
+        assert losses == [{"gap": 10}]
+        assert (reader.counts.handled, reader.counts.lost) == (30, {"gap": 10})
+        assert take(other := way.reader(claim_after_s=0)) == []
+        assert other.settle() == {}
+        reader.close()
 
 
 def test_it_works_over_a_unix_socket(redis: Redis) -> None:

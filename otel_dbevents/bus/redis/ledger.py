@@ -12,11 +12,13 @@ from importlib import import_module
 from typing import Any, Final, TypeAlias
 
 from otel_dbevents.bus.redis.entries import Entry
+from otel_dbevents.events import new_id
 
 KEPT_S: Final = 7 * 86_400
 """For how long a producer that writes nothing is remembered."""
 _MOST_LINES: Final = 10_000
 _BASE: Final = "base"
+_BY: Final = "by:"
 
 Interval: TypeAlias = tuple[int, int]
 """A first number and a count."""
@@ -27,6 +29,9 @@ class Ledger:
 
     def __init__(self, stream: str, group: str) -> None:
         self._prefix = f"{stream}:ledger:{group}:"
+        self._mark = _BY + new_id().hex()
+        self._unsure: dict[str, tuple[int, list[Interval]]] = {}
+        """By line: what we tried to settle, and do not know whether we did."""
         self._settled: dict[str, int] = {}
         """By line: up to where this process has seen all settled, should Redis forget it."""
 
@@ -52,10 +57,10 @@ class Ledger:
             pipe.zadd(self._key(line), found)
             pipe.expire(self._key(line), KEPT_S)
 
-    def settle(self, client: Any, line: str, until: int) -> list[Interval]:
+    def settle(self, client: Any, line: str, until: int) -> list[Interval] | None:
         """Settle all below ``until``, and return what of it never came.
 
-        Nothing where somebody else writes there at this moment: it is tried again with the next.
+        None where that is not known yet: somebody else writes there at this moment.
         """
         key = self._key(line)
         pipe = client.pipeline()
@@ -64,22 +69,43 @@ class Ledger:
             found = {
                 _text(name): int(score) for name, score in pipe.zrange(key, 0, -1, withscores=True)
             }
+            if (told := self._told(line, found)) is not None:
+                return told
             base = self._base(line, found.pop(_BASE, None))
             if until <= base and not found:
+                self._settled[line] = base
                 return []
             missing = _missing(found, base, until)
             pipe.multi()
             pipe.zremrangebyscore(key, "-inf", f"({until}")
-            pipe.zadd(key, {_BASE: max(until, base)})
+            pipe.zadd(key, {_BASE: max(until, base), self._mark: max(until, base)})
             pipe.expire(key, KEPT_S)
+            self._unsure[line] = max(until, base), missing
             pipe.execute()
-        except import_module("redis").WatchError:
-            return []
+            del self._unsure[line]
+        except import_module("redis").WatchError:  # or the connection went away meanwhile
+            return None
         finally:
             pipe.reset()
         if len(self._settled) > _MOST_LINES:
             self._settled.clear()
         self._settled[line] = max(until, base)
+        return missing
+
+    def is_settled(self, line: str, until: int) -> bool:
+        """Whether this process has seen all below ``until`` settled."""
+        return self._settled.get(line, 0) >= until
+
+    def _told(self, line: str, found: dict[str, int]) -> list[Interval] | None:
+        """Return what was settled by a transaction whose answer never came, if it was carried out.
+
+        It bears our mark; what another settles later takes that away.
+        """
+        marks = {name: found.pop(name) for name in list(found) if name.startswith(_BY)}
+        until, missing = self._unsure.pop(line, (-1, []))
+        if not missing or marks.get(self._mark) != until:
+            return None
+        self._settled[line] = until
         return missing
 
     def begin(self, line: str, first: int) -> None:

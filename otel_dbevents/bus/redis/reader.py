@@ -162,12 +162,13 @@ class Reader:
         for line, (id_, until) in list(self._marks.items()):
             if oldest and order(oldest) <= order(id_):
                 continue
-            for first, number in self._ledger.settle(self._client, line, until):
+            for first, number in self._ledger.settle(self._client, line, until) or ():
                 reason = self._reasons.pop((line, first + number), "gap")
                 losses.setdefault(line, Counter())[reason] += number
                 self.counts.lost[reason] += number
                 _log.warning("%d events of a producer never came (%s)", number, reason)
-            del self._marks[line]
+            if self._ledger.is_settled(line, until):
+                del self._marks[line]
         self._untold = {}
         return losses
 

@@ -164,7 +164,7 @@ class Call:
             self._note(start, statement.writes)
         parent, duration = parent_of(caller), max(0, end - start)
         noticed = (
-            watch.is_repeated(watch.runs_under(parent), statement) or duration >= watch.slow_ns
+            watch.is_repeated(watch.runs_under(caller), statement) or duration >= watch.slow_ns
         )
         reading = [result for result in results if result.columns]
         writing = [result.rows_affected for result in results if not result.columns]
@@ -195,7 +195,7 @@ class Call:
             self._note(start, statement.writes, failed=True)
         parent, duration = parent_of(caller), max(0, end - start)
         noticed = (
-            watch.is_repeated(watch.runs_under(parent), statement) or duration >= watch.slow_ns
+            watch.is_repeated(watch.runs_under(caller), statement) or duration >= watch.slow_ns
         )
         event = QueryFailed(
             watch.database,

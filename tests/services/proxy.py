@@ -1,0 +1,61 @@
+"""A proxy before a server, which passes a request on and swallows the answer when it is told to."""
+
+import select
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class Proxy:
+    """Passes on what comes. `swallow` cuts the connection in the place of one answer."""
+
+    def __init__(self, port: int) -> None:
+        self._target = port
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self._word = b""
+        self.swallowed = 0
+        self._ending = threading.Event()
+        self._threads = [threading.Thread(target=self._accept)]
+        self._threads[0].start()
+
+    def swallow(self, word: bytes) -> None:
+        """Swallow the answer to the next request that has this in it."""
+        self._word = word
+
+    def close(self) -> None:
+        self._ending.set()
+        for thread in self._threads:
+            thread.join()
+        self._listener.close()
+
+    def _accept(self) -> None:
+        while not self._ending.is_set():
+            if select.select([self._listener], [], [], 0.05)[0]:
+                client, _ = self._listener.accept()
+                self._threads.append(threading.Thread(target=self._serve, args=(client,)))
+                self._threads[-1].start()
+
+    def _serve(self, client: socket.socket) -> None:
+        with client, socket.create_connection(("127.0.0.1", self._target)) as server:
+            is_last = False
+            while not self._ending.is_set():
+                for ready in select.select([client, server], [], [], 0.05)[0]:
+                    data = ready.recv(1 << 20)
+                    if not data or (ready is server and is_last):
+                        self.swallowed += is_last
+                        return
+                    if ready is client and self._word and self._word in data:
+                        self._word, is_last = b"", True
+                    (server if ready is client else client).sendall(data)
+
+
+@contextmanager
+def proxy(port: int) -> Iterator[Proxy]:
+    """Run one before a port of this machine."""
+    made = Proxy(port)
+    try:
+        yield made
+    finally:
+        made.close()
