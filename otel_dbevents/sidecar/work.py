@@ -59,6 +59,7 @@ class Work:
         self._url = url
         self.state = State()
         self._batch: list[Held] = []
+        self._failed: list[Held] = []
         self._events = 0
         self._began = 0.0
         self._parcel: Parcel | None = None
@@ -101,6 +102,7 @@ class Work:
     def _turn(self) -> None:
         self.state.beat = monotonic()
         self._reader.join()
+        self._put_aside()
         if self._parcel is not None or self._is_due() or self._stopping.is_set():
             self._send()
             return
@@ -108,11 +110,20 @@ class Work:
         self._look()
         if held:
             self._began = self._began or monotonic()
-            self._batch += held
-            self._events += sum(len(each.events) for each in held)
-            self._tellers.tell(held)
+            self._failed += self._tellers.tell(held)
+            told = [each for each in held if not any(each is one for one in self._failed)]
+            self._batch += told
+            self._events += sum(len(each.events) for each in told)
         elif self._batch or self._tellers.is_dirty:
             self._send()
+
+    def _put_aside(self) -> None:
+        """Put what could not be told to the dead letters, so that it does not hold up the rest."""
+        while self._failed:
+            held = self._failed[-1]
+            numbers = range(len(held.events))
+            self._reader.put_aside(held, "telling", numbers, stage="tell")
+            self._failed.pop()
 
     def _is_due(self) -> bool:
         gathered = monotonic() - self._began >= _GATHER_S
@@ -153,6 +164,7 @@ class Work:
         _log.warning("this process stood still, and another took over what it held")
         self._reader.drop()
         self._tellers.begin_anew()
+        self._failed.clear()
         self._batch, self._events, self._began, self._parcel = [], 0, 0.0, None
 
     def _wait(self, seconds: float) -> None:
