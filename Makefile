@@ -6,10 +6,14 @@ OLDEST := .venv-oldest
 FUZZ_SECONDS ?= 600
 BENCH ?=
 
-.PHONY: demo test lint suite oldest bench fuzz soak setup clean
+.PHONY: demo demo-sidecar test lint suite oldest bench fuzz soak setup clean
 
 demo: $(VENV)/.demo
 	@$(BIN)/otel-dbevents demo
+
+# The same, and beside it once more through a Redis and a sidecar, both started here; compared.
+demo-sidecar: $(VENV)/.demo
+	@$(BIN)/otel-dbevents demo --sidecar
 
 # The types, the rules, the whole suite, and beside it the suite on the oldest versions that we
 # support, whose output follows when both have ended.
@@ -57,7 +61,7 @@ clean:
 	@$*/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
 
 $(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
-	@$(BIN)/python -m pip install --quiet --editable '.[demo]'
+	@$(BIN)/python -m pip install --quiet --editable '.[demo,redis]'
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python

@@ -149,7 +149,7 @@ class Pipeline:
             span_filter=span_filter,
             slow_query_ns=int(config.slow_query_ms * _MS),
             fold_after=0 if config.synchronous else config.fold_after,
-            shown=_shown(config),
+            shown=shown_of(config),
             spans=config.spans and is_told_here,
             metrics=config.metrics,
             logs=config.logs and is_told_here,
@@ -317,7 +317,7 @@ class Pipeline:
             return None
         from otel_dbevents.shipping import Description, sender_of
 
-        return sender_of(config, Description(config, _shown(config), self._in_force))
+        return sender_of(config, Description(config, shown_of(config), self._in_force))
 
     def _in_force(self) -> Mapping[str, Any]:
         """Return the providers, the global ones in the place of the API's proxies."""
@@ -341,7 +341,7 @@ class Pipeline:
             self._restore.append(_restorer(provider, name, ours))
 
 
-def _shown(config: Config) -> Shown | None:
+def shown_of(config: Config) -> Shown | None:
     """Return what Langfuse is shown beyond totals; None: nothing."""
     if config.langfuse is Langfuse.OFF:
         return None

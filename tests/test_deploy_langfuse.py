@@ -24,6 +24,7 @@ HERE = dict(
     if not line.startswith("#")
 )
 ANOTHER = {"LANGFUSE_HOST": "https://langfuse.example", "LANGFUSE_AUTH": "c2VjcmV0"}
+BESIDE = [name for name, service in SERVICES.items() if "sidecar" in service.get("profiles", [])]
 OURS = [name for name in SERVICES if name.startswith("langfuse-")]
 PROGRAMS = ("langfuse-web", "langfuse-worker")
 
@@ -96,7 +97,9 @@ def services(*options: str, **variables: str) -> dict[str, Any]:
 
 def test_langfuse_starts_only_when_it_is_asked_for() -> None:
     profiles = {name: service.get("profiles", []) for name, service in SERVICES.items()}
-    assert sorted(OURS) == sorted(name for name, value in profiles.items() if value)
+    assert sorted(OURS) == sorted(
+        set(profiles) - set(BESIDE) - {name for name, value in profiles.items() if not value}
+    )
     assert all(profiles[name] == [HERE["COMPOSE_PROFILES"]] for name in OURS)
     for name, service in SERVICES.items():
         if name not in OURS:
@@ -224,7 +227,7 @@ def test_the_health_check_of_a_program_can_say_yes_and_no(program: str, answerin
 @pytest.mark.e2e
 def test_compose_starts_no_langfuse_unasked() -> None:
     started = services()
-    assert set(started) == set(SERVICES) - set(OURS)
+    assert set(started) == set(SERVICES) - set(OURS) - set(BESIDE)
     assert started["collector"]["command"] == ["--config=/etc/otelcol/config.yaml"]
 
 
@@ -232,7 +235,7 @@ def test_compose_starts_no_langfuse_unasked() -> None:
 def test_with_the_environment_file_the_collector_sends_to_the_langfuse_beside_it() -> None:
     """Also where the shell knows another Langfuse, whose key must not go astray."""
     started = services("--env-file=deploy/langfuse.env", **ANOTHER)
-    assert set(started) == set(SERVICES)
+    assert set(started) == set(SERVICES) - set(BESIDE)
     collector = started["collector"]
     assert collector["environment"]["LANGFUSE_HOST"] == "http://langfuse-web:3000"
     assert collector["environment"]["LANGFUSE_AUTH"] == HERE["LANGFUSE_LOCAL_AUTH"]
@@ -249,7 +252,7 @@ def test_with_the_environment_file_the_collector_sends_to_the_langfuse_beside_it
 def test_a_langfuse_elsewhere_needs_its_address_and_its_key_and_starts_none_here() -> None:
     files = ("--file=docker-compose.yml", "--file=deploy/docker-compose.langfuse.yml")
     started = services(*files, **ANOTHER)
-    assert set(started) == set(SERVICES) - set(OURS)
+    assert set(started) == set(SERVICES) - set(OURS) - set(BESIDE)
     assert ANOTHER.items() <= started["collector"]["environment"].items()
     for name in ANOTHER:
         less = {key: value for key, value in ANOTHER.items() if key != name}

@@ -4,7 +4,8 @@ The application is in `shop`, `model`, `assistant`, `tools` and `retrieval`, and
 your own; the language model is a scripted stand-in behind the same interface (`script`,
 `conversations`). What happens to its database is in `scenes`; what is seen of it is made by the
 library and shown by `terminal` and `report`. `prompts` reads what each prompt's spans say of its
-database work; `to_langfuse` has Langfuse's own client send it.
+database work; `to_langfuse` has Langfuse's own client send it; `through_redis` ships the run to a
+sidecar (`servers`) and compares what comes out there (`receiving`).
 """
 
 import argparse
@@ -21,7 +22,10 @@ _NEEDED = ("rich", "aiosqlite", "greenlet")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the demonstration; return the exit status: 0, or 2 when it could not start."""
+    """Run the demonstration; return the exit status.
+
+    0: it ran; 1: with ``--sidecar``, another telemetry came out there; 2: it could not start.
+    """
     options = _parser().parse_args(argv)
     if missing := [name for name in _NEEDED if find_spec(name) is None]:
         return _refuse(f"not installed: {', '.join(missing)}; pip install 'otel-dbevents[demo]'")
@@ -32,13 +36,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     from otel_dbevents.demo import run
 
     try:
+        if options.sidecar:
+            from otel_dbevents.demo.servers import check_servers
+
+            check_servers()
         if options.json:
-            run.as_json()
+            same = run.as_json(beside=options.sidecar)
         else:
-            run.on_terminal(options.scene or (), options.svg)
+            same = run.on_terminal(options.scene or (), options.svg, beside=options.sidecar)
     except (ConfigError, LookupError) as error:
         return _refuse(str(error))
-    return 0
+    return 0 if same else 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -56,6 +64,12 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         choices=[scene.name for scene in SCENES],
         help="show only this scene; may be repeated",
+    )
+    parser.add_argument(
+        "--sidecar",
+        action="store_true",
+        help="also ship the run's events through a Redis to a sidecar, both started here, and "
+        "compare what comes out there; needs redis-server",
     )
     parser.add_argument("--svg", metavar="FILE", help="save what is shown as a picture, too")
     return parser

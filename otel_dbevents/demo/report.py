@@ -1,7 +1,7 @@
 """The demonstration for programs: the same facts as one JSON document."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry.sdk.trace import ReadableSpan
 
@@ -11,6 +11,9 @@ from otel_dbevents.demo.scenes import Exchange, Scene
 from otel_dbevents.demo.telemetry import Sent
 from otel_dbevents.demo.tree import attributes, ended, started, trace_id
 from otel_dbevents.events import Event
+
+if TYPE_CHECKING:
+    from otel_dbevents.demo.through_redis import Compared
 
 
 class Report:
@@ -22,6 +25,7 @@ class Report:
         self._metrics: list[dict[str, Any]] = []
         self._lost = 0
         self._prompts: list[dict[str, Any]] = []
+        self._more: dict[str, Any] = {}
 
     def scene_begins(self, scene: Scene) -> None:
         """Start gathering for a scene."""
@@ -46,6 +50,10 @@ class Report:
         self._metrics = [point.to_dict() for point in points]
         self._lost = lost
 
+    def compared(self, compared: "Compared") -> None:
+        """Gather what came out of the sidecar."""
+        self._more["sidecar"] = compared.to_dict()
+
     def sending(self) -> None:
         """Nothing is gathered here: what became of it is known when it is over."""
 
@@ -57,6 +65,7 @@ class Report:
             "metrics": self._metrics,
             "events_lost": self._lost,
             "sent": [one.to_dict() for one in sent],
+            **self._more,
         }
 
 

@@ -5,10 +5,10 @@ import re
 import sys
 import tempfile
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from opentelemetry.sdk.trace import ReadableSpan
 from rich.console import Console
@@ -23,6 +23,9 @@ from otel_dbevents.demo.terminal import WIDTH, TerminalView
 from otel_dbevents.demo.to_langfuse import ToLangfuse
 from otel_dbevents.events import Event
 from otel_dbevents.pipeline import Pipeline
+
+if TYPE_CHECKING:
+    from otel_dbevents.demo.through_redis import Compared, ThroughRedis
 
 SERVICE = "shop-assistant"
 SLOW_QUERY_MS = 250
@@ -48,21 +51,31 @@ class View(Protocol):
         """Take the metrics of the run, and how many events were lost on the way."""
         ...
 
+    def compared(self, compared: "Compared") -> None:
+        """Take what came out of a sidecar beside it."""
+        ...
+
     def sending(self) -> None:
         """Take note that the exporters are about to send what they still have."""
         ...
 
 
-def as_json() -> None:
-    """Run, and print one JSON document."""
+def as_json(*, beside: bool = False) -> bool:
+    """Run, and print one JSON document; with ``beside`` through a sidecar, too.
+
+    False when what came out of that was not the same.
+    """
     telemetry, report = Telemetry(SERVICE), Report()
-    play(telemetry, report)
+    same = play(telemetry, report, beside=beside)
     json.dump(report.document(telemetry.sent), sys.stdout, indent=1)
     sys.stdout.write("\n")
+    return same
 
 
-def on_terminal(scenes: Collection[str] = (), picture: str | None = None) -> None:
-    """Run, and show it as it happens: all of it, or only these scenes."""
+def on_terminal(
+    scenes: Collection[str] = (), picture: str | None = None, *, beside: bool = False
+) -> bool:
+    """Run, and show it as it happens: all of it, or only these scenes; return as `as_json` does."""
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
     telemetry = Telemetry(SERVICE)
@@ -70,34 +83,60 @@ def on_terminal(scenes: Collection[str] = (), picture: str | None = None) -> Non
     console.width = min(console.width, WIDTH) if console.is_terminal else WIDTH
     view = TerminalView(console, scenes)
     view.opening()
-    play(telemetry, view)
+    same = play(telemetry, view, beside=beside)
     view.closing(telemetry.sent)
     if picture is not None:
         _save_picture(console, Path(picture))
+    return same
 
 
-def play(telemetry: Telemetry, view: View) -> None:
-    """Play the scenes one after the other, and send what the exporters have not sent yet."""
+def play(telemetry: Telemetry, view: View, *, beside: bool = False) -> bool:
+    """Play the scenes one after the other, and send what the exporters have not sent yet.
+
+    With ``beside`` the events also go through a Redis to a sidecar; False when what that sent is
+    not the same. Raises `LookupError` where the two cannot be run.
+    """
     tracer = telemetry.tracer_provider.get_tracer("shop_assistant")
     langfuse = ToLangfuse(telemetry)
-    with (
-        tempfile.TemporaryDirectory(prefix="otel-dbevents-") as folder,
-        _instrumented(telemetry, view) as pipeline,
-    ):
-        shop = Shop(Path(folder), tracer, langfuse.asked)
+    same = True
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="otel-dbevents-")))
+        there = stack.enter_context(_through_redis(folder, telemetry)) if beside else None
+        pipeline = stack.enter_context(_instrumented(telemetry, view))
+        if there is not None:
+            there.join(pipeline)
+        shop = Shop(folder, tracer, langfuse.asked)
         try:
             for scene in SCENES:
                 view.scene_begins(scene)
                 exchanges = scene.play(shop)
                 pipeline.flush()
-                view.scene_ends(exchanges, telemetry.take_spans())
-            view.metrics(telemetry.read_metrics(), sum(pipeline.lost().values()))
+                spans = telemetry.take_spans()
+                view.scene_ends(exchanges, spans)
+                if there is not None:
+                    there.keep(spans)
+            points = telemetry.read_metrics()
+            view.metrics(points, sum(pipeline.lost().values()))
+            if there is not None:
+                compared = there.compared(points)
+                view.compared(compared)
+                same = compared.same
             if telemetry.sent:
                 view.sending()
                 telemetry.send()
         finally:
             shop.close()
             langfuse.close()
+    return same
+
+
+@contextmanager
+def _through_redis(folder: Path, telemetry: Telemetry) -> "Iterator[ThroughRedis]":
+    """Run what is needed for it; here, since it is imported only where it is asked for."""
+    from otel_dbevents.demo.through_redis import through_redis
+
+    with through_redis(folder, telemetry) as there:
+        yield there
 
 
 @contextmanager
@@ -108,7 +147,9 @@ def _instrumented(telemetry: Telemetry, view: View) -> Iterator[Pipeline]:
             tracer_provider=telemetry.tracer_provider,
             meter_provider=telemetry.meter_provider,
             logger_provider=telemetry.logger_provider,
-            config=Config(slow_query_ms=SLOW_QUERY_MS, repeated_queries=REPEATED_QUERIES),
+            config=Config(
+                slow_query_ms=SLOW_QUERY_MS, repeated_queries=REPEATED_QUERIES, bus_url="memory://"
+            ),
         )
         telling = pipeline.bus.handle(view.event)
         yield pipeline

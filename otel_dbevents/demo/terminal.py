@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
 
 from opentelemetry.sdk.trace import ReadableSpan
 from rich.console import Console
@@ -21,6 +22,9 @@ from otel_dbevents.demo.trace_panel import trace_panel
 from otel_dbevents.demo.tree import by_trace, ended, started
 from otel_dbevents.demo.tree import trace_id as trace_id_of
 from otel_dbevents.events import Event
+
+if TYPE_CHECKING:
+    from otel_dbevents.demo.through_redis import Compared
 
 WIDTH = 100
 ABOUT = """
@@ -142,6 +146,23 @@ class TerminalView:
             self._heading("Model or database? What Langfuse gets, on spans that it has anyway")
             for line in verdicts(self._prompts):
                 self._print(line)
+
+    def compared(self, compared: "Compared") -> None:
+        """Print what came out of the sidecar, beside what was made here."""
+        self._heading("The same run through Redis, in a sidecar's process")
+        size = compared.bytes / max(1, compared.events)
+        self._print(
+            f"  {compared.events} events shipped in {compared.entries} entries, {compared.bytes:,} "
+            f"bytes in Redis: {size:,.0f} for each event (less when there are many at a time)"
+        )
+        grid = Table("", "in the application", "by the sidecar", box=None, padding=(0, 2))
+        for what, number in compared.here.items():
+            grid.add_row(what, str(number), str(compared.there[what]))
+        self._print(grid)
+        verdict = Text("  the same, in each field of each span", "green")
+        if not compared.same:
+            verdict = Text(f"  NOT THE SAME: {compared.different} spans differ", "red")
+        self._print(verdict)
 
     def sending(self) -> None:
         """Print that the exporters are at work: it may take them some seconds."""
