@@ -93,6 +93,11 @@ class Process:
         return self._ready()
 
     @property
+    def pid(self) -> int:
+        """The last process's number; 0 before the first start."""
+        return self._process.pid if self._process is not None else 0
+
+    @property
     def running(self) -> bool:
         """Whether the process is alive."""
         return self._process is not None and self._process.poll() is None

@@ -1,8 +1,9 @@
-"""A proxy before a server, which passes a request on and swallows the answer when it is told to."""
+"""A proxy before a server: it cuts, delays, halves and swallows what it passes on, when told to."""
 
 import select
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,19 +11,32 @@ from contextlib import contextmanager
 class Proxy:
     """Passes on what comes. `swallow` cuts the connection in the place of one answer."""
 
+    delay_s = 0.0
+    """How long each answer is held back."""
+
     def __init__(self, port: int) -> None:
         self._target = port
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._word = b""
         self.swallowed = 0
+        self._part = 0.0
+        self._cuts = 0
         self._ending = threading.Event()
         self._threads = [threading.Thread(target=self._accept)]
         self._threads[0].start()
 
     def swallow(self, word: bytes) -> None:
         """Swallow the answer to the next request that has this in it."""
-        self._word = word
+        self._word, self._part = word, 0.0
+
+    def halve(self, word: bytes) -> None:
+        """Pass on half of the answer to the next request that has this in it, then cut."""
+        self._word, self._part = word, 0.5
+
+    def cut(self) -> None:
+        """Cut every connection there is."""
+        self._cuts += 1
 
     def close(self) -> None:
         self._ending.set()
@@ -39,13 +53,16 @@ class Proxy:
 
     def _serve(self, client: socket.socket) -> None:
         with client, socket.create_connection(("127.0.0.1", self._target)) as server:
-            is_last = False
-            while not self._ending.is_set():
+            is_last, cuts = False, self._cuts
+            while not self._ending.is_set() and cuts == self._cuts:
                 for ready in select.select([client, server], [], [], 0.05)[0]:
                     data = ready.recv(1 << 20)
                     if not data or (ready is server and is_last):
+                        client.sendall(data[: int(len(data) * self._part)] if is_last else b"")
                         self.swallowed += is_last
                         return
+                    if ready is server and self.delay_s:
+                        time.sleep(self.delay_s)
                     if ready is client and self._word and self._word in data:
                         self._word, is_last = b"", True
                     (server if ready is client else client).sendall(data)
