@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 OLDEST := .venv-oldest
 FUZZ_SECONDS ?= 600
 BENCH ?=
+SOAK ?= --seconds 600 --rate 10000 --faults 9
 
 .PHONY: demo demo-sidecar test lint suite oldest bench fuzz soak setup clean
 
@@ -44,10 +45,12 @@ fuzz: $(VENV)/.dev
 	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS)
 
 # What a process holds after 50,000 rounds of statements and after 250,000 (five statements each),
-# after 2,000 engines and after 10,000.
+# after 2,000 engines and after 10,000. Then ten minutes of events through Redis and a sidecar,
+# 10,000 a second, with a fault every minute.
 soak: $(VENV)/.dev
 	$(BIN)/python -m tests.harm.endless statements 50000 250000
 	$(BIN)/python -m tests.harm.endless engines 2000 10000
+	$(BIN)/python -m tests.sidecar.soak $(SOAK)
 
 setup: $(VENV)/.dev
 
