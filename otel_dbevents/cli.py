@@ -1,4 +1,4 @@
-"""The command ``otel-dbevents``: a demonstration, a check, a report, and the sidecar."""
+"""The command ``otel-dbevents``: a demonstration, a check, a report, the sidecar, its letters."""
 
 import argparse
 import json
@@ -10,6 +10,7 @@ from typing import Final
 
 from otel_dbevents.check import Report, examine
 from otel_dbevents.report.command import add_parser
+from otel_dbevents.sidecar.command import add_dlq_parser
 from otel_dbevents.sidecar.command import add_parser as add_sidecar
 
 _ABOUT: Final = """\
@@ -19,6 +20,7 @@ See what your SQLAlchemy application does to its database, in OpenTelemetry.
   otel-dbevents check    see whether your settings, versions and collector are well
   otel-dbevents report   see which prompts cost what in the database
   otel-dbevents sidecar  make telemetry of what applications ship into Redis
+  otel-dbevents dlq      look at what the sidecar put aside, try it again, or drop it
 
 In your own application one line is enough:
 
@@ -50,11 +52,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.command is None:
         _parser().print_help()
         return 0
-    if options.command in ("report", "sidecar"):
+    if options.command in ("report", "sidecar", "dlq"):
         return int(options.run(options))
     report = examine(
         options.database,
         collector_metrics=options.collector_metrics,
+        sidecar=options.sidecar,
         send=options.send,
         measure=not options.no_cost,
     )
@@ -65,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(prog="otel-dbevents", description=_ABOUT, formatter_class=raw)
     commands = parser.add_subparsers(
-        dest="command", title="commands", metavar="{demo,check,report,sidecar}"
+        dest="command", title="commands", metavar="{demo,check,report,sidecar,dlq}"
     )
     commands.add_parser("demo", help="show the library at work", add_help=False)
     check = commands.add_parser(
@@ -94,10 +97,16 @@ def _parser() -> argparse.ArgumentParser:
         metavar="HOST:PORT",
         help="where the collector tells of itself; else port 8888 of its host",
     )
+    add(
+        "--sidecar",
+        metavar="HOST:PORT",
+        help="ask the sidecar there how it does, for example 127.0.0.1:9469",
+    )
     add("--no-cost", action="store_true", help="leave out the measurement of what it costs here")
     add("--json", action="store_true", help="print one JSON document")
     add_parser(commands)
     add_sidecar(commands)
+    add_dlq_parser(commands)
     return parser
 
 

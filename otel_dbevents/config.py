@@ -8,7 +8,7 @@ the OpenTelemetry SDK.
 import difflib
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Final, Literal, TypeAlias
 from urllib.parse import urlsplit
@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from pydantic import BeforeValidator, Field, PrivateAttr, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from otel_dbevents.codec import EVENT_TYPES
 from otel_dbevents.compat import langfuse_problem
 from otel_dbevents.events import Environment
 
@@ -32,10 +33,12 @@ _TAKES = {
     "bus_url": _BUS_URL,
     "signing_key": _KEY,
     "signing_key_previous": _KEY,
+    "rate_limit": "events a second by the event's name, or * for each that is not named",
     "stream": "a name of letters, digits and -_.:",
 }
 _SECRET = frozenset({"bus_url", "signing_key", "signing_key_previous"})
 """What is never shown, or not as a whole."""
+_EVENTS = frozenset(kind.__name__ for kind in EVENT_TYPES)
 _DAY_MS = 86_400_000
 _log = logging.getLogger("otel_dbevents")
 
@@ -78,6 +81,21 @@ def _key(value: object) -> object:
     if isinstance(value, str) and len(value.encode()) < _LEAST_KEY_BYTES:
         raise ValueError("too short")
     return value
+
+
+def _rates(value: object) -> object:
+    """Refuse what is no list of rates."""
+    if isinstance(value, str):
+        for name, rate in _read_rates(value):
+            if (name != "*" and name not in _EVENTS) or not 0 < rate <= 1e9:
+                raise ValueError("no rate of an event")
+    return value
+
+
+def _read_rates(text: str) -> Iterator[tuple[str, float]]:
+    for part in text.split(","):
+        name, _, rate = part.partition("=")
+        yield name.strip(), float(rate.strip().removesuffix("/s"))
 
 
 def _environment(value: object) -> object:
@@ -179,6 +197,18 @@ class Config(BaseSettings):
         20_000,
         description="Events that wait for a consumer; beyond it the oldest is dropped and counted.",
         examples=["50000"],
+    )
+    buffer_bytes: Annotated[int, Field(ge=0, le=2**40), BeforeValidator(_number)] = Field(
+        0,
+        description="With a Redis: so many bytes of events wait for it at most, about, as they "
+        "are encoded; beyond it the oldest is dropped and counted. 0: `BUFFER_SIZE` alone.",
+        examples=["50000000"],
+    )
+    rate_limit: Annotated[str | None, BeforeValidator(_rates)] = Field(
+        None,
+        description="So many events of a type have spans and log records, and go to Redis, in a "
+        "second; the metrics count all. `*` is for each type not named.",
+        examples=["QueryExecuted=5000/s,*=20000/s"],
     )
     flush_timeout_ms: Annotated[
         float, Field(ge=0, le=600_000, allow_inf_nan=False), BeforeValidator(_number)
@@ -288,6 +318,10 @@ class Config(BaseSettings):
         if self.history is not None:
             return self.history
         return 0 if environment is Environment.PRODUCTION else _HISTORY
+
+    def rates(self) -> Mapping[str, float]:
+        """Return the events a second that are told, by type; empty: all are."""
+        return {} if self.rate_limit is None else dict(_read_rates(self.rate_limit))
 
     @property
     def ships(self) -> bool:

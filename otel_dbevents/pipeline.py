@@ -19,9 +19,11 @@ from opentelemetry._logs import get_logger_provider
 from opentelemetry.propagate import get_global_textmap
 from opentelemetry.propagators.textmap import TextMapPropagator
 
-from otel_dbevents.bridge import OPEN_SPAN_TYPES, Bridge, Shown, SpanFilter
+from otel_dbevents.bridge import OPEN_SPAN_TYPES, Bridge, Flow, Shown, SpanFilter
 from otel_dbevents.bus import Delivery, EventBus, Subscription
+from otel_dbevents.bus.limiter import Limiter
 from otel_dbevents.bus.memory import MemoryBus
+from otel_dbevents.bus.subscription import MemorySubscription
 from otel_dbevents.compat import check_versions, warn_if_contrib_active
 from otel_dbevents.config import Config, Langfuse
 from otel_dbevents.ending import ending
@@ -131,6 +133,7 @@ class Pipeline:
             wants=engine_filter,
         )
         self.sender = self._ships(config)
+        self._limiter = _limiter(config)
         if self.sender is not None and span_filter is not None:
             _log.warning("span_filter is not asked: the sidecar makes the spans")
         is_told_here = self.sender is None
@@ -140,6 +143,7 @@ class Pipeline:
             self.logger_provider,
             read_pools=self.source.pools,
             read_lost=self.lost,
+            read_flow=self._flow if self.sender is not None or self._limiter is not None else None,
             min_duration_ns=int(config.min_duration_ms * _MS),
             require_parent=config.require_parent,
             span_filter=span_filter,
@@ -168,6 +172,8 @@ class Pipeline:
             ),
             self._subscribe_open_spans(),
         ]
+        if self.sender is not None and config.buffer_bytes:
+            self.sender.on_wait = partial(self._keep_within, config.buffer_bytes, self.sender)
         self._missed_by_others: dict[int, int] = {}
         self._looked_again = False
         for provider in (self.tracer_provider, self.meter_provider, self.logger_provider):
@@ -277,6 +283,10 @@ class Pipeline:
             warn_if_contrib_active()
         if self._sending is not None:
             self._sending.begin(self.tracer_provider)
+        if self._limiter is not None:
+            batch, limited = self._limiter.split(batch)
+            if limited:
+                self.bridge.count(limited)
         if self.sender is None:
             self.bridge.consume(batch)
         else:
@@ -284,6 +294,22 @@ class Pipeline:
             self.sender.consume(batch)
         if self.turns is not None:
             self.turns.settle()
+
+    def _flow(self) -> Flow:
+        """Return what waits and what was limited, for the metrics."""
+        limited = None if self._limiter is None else self._limiter.limited
+        telling = self._telling
+        if self.sender is None or not isinstance(telling, MemorySubscription):
+            return Flow(limited)
+        buffer = telling.buffer
+        return Flow(limited, len(buffer), buffer.capacity, self.sender.blocked_s)
+
+    def _keep_within(self, most_bytes: int, sender: "Sender") -> None:
+        """While Redis takes nothing, let the oldest give way beyond so many bytes of events."""
+        telling = self._telling
+        if isinstance(telling, MemorySubscription):
+            while len(telling.buffer) * sender.mean_bytes > most_bytes:
+                telling.buffer.trim()
 
     def _ships(self, config: Config) -> "Sender | None":
         """Return what ships the events, where the bus is on Redis; else they are told here."""
@@ -336,6 +362,10 @@ def _explainer(config: Config) -> Explainer | None:
     if not config.explain_slow_queries:
         return None
     return Explainer(timeout_ms=config.explain_timeout_ms, per_minute=config.explain_per_minute)
+
+
+def _limiter(config: Config) -> Limiter | None:
+    return Limiter(config.rates()) if config.rate_limit is not None else None
 
 
 def _scores(config: Config) -> "Scores | None":

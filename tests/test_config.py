@@ -154,7 +154,7 @@ def test_a_long_value_is_cut():
 def test_an_unknown_argument_is_refused_with_the_nearest_one():
     with pytest.raises(ConfigError, match=r"^histroy is not a setting.*; did you mean history"):
         Config(histroy=1)
-    with pytest.raises(ConfigError, match="there are: buffer_size, "):
+    with pytest.raises(ConfigError, match="there are: buffer_bytes, buffer_size, "):
         Config(zzz=1)
 
 

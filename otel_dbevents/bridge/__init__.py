@@ -26,6 +26,7 @@ from opentelemetry.trace import TracerProvider
 
 from otel_dbevents.bridge import inherited
 from otel_dbevents.bridge.filtering import Filtering, Record, SpanFilter
+from otel_dbevents.bridge.flow import Flow, ReadFlow
 from otel_dbevents.bridge.folding import Folding
 from otel_dbevents.bridge.logs import EVENT_NAMES, OPEN_SPAN_TYPES, Logs, add_to_open_span
 from otel_dbevents.bridge.metrics import Metrics
@@ -36,7 +37,7 @@ from otel_dbevents.events import Event, PoolReading, QueryExecuted
 from otel_dbevents.forks import in_child
 from otel_dbevents.swallowing import Swallowing
 
-__all__ = ["EVENT_NAMES", "OPEN_SPAN_TYPES", "Bridge", "Shown", "SpanFilter"]
+__all__ = ["EVENT_NAMES", "OPEN_SPAN_TYPES", "Bridge", "Flow", "Shown", "SpanFilter"]
 
 _log = logging.getLogger(__name__)
 _CLOSE_S: Final = 2.0
@@ -63,6 +64,7 @@ class Bridge:
 
     - ``read_pools`` is called when metrics are collected, for each pool's numbers at that moment.
     - ``read_lost`` is called then too, for the events lost before they came here, by reason.
+    - ``read_flow`` likewise, for what waits and what is limited; None: nothing is.
     - ``min_duration_ns``: a shorter call has no span, unless it failed or took at least
       ``slow_query_ns`` (0: no exception for slow ones).
     - ``require_parent``: what would be a trace of its own has no span, failed or not.
@@ -91,6 +93,7 @@ class Bridge:
         *,
         read_pools: Callable[[], Iterable[PoolReading]] = _no_pools,
         read_lost: Callable[[], Mapping[str, int]] = _no_losses,
+        read_flow: ReadFlow | None = None,
         min_duration_ns: int = 0,
         require_parent: bool = False,
         span_filter: SpanFilter | None = None,
@@ -103,6 +106,7 @@ class Bridge:
         logs: bool = True,
     ) -> None:
         self._read_pools, self._read_lost = read_pools, read_lost
+        self._read_flow = read_flow
         self._min_duration_ns, self._slow_query_ns = min_duration_ns, slow_query_ns
         self._require_parent, self._wait_span_ns = require_parent, wait_span_ns
         self._span_filter, self._fold_after = span_filter, fold_after
@@ -160,6 +164,21 @@ class Bridge:
         if spans is not None:
             self._settle_spans(spans)
 
+    def count(self, batch: Sequence[Delivery]) -> None:
+        """Have the metrics count a batch, which has no spans and no log records."""
+        if not self._is_complete:
+            self._take_providers()
+        metrics = self._metrics
+        if metrics is None:
+            return
+        for event, context in batch:
+            try:
+                place = parent_context(event, None) if context is None else context
+                metrics.record(event, place or NOWHERE)
+            except Exception:  # noqa: BLE001 - the next event must not suffer
+                self._failed("metric_error", event)
+        self._settle_metrics()
+
     def settle(self, timeout: float = -1) -> bool:
         """Tell what is held back: the queries that fold. Call it when nothing more comes for now.
 
@@ -191,6 +210,7 @@ class Bridge:
         self._spans, self._metrics, self._logs = None, None, None
         self._folding, self._record_span = None, None
         self._read_pools, self._read_lost = _no_pools, _no_losses
+        self._read_flow = None
 
     def _begin(self) -> None:
         """Begin to count at nothing."""
@@ -314,7 +334,10 @@ class Bridge:
             meters = _settled(self._meter_provider, get_meter_provider)
             if meters is not None and self._metrics is None:
                 self._metrics = Metrics(
-                    meters, read_pools=self._read_pools, read_lost=self._all_lost
+                    meters,
+                    read_pools=self._read_pools,
+                    read_lost=self._all_lost,
+                    read_flow=self._read_flow,
                 )
             loggers = _settled(self._logger_provider, get_logger_provider)
             if loggers is not None and self._logs is None:

@@ -16,6 +16,7 @@ from opentelemetry.metrics import Counter, Histogram, Meter, MeterProvider, Obse
 
 from otel_dbevents.bridge import attributes as at
 from otel_dbevents.bridge.feeding import Pair
+from otel_dbevents.bridge.flow import ReadFlow, observe
 from otel_dbevents.bridge.observables import Observables
 from otel_dbevents.bridge.pointing import Place
 from otel_dbevents.bridge.series import AllSeries, Series, attempt
@@ -61,7 +62,7 @@ class Metrics:
     """Records the metrics. All instruments are made here, once.
 
     ``read_pools`` is called at collection for the pools' numbers, ``read_lost`` for the events
-    that were lost until then, by reason.
+    that were lost until then, by reason, ``read_flow``, if there is one, for how events flow out.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class Metrics:
         *,
         read_pools: Callable[[], Iterable[PoolReading]],
         read_lost: Callable[[], Mapping[str, int]],
+        read_flow: ReadFlow | None = None,
     ) -> None:
         meter = meter_provider.get_meter(at.SCOPE, at.VERSION, at.SCHEMA_URL)
         self.begin_anew()
@@ -81,6 +83,8 @@ class Metrics:
         self._outcomes = lru_cache(256)(self._outcome_series)
         self._observed = Observables(meter)
         self._observe(read_pools, read_lost)
+        if read_flow is not None:
+            observe(self._observed, read_flow)
         self._recorders: dict[type[Event], Callable[[Any, Place], None]] = {
             QueryFailed: self._query_failed,
             TransactionCommitted: self._committed,

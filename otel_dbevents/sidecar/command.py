@@ -1,4 +1,4 @@
-"""The command ``otel-dbevents sidecar`` and its options."""
+"""The commands ``otel-dbevents sidecar`` and ``otel-dbevents dlq``, and their options."""
 
 import argparse
 from typing import Any, Final
@@ -11,6 +11,19 @@ it. Several of these share a stream: start as many as are needed.
 Settings: OTEL_DBEVENTS_BUS_URL, _STREAM, _SIGNING_KEY, _SIGNING_KEY_PREVIOUS, _FLUSH_TIMEOUT_MS
 say where the events are; OTEL_EXPORTER_OTLP_* say where telemetry goes, as always. SIGTERM and
 SIGINT end it. Exit status: 0 ended, 2 wrong settings or usage.
+"""
+_ABOUT_DLQ: Final = """\
+What could not be taken out of the stream, or made no telemetry, or failed in a handler three times,
+is put aside with the reason: nothing of it is lost. Mend the reason, then retry: an entry goes back
+into the stream, where its signature is checked as before; a handler's goes to that handler alone.
+
+  otel-dbevents dlq list               all of them, and what mends each reason
+  otel-dbevents dlq show ID            one, with its events, without values
+  otel-dbevents dlq retry ID | --reason REASON | --all
+  otel-dbevents dlq drop ID | --reason REASON | --all
+
+Settings: OTEL_DBEVENTS_BUS_URL, _STREAM, _SIGNING_KEY (a retry is signed with it). Exit status: 0
+done, 1 there is no such letter, 2 wrong settings or usage, or Redis does not do it.
 """
 _DEADLINE_S: Final = 10.0
 
@@ -35,6 +48,15 @@ def add_parser(commands: Any) -> None:
     )
     add("--name", default="", help="its name in the numbers' source; else host and process")
     add(
+        "--handler",
+        action="append",
+        default=[],
+        metavar="MODULE:FUNCTION",
+        help="also bring events to this function, of the types that its parameter is annotated "
+        "with; may be given several times. Those of the entry points otel_dbevents.handlers are "
+        "found by themselves",
+    )
+    add(
         "--require-signature",
         action="store_true",
         help="take no entry that is not signed, also when no key is set here",
@@ -49,9 +71,45 @@ def add_parser(commands: Any) -> None:
     parser.set_defaults(run=run)
 
 
+def add_dlq_parser(commands: Any) -> None:
+    """Add the command to the parsers of the commands."""
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = commands.add_parser(
+        "dlq",
+        help="look at the dead letters of the bus on Redis, try them again, or drop them",
+        description=_ABOUT_DLQ,
+        formatter_class=raw,
+    )
+    parser.set_defaults(run=run_dlq)
+    acts = parser.add_subparsers(dest="act", required=True, metavar="{list,show,retry,drop}")
+    found = {}
+    for act, text in (
+        ("list", "say what there is"),
+        ("show", "say what one is"),
+        ("retry", "send it back"),
+        ("drop", "do away with it"),
+    ):
+        found[act] = acts.add_parser(act, help=text)
+        found[act].add_argument("--json", action="store_true", help="print JSON")
+    found["list"].add_argument("--reason", help="only those with this reason")
+    found["show"].add_argument("id", metavar="ID")
+    for act in ("retry", "drop"):
+        which = found[act].add_mutually_exclusive_group(required=True)
+        which.add_argument("id", nargs="?", metavar="ID")
+        which.add_argument("--reason", help="all with this reason")
+        which.add_argument("--all", action="store_true", help="all there are")
+
+
 def run(options: argparse.Namespace) -> int:
     """Run until a signal comes; return the exit status."""
     from otel_dbevents.sidecar.process import run
+
+    return run(options)
+
+
+def run_dlq(options: argparse.Namespace) -> int:
+    """Look at the dead letters, or move them; return the exit status."""
+    from otel_dbevents.sidecar.dlq import run
 
     return run(options)
 

@@ -5,11 +5,12 @@ there too; 503 and the reason where not. ``/metrics``: its numbers, as Prometheu
 """
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from time import monotonic
 from typing import Final
 
+from otel_dbevents.sidecar.handlers import Handling
 from otel_dbevents.sidecar.work import Work
 
 _STANDS_STILL_S: Final = 60.0
@@ -24,9 +25,11 @@ class Looks(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, work: Work, host: str, port: int) -> None:
+    def __init__(
+        self, work: Work, host: str, port: int, handlings: Sequence[Handling] = ()
+    ) -> None:
         super().__init__((host, port), _Handler)
-        self.work = work
+        self.work, self.handlings = work, handlings
         self._thread = threading.Thread(
             target=self.serve_forever, name="otel-dbevents-looks", daemon=True
         )
@@ -46,7 +49,7 @@ class Looks(ThreadingHTTPServer):
         state = self.work.state
         stands_still = monotonic() - state.beat > _STANDS_STILL_S
         if path == "/metrics":
-            return 200, "".join(_metrics(self.work))
+            return 200, "".join([*_metrics(self.work), *_of_handlers(self.handlings)])
         if path == "/healthz":
             return (503, "it stands still\n") if stands_still else (200, "ok\n")
         if path == "/readyz":
@@ -78,6 +81,7 @@ def _metrics(work: Work) -> Iterator[str]:
     for name, text, value in (
         ("events_read", "Events read from the stream.", counts.read),
         ("events_handled", "Events whose telemetry was taken.", counts.handled),
+        ("events_again", "Events that came back from the dead letters.", counts.again),
         ("events_duplicate", "Events that came again, and were left out.", counts.duplicates),
         ("spans_exported", "Spans that were taken.", state.spans),
         ("log_records_exported", "Log records that were taken.", state.records),
@@ -99,10 +103,49 @@ def _metrics(work: Work) -> Iterator[str]:
     for name, text, number in (
         ("lag_entries", "Entries that are not handled yet.", state.waiting_entries),
         ("lag_seconds", "Age of the oldest entry that is not handled.", state.waiting_s),
+        ("held_entries", "Entries in hand until the collector takes them.", state.held_entries),
+        ("redis_down_seconds", "For how long Redis is not there.", _since(state.redis_since)),
+        (
+            "collector_down_seconds",
+            "For how long the collector takes nothing.",
+            _since(state.collector_since),
+        ),
+        ("collector_pause_seconds", "The last pause that the collector caused.", state.pause_s),
         ("redis_up", "1 when Redis answers.", 0 if state.redis else 1),
         ("collector_up", "1 when the collector took what came last.", 0 if state.collector else 1),
     ):
         yield from _metric(name, "gauge", text, [("", number)])
+
+
+def _since(when: float) -> float:
+    return round(monotonic() - when, 3) if when else 0.0
+
+
+def _of_handlers(handlings: Sequence[Handling]) -> Iterator[str]:
+    if not handlings:
+        return
+    for name, kind, text, field in (
+        ("events_total", "counter", "Events it was given.", "handled"),
+        ("retries_total", "counter", "Times that an event was tried again.", "retries"),
+        ("dead_letters_total", "counter", "Events that failed three times.", "dead"),
+        ("lag_entries", "gauge", "Entries that wait for it.", "waiting_entries"),
+        ("lag_seconds", "gauge", "Age of the oldest that waits for it.", "waiting_s"),
+    ):
+        values = [
+            (f'{{handler="{_escaped(each.handler.name)}"}}', getattr(each.progress, field))
+            for each in handlings
+        ]
+        yield from _metric(f"handler_{name}", kind, text, values)
+    lost = [
+        (f'{{handler="{_escaped(each.handler.name)}",reason="{reason}"}}', number)
+        for each in handlings
+        for reason, number in dict(each.counts.lost).items()
+    ]
+    yield from _metric("handler_events_lost_total", "counter", "Events it will not get.", lost)
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 
 
 def _by_reason(counts: Mapping[str, int]) -> list[tuple[str, int]]:

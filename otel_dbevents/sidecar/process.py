@@ -7,16 +7,20 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from time import monotonic
 from types import FrameType
 from typing import Final
 
 from otel_dbevents.bus.redis.connecting import RedisSetupError, check_package, where
 from otel_dbevents.bus.redis.reader import Reader
+from otel_dbevents.bus.redis.signing import Keyring
 from otel_dbevents.config import Config, ConfigError
 from otel_dbevents.exporters import SetupError
 from otel_dbevents.exporters.outlets import exporters_by_signal
 from otel_dbevents.shipping import keys_of
+from otel_dbevents.sidecar.handlers import Handling, find_handlers, group_of
 from otel_dbevents.sidecar.looks import Looks
 from otel_dbevents.sidecar.outlets import Outlets
 from otel_dbevents.sidecar.tellers import Tellers
@@ -34,19 +38,23 @@ def run(options: argparse.Namespace) -> int:
     )
     say_once()
     try:
-        work, outlets, url, looks = _set_up(options)
+        work, outlets, url, looks, handlings = _set_up(options)
     except (ConfigError, RedisSetupError, SetupError, OSError, ValueError) as error:
         sys.stderr.write(f"otel-dbevents sidecar: {error}\n")
         return 2
     looks.start()
     _log.info("reading from %s; how it does is at http://%s:%d", url, *looks.server_address[:2])
-    stopped = _until_stopped(lambda: _work_until_stopped(work, outlets, options.deadline))
+    stopped = _until_stopped(
+        lambda: _work_until_stopped(work, outlets, handlings, options.deadline)
+    )
     looks.stop()
     _log.info("ended by %s: %d events handled", stopped, work.counts.handled)
     return 0
 
 
-def _set_up(options: argparse.Namespace) -> tuple[Work, Outlets, str, Looks]:
+def _set_up(
+    options: argparse.Namespace,
+) -> tuple[Work, Outlets, str, Looks, Sequence[Handling]]:
     config = Config()
     if not config.ships:
         raise ConfigError(
@@ -58,18 +66,49 @@ def _set_up(options: argparse.Namespace) -> tuple[Work, Outlets, str, Looks]:
     if options.require_signature and keys is None:
         raise ConfigError("--require-signature needs a key: set OTEL_DBEVENTS_SIGNING_KEY")
     host, port = _address(options.http)
-    reader = Reader(
-        config.bus_url,
-        config.stream,
-        options.group,
-        keys=keys,
-        require_signature=options.require_signature,
-        claim_after_s=options.claim_after,
-    )
+    handlings = _handlings(options, config, keys)
+    reader = _reader(options, config, keys, options.group)
     outlets = Outlets(exporters_by_signal(direct_otlp=config.direct_otlp))
     name = options.name or f"{socket.gethostname()}-{os.getpid()}"
     work = Work(reader, Tellers(name, outlets.preferences, None), outlets, config.bus_url)
-    return work, outlets, where(config.bus_url), Looks(work, host, port)
+    looks = Looks(work, host, port, handlings)
+    return work, outlets, where(config.bus_url), looks, handlings
+
+
+def _handlings(
+    options: argparse.Namespace, config: Config, keys: Keyring | None
+) -> Sequence[Handling]:
+    """Return what brings events to handlers; raises `ConfigError` for one that cannot be had."""
+    here = str(Path.cwd())
+    if options.handler and here not in sys.path:
+        sys.path.insert(0, here)  # as for any program that is named by its module
+    return [
+        Handling(
+            handler,
+            _reader(options, config, keys, group_of(handler), buries=False),
+            config.bus_url,
+        )
+        for handler in find_handlers(options.handler)
+    ]
+
+
+def _reader(
+    options: argparse.Namespace,
+    config: Config,
+    keys: Keyring | None,
+    group: str,
+    *,
+    buries: bool = True,
+) -> Reader:
+    return Reader(
+        config.bus_url,
+        config.stream,
+        group,
+        keys=keys,
+        require_signature=options.require_signature,
+        claim_after_s=options.claim_after,
+        buries=buries,
+    )
 
 
 def _until_stopped(work: "Callable[[], Callable[[], None]]") -> str:
@@ -89,14 +128,23 @@ def _until_stopped(work: "Callable[[], Callable[[], None]]") -> str:
     return names[0]
 
 
-def _work_until_stopped(work: Work, outlets: Outlets, deadline: float) -> "Callable[[], None]":
-    """Begin the work on a thread of its own, and return what ends it in time."""
+def _work_until_stopped(
+    work: Work, outlets: Outlets, handlings: Sequence[Handling], deadline: float
+) -> "Callable[[], None]":
+    """Begin the work on threads of its own, and return what ends it in time."""
+    for each in handlings:
+        each.start()
     thread = threading.Thread(target=work.run, name="otel-dbevents-sidecar", daemon=True)
     thread.start()
 
     def end() -> None:
-        work.stop(max(0.0, deadline - _GRACE_S))
-        thread.join(max(0.0, deadline - _GRACE_S))
+        until = monotonic() + max(0.0, deadline - _GRACE_S)
+        work.stop(until - monotonic())
+        for each in handlings:
+            each.stop()
+        thread.join(max(0.0, until - monotonic()))
+        for each in handlings:
+            each.join(max(0.0, until - monotonic()))
         outlets.abort()
         thread.join(_GRACE_S)
 

@@ -131,21 +131,21 @@ class Tellers:
         self._all: OrderedDict[tuple[str, bytes], Teller] = OrderedDict()
         self._ended: set[str] = set()
         self._generation = 0
-        self.failed = 0
-        """How many events could not be told, for an error of ours."""
         self.unreadable = 0
         """How many producers said something of themselves that cannot be read."""
 
-    def tell(self, those: Sequence[Held]) -> None:
-        """Tell the entries' events, each as its producer's."""
+    def tell(self, those: Sequence[Held]) -> list[Held]:
+        """Tell the entries' events, each as its producer's; return those that could not be told."""
+        failed: list[Held] = []
         for held in those:
             try:
                 self._of(held.entry).tell(held)
             except Exception as error:  # noqa: BLE001 - one producer's must not cost the others'
-                self.failed += len(held.events)
+                failed.append(held)
                 _swallowing.caught(error, "an entry could not be told")
             if not held.entry.count:
                 self._ended.add(held.entry.line)
+        return failed
 
     def lose(self, line: str, counts: Mapping[str, int]) -> None:
         """Count events of a process that never came."""
@@ -187,7 +187,7 @@ class Tellers:
             self._all.popitem()[1].close()
 
     def _of(self, entry: Entry) -> Teller:
-        key = entry.line, entry.source
+        key = entry.told_as, entry.source
         teller = self._all.get(key)
         if teller is None:
             origin = self._origin(entry)

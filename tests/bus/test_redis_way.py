@@ -1,6 +1,5 @@
 """From a sender to a reader over a real Redis: each event is delivered once or counted, exactly."""
 
-import re
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -31,7 +30,6 @@ from tests.services.process import wait_until
 from tests.services.proxy import proxy
 from tests.services.redis import Redis
 from tests.services.redis import redis as run_redis
-from tests.services.tools import REPOSITORY
 
 KEYS = Keyring("a key of the tests, long enough")
 
@@ -498,35 +496,3 @@ def test_what_cannot_be_encoded_is_counted_and_the_others_go(
     assert sender.lost == {"rejected": 1}
     assert numbers(take(reader)) == [2]
     assert reader.settle() == {}
-
-
-def test_the_users_that_the_page_names_may_do_what_is_needed_and_no_more(redis: Redis) -> None:
-    page = (REPOSITORY / "docs" / "sidecar.md").read_text()
-    admin = connect(redis.url)
-    for rule in re.findall(r"ACL (SETUSER .*)", page):
-        admin.execute_command("ACL", *rule.replace("PASSWORD", "Xq7acl").split())
-    url = f"redis://{{}}:Xq7acl@127.0.0.1:{redis.port}/0"
-    sender = Sender(url.format("application"), "dbevents", keys=KEYS)
-    reader = Reader(url.format("sidecar"), "dbevents", "sidecar", keys=KEYS)
-    send(sender, 0, 10)
-    send(sender, 10, 10)
-    admin.xdel("dbevents", admin.xrange("dbevents")[0][0])
-    admin.xadd("dbevents", {"hello": "world"})
-    assert sender.finish(PATIENCE)
-    assert numbers(take(reader)) == [*range(10, 20)]
-    assert [dict(counts) for counts in reader.settle().values()] == [{"trimmed": 10}]
-    assert reader.lag() == (0, 0.0)
-    reader.renew()
-    reader.close()
-    for user, refused in (
-        ("application", ["XRANGE dbevents - +", "XADD other * a b", "DEL dbevents", "PING"]),
-        ("sidecar", ["DEL dbevents", "XTRIM dbevents MAXLEN 0", "FLUSHALL", "XADD other * a b"]),
-    ):
-        client = connect(url.format(user))
-        for command in refused:
-            with pytest.raises(client_package.RedisError) as caught:
-                client.execute_command(*command.split())
-            assert explained(caught.value, url)[0].endswith("the user may not do that")
-        client.close()
-    admin.execute_command("ACL", "DELUSER", "application", "sidecar")
-    admin.close()

@@ -66,9 +66,12 @@ def test_as_a_process_it_ends_with_status_2_and_one_line(settings: pytest.Monkey
 
 def test_all_is_set_up_before_anything_is_connected(settings: pytest.MonkeyPatch) -> None:
     settings.setenv("OTEL_DBEVENTS_SIGNING_KEY", KEY)
-    work, outlets, where, looks = process._set_up(options("--http", "127.0.0.1:0", "--name", "n"))
+    work, outlets, where, looks, handlings = process._set_up(
+        options("--http", "127.0.0.1:0", "--name", "n")
+    )
     assert where == "redis://127.0.0.1:1"
     assert looks.answer("/readyz") == (503, "not connected yet\n")
     looks.server_close()
     outlets.close()
     assert work.counts.read == 0
+    assert handlings == []

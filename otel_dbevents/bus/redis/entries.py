@@ -43,11 +43,21 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     source: bytes
     """What the producer says of itself: each entry can be read by itself."""
     body: bytes
+    again_of: str = ""
+    """Of one that comes from the dead letters: the line of the entry that it was. Then it has a
+    line of its own."""
+    chosen: tuple[int, ...] = ()
+    """Which events of the body it has; empty: all."""
 
     @property
     def line(self) -> str:
         """What its numbers belong to."""
         return f"{self.producer}:{self.epoch}"
+
+    @property
+    def told_as(self) -> str:
+        """The line of the process that its events are of."""
+        return self.again_of or self.line
 
     def fields(self, stream: str, keys: Keyring | None) -> list[bytes]:
         """Return names and values in turn, as XADD takes them, signed where there are keys."""
@@ -131,33 +141,37 @@ class Unpacker:
         self._each = msgspec.msgpack.Decoder(list[msgspec.Raw])
         self._known: dict[Any, Any] = {}
 
-    def unpack(self, entry: Entry) -> tuple[list[Event], list[bytes]]:
-        """Return the entry's events, and the bytes of those that cannot be read.
+    def unpack(self, entry: Entry) -> tuple[list[Event], list[int]]:
+        """Return the entry's events, and the places in its body of those that cannot be read.
 
         Raises `EntryError` (``malformed``) where it does not hold as many as it says.
         """
         if not entry.count:
             return [], []
-        bad: list[bytes] = []
+        bad: list[int] = []
         try:
+            if entry.chosen:
+                raise ValueError("not all of them are wanted")
             events: Sequence[Event] = self._all.decode(entry.body)
         except (ValueError, OverflowError, RecursionError):
-            events, bad = self._one_by_one(entry.body)
+            events, bad = self._one_by_one(entry)
         if len(events) + len(bad) != entry.count:
             raise EntryError("malformed")
         return [self._one_object(event) for event in events], bad
 
-    def _one_by_one(self, body: bytes) -> tuple[list[Event], list[bytes]]:
-        events, bad = list[Event](), list[bytes]()
+    def _one_by_one(self, entry: Entry) -> tuple[list[Event], list[int]]:
+        events, bad = list[Event](), list[int]()
         try:
-            raws = self._each.decode(body)
+            raws = self._each.decode(entry.body)
         except (ValueError, RecursionError):
             raise EntryError("malformed") from None
-        for raw in raws:
+        for place, raw in enumerate(raws):
+            if entry.chosen and place not in entry.chosen:
+                continue
             try:
                 events.append(decode(raw))
             except DecodeError:
-                bad.append(bytes(raw))
+                bad.append(place)
         return events, bad
 
     def _one_object(self, event: Any) -> Event:

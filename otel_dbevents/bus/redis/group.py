@@ -7,7 +7,7 @@ stored. Nothing is known here of what is in them.
 import os
 import socket
 from collections.abc import Sequence
-from time import monotonic, time
+from time import monotonic, time, time_ns
 from typing import Any, Final, TypeAlias
 
 from otel_dbevents.bus.redis.connecting import check_version, connect
@@ -39,6 +39,8 @@ class Group:
         self._claim_at = 0.0
         self._has_looked = False
         self.client: Any = None
+        self.made_ns = 0
+        """When this process made the group; 0: it was there."""
 
     def reconnect(self) -> None:
         """Let go of the connection; the next call makes one, and looks what we had in hand."""
@@ -120,6 +122,7 @@ class Group:
     def _make(self) -> None:
         try:
             self.client.xgroup_create(self.stream, self.name, self._begin, mkstream=True)
+            self.made_ns = time_ns()
         except Exception as error:
             if not str(error).startswith("BUSYGROUP"):
                 raise

@@ -7,45 +7,23 @@ to `Reader.commit`. What cannot be verified or read goes to the dead letters at 
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from time import monotonic
 from typing import Any, Final
 
-import msgspec
-
+from otel_dbevents.bus.redis.dead import MENDS, MOST, again_of, letter_fields, name_of
 from otel_dbevents.bus.redis.entries import Entry, EntryError, Unpacker, verified
 from otel_dbevents.bus.redis.group import Group, Message, order, seconds
+from otel_dbevents.bus.redis.held import Counts, Held
 from otel_dbevents.bus.redis.ledger import Ledger
 from otel_dbevents.bus.redis.signing import Keyring
-from otel_dbevents.events import Event
+
+__all__ = ["Counts", "Held", "Reader"]
 
 _log = logging.getLogger("otel_dbevents.bus")
 _OLDEST_S: Final = 86_400
 """An entry that was signed so long before Redis got it is a replay; a ledger is kept longer."""
-_MOST_DEAD: Final = 10_000
+_SAY_AGAIN_S: Final = 60.0
 _MOST_REASONS: Final = 10_000
-
-
-class Held(msgspec.Struct, frozen=True, gc=False):
-    """An entry in this reader's hands, with its events."""
-
-    id: bytes
-    entry: Entry
-    events: list[Event]
-
-
-class Counts(msgspec.Struct):
-    """What a reader has done so far."""
-
-    read: int = 0
-    """Events read, without those that had come before."""
-    handled: int = 0
-    """Events that were handled, and taken out of the group's hands."""
-    duplicates: int = 0
-    """Events that came again, and were not handed on."""
-    lost: Counter[str] = msgspec.field(default_factory=Counter)
-    """Events that will not come: ``gap`` (Redis forgot them, or never had them), ``trimmed`` (the
-    stream was too long), ``rejected`` (in the dead letters)."""
-    dead_letters: Counter[str] = msgspec.field(default_factory=Counter)
-    """Entries in the dead letters, by reason."""
 
 
 class Reader:
@@ -61,6 +39,8 @@ class Reader:
             something longer says so by `renew`.
         from_now: a group that is made begins with what is written from now on; what was before is
             no loss.
+        buries: what cannot be read is put to the dead letters, and what was trimmed before there
+            was this group is a loss. False: the first is another group's part, the second none.
 
     Its methods raise what the package ``redis`` raises; `reconnect` makes a new beginning.
 
@@ -76,7 +56,10 @@ class Reader:
         require_signature: bool = False,
         claim_after_s: float = 60.0,
         from_now: bool = False,
+        buries: bool = True,
     ) -> None:
+        self._buries = buries
+        self._silent: dict[str, float] = {}
         self.stream, self.claim_after_s = stream, claim_after_s
         self._keys, self._required, self._from_now = keys, require_signature, from_now
         self._group = Group(url, stream, group, claim_after_s=claim_after_s, from_now=from_now)
@@ -128,8 +111,44 @@ class Reader:
             return
         self._finish([each.id for each in those], [each.entry for each in those])
         for each in those:
-            self._mark(each.id, each.entry)
-            self.counts.handled += len(each.events)
+            self._done(each)
+
+    def put_aside(
+        self,
+        held: Held,
+        reason: str,
+        numbers: Sequence[int],
+        *,
+        stage: str,
+        handler: str = "",
+        tries: int = 1,
+    ) -> None:
+        """Commit an entry of which some events (by their numbers in ``events``) are dead letters.
+
+        Those are kept for this group alone: no other sees them again when they are retried.
+        """
+        letter = letter_fields(
+            held.id,
+            held.fields,
+            reason,
+            stage=stage,
+            handler=handler,
+            group=self._group.name,
+            tries=tries,
+            chosen=[held.place(number) for number in numbers],
+        )
+        self._finish([held.id], [held.entry], letter)
+        self._count_dead(reason)
+        self._done(held, failed=len(numbers))
+
+    def _done(self, held: Held, failed: int = 0) -> None:
+        self._mark(held.id, held.entry)
+        well = len(held.events) - failed
+        self.counts.handled += well
+        if held.entry.again_of:
+            self.counts.again += well
+        elif failed:
+            self.counts.lost["rejected"] += failed
 
     def settle(self) -> Mapping[str, Counter[str]]:
         """Return what never came, by line and reason, of what nobody has in hand any more.
@@ -184,7 +203,11 @@ class Reader:
                 done.append(id_)  # it is missing, and counted as that
                 continue
             try:
-                found.append((id_, fields, self._verified(id_, fields)))
+                entry = self._verified(id_, fields)
+                if entry is None:
+                    done.append(id_)  # another group's
+                else:
+                    found.append((id_, fields, entry))
             except EntryError as error:
                 self._reject(id_, fields, error.reason)
         self._look_for_gaps([(id_, entry) for id_, _, entry in found])
@@ -200,8 +223,12 @@ class Reader:
             self._finish(done, [])
         return taken
 
-    def _verified(self, id_: bytes, fields: Mapping[bytes, bytes]) -> Entry:
+    def _verified(self, id_: bytes, fields: Mapping[bytes, bytes]) -> Entry | None:
+        """Return the entry; None where it comes again, and for another group."""
         entry = verified(fields, self.stream, self._keys, required=self._required)
+        found = again_of(id_, fields, entry, self.stream, self._keys)
+        if found is not None:
+            return found[0] if found[1].group in ("", self._group.name) else None
         if self._keys is not None and seconds(id_) - entry.sent_ns / 1e9 > _OLDEST_S:
             raise EntryError("stale")
         return entry
@@ -213,7 +240,7 @@ class Reader:
             self._reached.clear()
         for id_, entry in those:
             reached = self._reached.get(entry.line)
-            if reached is None and self._from_now:
+            if reached is None and (self._from_now or self._was_before(entry)):
                 self._ledger.begin(entry.line, entry.first)
                 reached = entry.first
             if entry.first > (reached or 0):
@@ -222,16 +249,23 @@ class Reader:
                     self._explain(entry.line, entry.first, "trimmed")
             self._reached[entry.line] = max(reached or 0, entry.first + entry.count)
 
+    def _was_before(self, entry: Entry) -> bool:
+        """Whether its producer began before there was this group, which does not judge the past."""
+        began, _, _ = entry.epoch.partition("-")
+        try:
+            return not self._buries and int(began, 16) < self._group.made_ns
+        except ValueError:
+            return False
+
     def _unpacked(self, id_: bytes, fields: dict[bytes, bytes], entry: Entry) -> Held | None:
         try:
             events, bad = self._unpacker.unpack(entry)
         except EntryError as error:
             self._reject(id_, fields, error.reason, entry)
             return None
-        for body in bad:
-            self.counts.lost["rejected"] += 1
-            self._bury(id_, {**fields, b"n": b"1", b"d": body}, "undecodable")
-        held = self._held[id_] = Held(id_, entry, events)
+        if bad:
+            self._bury(id_, fields, bad, entry)
+        held = self._held[id_] = Held(id_, entry, events, fields, tuple(bad))
         self._in_hand.add(_name(entry))
         self.counts.read += len(events)
         return held
@@ -239,23 +273,46 @@ class Reader:
     def _reject(
         self, id_: bytes, fields: Mapping[bytes, bytes], reason: str, entry: Entry | None = None
     ) -> None:
-        """Put an entry to the dead letters first, then take it out of the group's hands.
+        """Put an entry to the dead letters, and take it out of the group's hands: both or none.
 
         One whose numbers can be trusted is written down as handled, its events as lost.
         """
-        self._bury(id_, fields, reason)
-        self._finish([id_], [] if entry is None else [entry])
-        if entry is not None:
-            self.counts.lost["rejected"] += entry.count
-            self._mark(id_, entry)
-        else:
+        letter = letter_fields(id_, fields, reason) if self._buries else None
+        self._finish([id_], [] if entry is None else [entry], letter)
+        self._count_dead(reason)
+        if entry is None:
             self._remember_rejected(fields)
-        _log.warning("an entry of %s went to the dead letters: %s", self.stream, reason)
+            return
+        self._mark(id_, entry)
+        if not entry.again_of:
+            self.counts.lost["rejected"] += entry.count
 
-    def _bury(self, id_: bytes, fields: Mapping[bytes, bytes], reason: str) -> None:
+    def _bury(
+        self, id_: bytes, fields: Mapping[bytes, bytes], places: Sequence[int], entry: Entry
+    ) -> None:
+        """Put some events of an entry to the dead letters; the others go on."""
+        if self._buries:
+            said: Any = letter_fields(id_, fields, "undecodable", chosen=places)
+            self._client.xadd(name_of(self.stream), said, maxlen=MOST, approximate=True)
+        self._count_dead("undecodable")
+        if not entry.again_of:
+            self.counts.lost["rejected"] += len(places)
+
+    def _count_dead(self, reason: str) -> None:
+        """Count a dead letter, and say once a minute what mends such ones."""
+        if not self._buries and reason in MENDS:
+            return  # it is another group's, which says so
         self.counts.dead_letters[reason] += 1
-        said = {**fields, b"reason": reason.encode(), b"id": id_, b"stage": b"read"}
-        self._client.xadd(f"{self.stream}:dead", said, maxlen=_MOST_DEAD, approximate=True)
+        now = monotonic()
+        if now >= self._silent.get(reason, 0.0):
+            self._silent[reason] = now + _SAY_AGAIN_S
+            _log.warning(
+                "an entry of %s went to the dead letters, %s: %s (said once a minute at most; "
+                "`otel-dbevents dlq list` shows all)",
+                self.stream,
+                reason,
+                MENDS.get(reason, "a handler failed, mend it and retry"),
+            )
 
     def _explain(self, line: str, end: int, reason: str) -> None:
         """Keep in mind why there may be a gap that ends at this number."""
@@ -271,8 +328,15 @@ class Reader:
         except (KeyError, ValueError):
             return
 
-    def _finish(self, ids: Sequence[bytes], handled: Sequence[Entry]) -> None:
+    def _finish(
+        self,
+        ids: Sequence[bytes],
+        handled: Sequence[Entry],
+        letter: Mapping[bytes, bytes] | None = None,
+    ) -> None:
         pipe = self._client.pipeline()
+        if letter is not None:
+            pipe.xadd(name_of(self.stream), letter, maxlen=MOST, approximate=True)
         self._ledger.add(pipe, handled)
         pipe.xack(self.stream, self._group.name, *ids)
         pipe.execute()

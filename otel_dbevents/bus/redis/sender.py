@@ -23,6 +23,7 @@ from otel_dbevents.swallowing import Swallowing, told
 
 MOST_ENTRIES: Final = 10_000
 _SAY_AGAIN_S: Final = 60.0
+_LOOK_S: Final = 0.25
 _log = logging.getLogger("otel_dbevents.bus")
 _abandoned: Final[list[object]] = []
 """Clients of a parent process: to close one in the child is the parent's business."""
@@ -55,6 +56,8 @@ class Sender:
     ) -> None:
         self._url, self._stream, self._keys = url, stream, keys
         self._source = source
+        self.on_wait: Callable[[], None] | None = None
+        """Called while Redis takes nothing, four times a second, to see to what waits meanwhile."""
         self._most_entries = most_entries
         self.producer = new_id().hex()
         self._said = b""
@@ -88,11 +91,27 @@ class Sender:
         """Why Redis takes nothing now; empty when it does."""
         return self._trouble
 
+    @property
+    def blocked_s(self) -> float:
+        """For how many seconds Redis took nothing of what there was to send, in all."""
+        since = self._stuck_since
+        return self._stuck_s + (0.0 if since is None else monotonic() - since)
+
+    @property
+    def mean_bytes(self) -> float:
+        """How many bytes an event of those that are being sent has, encoded; 0: there are none."""
+        entries = self._in_hand
+        number = sum(each.count for each in entries)
+        return sum(len(each.body) for each in entries) / number if number else 0.0
+
     def consume(self, batch: Sequence[Delivery]) -> None:
         """Ship a batch, and return when it is there or was given up."""
         with self._turn:
             self._said = self._describe()
-            self._ship([self._entry(number, body) for number, body in self._packed(batch)])
+            entries = [self._entry(number, body) for number, body in self._packed(batch)]
+            self._in_hand = entries
+            self._ship(entries)
+            self._in_hand = []
 
     def finish(self, timeout: float) -> bool:
         """Say how far we came, and stop trying after ``timeout`` seconds.
@@ -122,6 +141,9 @@ class Sender:
         self._last_id = b""
         self._lost: dict[str, int] = {}
         self._trouble = ""
+        self._in_hand = list[Entry]()
+        self._stuck_since: float | None = None
+        self._stuck_s = 0.0
         self._silent_until = 0.0
         self._ended = False
         self._backoff = Backoff()
@@ -189,17 +211,26 @@ class Sender:
             self._shipped += entries[done][0]
         self._backoff.reset()
         self._trouble = ""
+        if self._stuck_since is not None:
+            self._stuck_s += monotonic() - self._stuck_since
+            self._stuck_since = None
         return []
 
     def _wait(self) -> None:
         """Wait before the next try, no longer than there is time."""
         wait = self._backoff.next()
-        if not self._finishing.wait(wait):
+        until = monotonic() + wait
+        while self.on_wait is not None and not self._finishing.is_set() and monotonic() < until:
+            self.on_wait()
+            self._finishing.wait(max(0.0, min(_LOOK_S, until - monotonic())))
+        if not self._finishing.wait(max(0.0, until - monotonic())):
             return
         time.sleep(max(0.0, min(wait, self._until - monotonic())))
 
     def _failed(self, error: Exception) -> None:
         told("redis sender", error)
+        if self._stuck_since is None:
+            self._stuck_since = monotonic()
         what, mend = explained(error, self._url)
         self._trouble = what
         now = monotonic()
