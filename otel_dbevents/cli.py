@@ -57,6 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     report = examine(
         options.database,
         collector_metrics=options.collector_metrics,
+        sidecar=options.sidecar,
         send=options.send,
         measure=not options.no_cost,
     )
@@ -95,6 +96,11 @@ def _parser() -> argparse.ArgumentParser:
         "--collector-metrics",
         metavar="HOST:PORT",
         help="where the collector tells of itself; else port 8888 of its host",
+    )
+    add(
+        "--sidecar",
+        metavar="HOST:PORT",
+        help="ask the sidecar there how it does, for example 127.0.0.1:9469",
     )
     add("--no-cost", action="store_true", help="leave out the measurement of what it costs here")
     add("--json", action="store_true", help="print one JSON document")

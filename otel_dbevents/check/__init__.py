@@ -14,6 +14,7 @@ from otel_dbevents.check import behind, cost, database, telemetry
 from otel_dbevents.check.langfuse import look_at_langfuse
 from otel_dbevents.check.langfuse_client import look_at_client
 from otel_dbevents.check.report import Finding, Report, short
+from otel_dbevents.check.sidecar import look_at_sidecar
 from otel_dbevents.compat import UnsupportedVersionError, check_versions, installed
 from otel_dbevents.config import Config, ConfigError, variable
 
@@ -27,6 +28,7 @@ def examine(
     databases: Sequence[str] = (),
     *,
     collector_metrics: str | None = None,
+    sidecar: str | None = None,
     send: bool = False,
     measure: bool = True,
 ) -> Report:
@@ -36,6 +38,7 @@ def examine(
         databases: URLs to connect to.
         collector_metrics: where the collector tells of itself, ``host:port``; else port 8888 of
             each collector's host is tried.
+        sidecar: where a sidecar tells of itself, ``host:port``.
         send: have one span, one measurement and one log record go all the way.
         measure: take a second to measure what telling of a statement costs.
 
@@ -44,6 +47,7 @@ def examine(
     report.findings += _versions(report.versions)
     report.findings += _settings(report.settings)
     report.findings += _bus()
+    report.findings += look_at_sidecar(sidecar) if sidecar else ()
     report.findings += _contrib()
     signals = telemetry.Telemetry(send=send)
     report.findings += signals.look()

@@ -1,6 +1,7 @@
 """Whether the Redis that the bus is on can be reached, is new enough, and is read by anybody."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from time import time
 from typing import Any, Final
 
 from otel_dbevents.bus.redis.connecting import (
@@ -11,11 +12,16 @@ from otel_dbevents.bus.redis.connecting import (
     explained,
     where,
 )
+from otel_dbevents.bus.redis.group import seconds
 from otel_dbevents.check import report
 from otel_dbevents.check.report import Finding
 from otel_dbevents.config import Config
 
 _TOPIC: Final = "bus"
+_LATE_S: Final = 30.0
+_LATE_MEND: Final = (
+    "see what it waits for (otel-dbevents check --sidecar HOST:PORT), or start another sidecar"
+)
 
 
 def look_at_bus(config: Config) -> Iterator[Finding]:
@@ -59,16 +65,40 @@ def _readers(client: Any, stream: str) -> Iterator[Finding]:
     for group in groups:
         name = group["name"].decode(errors="replace")
         waiting = (group.get("lag") or 0) + group["pending"]
+        behind = _behind(client, stream, group) if waiting else 0.0
+        said = f"{waiting} entries wait"
+        said += f", the oldest for {behind:.0f} s" if behind >= 10 else ""
         if not group["consumers"]:
+            away = f"or do away with it: redis-cli XGROUP DESTROY {stream} {name}"
             yield Finding(
-                _TOPIC, "warning", f"nobody reads for {name}: {waiting} entries wait", mend
+                _TOPIC,
+                "warning",
+                f"nobody reads for {name}: {said}",
+                f"start a sidecar with this handler, {away}" if _is_handler(name) else mend,
             )
+        elif behind > _LATE_S:
+            yield Finding(_TOPIC, "warning", f"{name} is late: {said}", _LATE_MEND)
         else:
-            yield Finding(_TOPIC, "ok", f"{name} reads {stream}: {waiting} entries wait")
+            yield Finding(_TOPIC, "ok", f"{name} reads {stream}: {said}")
+
+
+def _is_handler(group: str) -> bool:
+    return group.startswith("handler:")
+
+
+def _behind(client: Any, stream: str, group: Mapping[str, Any]) -> float:
+    """Return the age in seconds of the oldest entry that is not handled."""
+    oldest = b""
+    if group["pending"]:
+        oldest = client.xpending(stream, group["name"])["min"] or b""
+    if not oldest:
+        found = client.xrange(stream, b"(" + group["last-delivered-id"], "+", 1)
+        oldest = found[0][0] if found else b""
+    return max(0.0, time() - seconds(oldest)) if oldest else 0.0
 
 
 def _dead(client: Any, stream: str) -> Iterator[Finding]:
     number = client.xlen(f"{stream}:dead")
     if number:
-        mend = f"each says why in its field reason: redis-cli XRANGE {stream}:dead - +"
+        mend = "see why, and what mends it: otel-dbevents dlq list"
         yield Finding(_TOPIC, "warning", f"{number} entries are in the dead letters", mend)

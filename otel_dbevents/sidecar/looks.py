@@ -103,10 +103,22 @@ def _metrics(work: Work) -> Iterator[str]:
     for name, text, number in (
         ("lag_entries", "Entries that are not handled yet.", state.waiting_entries),
         ("lag_seconds", "Age of the oldest entry that is not handled.", state.waiting_s),
+        ("held_entries", "Entries in hand until the collector takes them.", state.held_entries),
+        ("redis_down_seconds", "For how long Redis is not there.", _since(state.redis_since)),
+        (
+            "collector_down_seconds",
+            "For how long the collector takes nothing.",
+            _since(state.collector_since),
+        ),
+        ("collector_pause_seconds", "The last pause that the collector caused.", state.pause_s),
         ("redis_up", "1 when Redis answers.", 0 if state.redis else 1),
         ("collector_up", "1 when the collector took what came last.", 0 if state.collector else 1),
     ):
         yield from _metric(name, "gauge", text, [("", number)])
+
+
+def _since(when: float) -> float:
+    return round(monotonic() - when, 3) if when else 0.0
 
 
 def _of_handlers(handlings: Sequence[Handling]) -> Iterator[str]:

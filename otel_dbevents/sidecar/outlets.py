@@ -15,6 +15,7 @@ from otel_dbevents.unreachable import EXPORTER_LOGGERS
 Answer: TypeAlias = Literal["taken", "later", "refused"]
 
 _CODE: Final = re.compile(r"code: (?:StatusCode\.)?(\w+)")
+_PAUSE: Final = re.compile(r"retrying in ([\d.]+)s")
 _WRONG: Final = frozenset({"400", "413", "422", "INVALID_ARGUMENT", "OUT_OF_RANGE", "DATA_LOSS"})
 """What a collector answers to a request that it will never take. A wrong password or path
 (401, 403, 404, UNAUTHENTICATED) is the operator's to mend: what waits is right."""
@@ -29,6 +30,9 @@ class Outlets:
     def __init__(self, exporters: Mapping[str, Sequence[Any]]) -> None:
         self._exporters = exporters
         self._heard = _Heard()
+        self.pause_s = 0.0
+        """The longest pause within the last call that was not taken: the exporter waits as long as
+        the collector asks for, within its own time-out."""
         for name in EXPORTER_LOGGERS:
             logger = logging.getLogger(name)
             logger.filters.insert(0, self._heard)  # before one that holds lines back
@@ -47,12 +51,13 @@ class Outlets:
 
     def send(self, exporter: Any, batch: Any) -> Answer:
         """Send a batch, and say whether it was taken, or may be later, or never."""
-        self._heard.last = ""
+        self._heard.last, self._heard.pauses = "", [0.0]
         try:
             if getattr(exporter.export(batch), "name", "") != "FAILURE":
                 return "taken"
         except Exception as error:  # noqa: BLE001 - whatever an exporter raises, it did not take it
             told("sidecar exporter", error)
+        self.pause_s = max(self._heard.pauses)
         code = _CODE.search(self._heard.last)
         return "refused" if code is not None and code[1] in _WRONG else "later"
 
@@ -76,8 +81,11 @@ class _Heard(logging.Filter):
     def __init__(self) -> None:
         super().__init__()
         self.last = ""
+        self.pauses = [0.0]
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Keep it, and let it pass."""
         self.last = record.getMessage()
+        if pause := _PAUSE.search(self.last):
+            self.pauses.append(float(pause[1]))
         return True

@@ -47,6 +47,14 @@ class State(msgspec.Struct):
     """How often the collector did not take something."""
     refused: Counter[str] = msgspec.field(default_factory=Counter)
     """Spans, log records and sets of metrics that the collector refused for good, by signal."""
+    redis_since: float = 0.0
+    """Since when Redis is not there, by the monotonic clock; 0: it is."""
+    collector_since: float = 0.0
+    """Since when the collector takes nothing; 0: it does."""
+    pause_s: float = 0.0
+    """The last pause that an exporter took, where the collector asked for one: Retry-After."""
+    held_entries: int = 0
+    """Entries that are in hand, until the collector has taken what was made of them."""
     waiting_entries: int = 0
     waiting_s: float = 0.0
 
@@ -84,7 +92,7 @@ class Work:
         while not self._is_over():
             try:
                 self._turn()
-                self.state.redis = ""
+                self.state.redis, self.state.redis_since = "", 0.0
                 backoff.reset()
             except _TakenOverError:
                 self._begin_anew()
@@ -101,6 +109,7 @@ class Work:
 
     def _turn(self) -> None:
         self.state.beat = monotonic()
+        self.state.held_entries = len(self._batch)
         self._reader.join()
         self._put_aside()
         if self._parcel is not None or self._is_due() or self._stopping.is_set():
@@ -139,7 +148,7 @@ class Work:
             self._wait(backoff.next())
             if self._stopping.is_set() and monotonic() >= self._until:
                 return
-        self.state.collector = ""
+        self.state.collector, self.state.collector_since = "", 0.0
         self._reader.commit(self._batch)
         self.state.spans += self._parcel.spans
         self.state.records += self._parcel.records
@@ -183,6 +192,7 @@ class Work:
         told("sidecar redis", error)
         what, mend = explained(error, self._url)
         self.state.redis = what
+        self.state.redis_since = self.state.redis_since or monotonic()
         self._say(what, "%s: %s (said once a minute at most)", what, mend)
         try:
             self._reader.reconnect()
@@ -191,6 +201,8 @@ class Work:
 
     def _collector_failed(self, signal: str) -> None:
         self.state.retries += 1
+        self.state.collector_since = self.state.collector_since or monotonic()
+        self.state.pause_s = self._outlets.pause_s
         self.state.collector = f"the collector does not take {signal}"
         self._say(
             "collector",

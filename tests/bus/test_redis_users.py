@@ -44,7 +44,7 @@ ALLOWED: Mapping[str, Mapping[str, set[str]]] = {
         DEAD: {"xadd"},
     },
     "operator": {
-        STREAM: {"xrange", "xlen", "xadd", "xinfo|groups", "xinfo|consumers", "exists"},
+        STREAM: {"xrange", "xlen", "xadd", "xinfo|groups", "xpending", "exists"},
         DEAD: {"xrange", "xlen", "xdel"},
     },
 }

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from otel_dbevents.bus.redis import connecting
-from otel_dbevents.bus.redis.connecting import RedisSetupError
+from otel_dbevents.bus.redis.connecting import RedisSetupError, connect
 from otel_dbevents.bus.redis.reader import Reader
 from otel_dbevents.bus.redis.sender import Sender
 from otel_dbevents.check.redis import look_at_bus
@@ -60,6 +60,21 @@ def test_entries_without_a_signature_and_dead_letters_are_warned_of(
     assert "2 entries are in the dead letters" in said
     assert "entries are not signed: who can write may lie" in said
     assert "nobody reads for strict: 0 entries wait" in said
+
+
+def test_a_group_that_is_late_and_a_handler_that_nobody_runs_are_warned_of(
+    redis: Redis, stream: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("otel_dbevents.check.redis._LATE_S", -1.0)
+    client = connect(redis.url)
+    client.xgroup_create(stream, "handler:mail", "0")
+    client.close()
+    said = {each.text.split(":")[0]: each for each in look(redis.url, stream)}
+    assert said["sidecar is late"].status == "warning"
+    assert "otel-dbevents check --sidecar" in said["sidecar is late"].mend
+    handler = said["nobody reads for handler"]
+    assert handler.text.startswith("nobody reads for handler:mail: 2 entries wait")
+    assert f"XGROUP DESTROY {stream} handler:mail" in handler.mend
 
 
 @pytest.mark.parametrize(

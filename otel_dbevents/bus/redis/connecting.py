@@ -25,16 +25,26 @@ _BY_CODE: Final = {
     "WRONGTYPE": ("the key is no stream", "name another stream: OTEL_DBEVENTS_STREAM"),
     "MASTERDOWN": ("its primary is down", "name the primary in the URL"),
     "CLUSTERDOWN": ("its cluster is down", "look at the cluster"),
+    "DB": ("it has no database of that number", "correct the number at the end of the URL"),
+    "OLD": ("it does not know our commands", "use Redis 7.0 or newer"),
+    "FOREIGN": ("what answers there is no Redis", "correct host and port in the URL"),
+    "TLS": ("it does not agree on TLS", "redis:// where it has none, else ssl_ca_certs in the URL"),
     "MOVED": ("it is a cluster", "name a single Redis: clusters are not supported"),
 }
 _WORDS: Final = (
     ("invalid username-password", "WRONGPASS"),
     ("without any password", "NOAUTH"),
     ("authentication required", "NOAUTH"),
+    ("unauthenticated", "NOAUTH"),
     ("invalid password", "WRONGPASS"),
     ("read only replica", "READONLY"),
     ("loading the dataset", "LOADING"),
     ("no permissions", "NOPERM"),
+    ("db index is out of range", "DB"),
+    ("unknown command", "OLD"),
+    ("protocol error", "FOREIGN"),
+    ("ssl", "TLS"),
+    ("certificate", "TLS"),
     ("command not allowed when used memory", "OOM"),
 )
 
@@ -76,7 +86,7 @@ def connect(url: str, *, timeout: float = TIMEOUT_S) -> Any:
     redis: Any = import_module("redis")
     retry: Any = import_module("redis.retry").Retry(import_module("redis.backoff").NoBackoff(), 0)
     try:
-        return redis.Redis.from_url(
+        client = redis.Redis.from_url(
             url,
             retry=retry,
             socket_timeout=timeout,
@@ -84,10 +94,13 @@ def connect(url: str, *, timeout: float = TIMEOUT_S) -> Any:
             health_check_interval=0,
             protocol=2,  # one form of answers, whatever the package's default is
         )
+        pool = client.connection_pool
+        pool.connection_class(**pool.connection_kwargs)  # it looks at the options, and no further
     except (ValueError, TypeError):
         raise RedisSetupError(
             f"{where(url)} cannot be used as it is written: check the URL's options"
         ) from None
+    return client
 
 
 def explained(error: BaseException, url: str) -> tuple[str, str]:
@@ -100,7 +113,8 @@ def explained(error: BaseException, url: str) -> tuple[str, str]:
         return f"{at}: {known[0]}", known[1]
     name = type(error).__name__
     if "Timeout" in name:
-        return f"{at} does not answer in time", "look whether it is overloaded or stopped"
+        tls = ", or knows no TLS: then redis://" if url.startswith("rediss") else ""
+        return f"{at} does not answer in time", f"look whether it is overloaded or stopped{tls}"
     if "Connection" in name or isinstance(error, OSError):
         return f"{at} cannot be reached", "start it, or correct OTEL_DBEVENTS_BUS_URL"
     return f"{at} refuses ({name})", "run `otel-dbevents check`"
