@@ -43,15 +43,17 @@ class RudeHandler(Handler):
 
 
 class RudeReceiver(Receiver):
-    """Answers the next requests by `faults`, each once; then as it should."""
+    """Answers each request by `fault` while there is one, else the next by `faults`."""
 
-    FAULTS: ClassVar = ("503", "502", "429", "400", "hang", "half", "cut")
+    PASSING: ClassVar = ("503", "502", "429", "hang", "half", "cut")
+    """What is no word on the request itself: it is to be waited for."""
     handler = RudeHandler
     daemon_threads = True
 
     def __init__(self) -> None:
         super().__init__()
         self.faults: deque[str] = deque()
+        self.fault = ""
         self.refuses_some = False
         self.refused: set[bytes] = set()
         """The ids of spans that it says it will never take."""
@@ -60,7 +62,7 @@ class RudeReceiver(Receiver):
     def next_fault(self) -> str:
         """Return what to do with the next request."""
         try:
-            return self.faults.popleft()
+            return self.fault or self.faults.popleft()
         except IndexError:
             return ""
 

@@ -41,6 +41,10 @@ class World:
     def handled(self) -> float:
         return self.sidecar.numbers().get("events_handled_total", 0.0)
 
+    def retries(self) -> float:
+        """Return how often the collector did not take something."""
+        return self.sidecar.numbers().get("export_retries_total", 0.0)
+
     def lost(self) -> float:
         """Return how many events are counted as lost, on both sides."""
         numbers = self.sidecar.numbers()
@@ -181,10 +185,14 @@ def test_a_redis_that_forgets_everything_costs_what_is_counted(tmp_path: Path) -
 def test_what_may_happen_to_a_collector_is_waited_for_and_told_once(tmp_path: Path) -> None:
     with rude() as receiver, world_with(tmp_path, receiver) as world:
         with working(lambda: world.shop.run(1, 0.002)):
-            for fault in RudeReceiver.FAULTS:
+            for fault in RudeReceiver.PASSING:
+                receiver.fault = fault
+                before = world.retries()
+                wait_until(lambda before=before: world.retries() > before, 20)
+                assert "the collector does not take" in world.sidecar.get("/readyz")[1]
+                receiver.fault = ""
                 world.goes_on()
-                receiver.faults.extend([fault] * 2)
-                wait_until(lambda: not receiver.faults, 20)
+            receiver.faults.extend(["400"] * 2)  # halves of it are taken
             receiver.refuses_some = True
             world.goes_on()
             wait_until(lambda: bool(receiver.refused), 20)
