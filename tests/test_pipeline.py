@@ -718,7 +718,7 @@ def test_at_the_end_of_the_process_a_shutdown_has_what_is_left_of_the_time(
     pipeline._at_exit()
     telemetry.tracers.shutdown()
     telemetry.loggers.shutdown()
-    assert given[0] <= 0.3
+    assert given[0] <= 0.3 + 1e-6  # a clock that has run for hours rounds
     assert given[1:] == [0, 0]
     released.set()
     monkeypatch.undo()

@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from itertools import count
+from itertools import count, repeat, starmap
 from threading import RLock
 from typing import Generic, TypeVar
 
@@ -79,8 +79,7 @@ class Buffer(Generic[T]):
         take, batch = self.items.popleft, list[T]()
         with self._lock:
             with suppress(IndexError):  # others drop what is too much meanwhile
-                for _ in range(min(most, len(self.items))):
-                    batch.append(take())
+                batch.extend(starmap(take, repeat((), min(most, len(self.items)))))
             self._drained += len(batch)
             return batch, self._drained + self._dropped.total()
 

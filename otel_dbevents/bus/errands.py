@@ -30,7 +30,7 @@ class Errands(Generic[T]):
         deliver: Any = run
         self._losses = _Losses(name)
         self._subscription = MemorySubscription(
-            _nothing, _nothing, name, (), capacity, deliver, self._losses
+            _nothing, _nothing, name, (), capacity, deliver, self._losses, are_events=False
         )
         self._closed = False
         in_child(self._subscription.restart)

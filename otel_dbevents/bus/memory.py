@@ -18,9 +18,9 @@ from otel_dbevents.bus.handlers import (
     not_awaiting,
     one_by_one,
 )
+from otel_dbevents.bus.history import History
 from otel_dbevents.bus.losses import Losses
 from otel_dbevents.bus.subscription import MemorySubscription
-from otel_dbevents.bus.unmade import events_of
 from otel_dbevents.drafts import Draft
 from otel_dbevents.events import Event
 from otel_dbevents.forks import in_child
@@ -54,7 +54,7 @@ class MemoryBus:
         _check("capacity", capacity, 1)
         self._capacity = capacity
         self._synchronous = synchronous
-        self._history: deque[Event | Draft] | None = deque(maxlen=history) if history else None
+        self._history = History(history) if history else None
         # Held twice by one thread when an object that is collected meanwhile publishes.
         self._lock = threading.RLock()
         self._subscriptions: tuple[MemorySubscription, ...] = ()
@@ -206,8 +206,7 @@ class MemoryBus:
     @property
     def history(self) -> Sequence[Event]:
         """The last events published, oldest first; empty when history is off."""
-        kept = () if self._history is None else self._history.copy()
-        return tuple(event for item in kept for event in events_of(item))
+        return () if self._history is None else self._history.events()
 
     @property
     def lost(self) -> Mapping[str, int]:
@@ -268,7 +267,7 @@ class MemoryBus:
             name,
             types,
             capacity or self._capacity,
-            deliver,
+            deliver if self._history is None else _then(deliver, self._history.settle),
             losses,
             loop,
             idle,
@@ -382,12 +381,22 @@ class MemoryBus:
         self._left.forget()
         self._late = Tally()
         if self._history is not None:
-            self._history.clear()
+            self._history.forget()
         self._losses.renew()
         for direct in (*self._direct, *self._inline):
             direct.losses.renew()
         for subscription in self._subscriptions:
             subscription.restart()
+
+
+def _then(deliver: Deliver, settle: Callable[[], None]) -> Deliver:
+    def delivered(batch: Sequence[Delivery]) -> object:
+        try:
+            return deliver(batch)
+        finally:
+            settle()
+
+    return delivered
 
 
 def _check(name: str, number: object, least: int) -> None:

@@ -3,10 +3,12 @@
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from queue import Empty
 from time import monotonic
+from typing import Any
 
 from opentelemetry import context as otel_context
 from opentelemetry.context import Context
@@ -30,6 +32,9 @@ class MemorySubscription:
     The worker is started by the first event and sleeps without a time-out, unless it is to tell the
     consumer when nothing comes. Asleep, it holds no reference to this object, so that a bus that is
     dropped takes its threads along.
+
+    What waits are events and drafts, which are brought as `Delivery`; where ``are_events`` is False
+    it is anything, brought as it was put in.
     """
 
     def __init__(
@@ -43,11 +48,17 @@ class MemorySubscription:
         losses: Losses,
         loop: Loop | None = None,
         idle: Idle | None = None,
+        *,
+        are_events: bool = True,
     ) -> None:
         self.name = name
         self.types = types
         self.losses = losses
-        self.buffer: Buffer[Item] = Buffer(capacity, lambda item: number_in(item, types))
+        self.buffer: Buffer[Item] = Buffer(capacity)
+        self._made_of: Callable[[Sequence[Any]], list[Any]] = list
+        if are_events:
+            self.buffer = Buffer(capacity, partial(number_in, types=types))
+            self._made_of = partial(deliveries_of, types=types)
         self._capacity = capacity
         self._started = started
         self._leave = leave
@@ -220,7 +231,7 @@ class MemorySubscription:
             number = len(batch)
             if position - self._settled > number:  # more is gone than was taken
                 self.losses.tell_dropped(self.buffer.dropped(), self._capacity)
-            deliveries = deliveries_of(batch, self.types)
+            deliveries = self._made_of(batch)
             number = len(deliveries)
             self._deliver(deliveries)
         except BaseException as error:  # noqa: BLE001 - nothing may end the worker

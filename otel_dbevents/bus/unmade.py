@@ -19,15 +19,21 @@ def deliveries_of(batch: Sequence[Item], types: tuple[type[Event], ...]) -> list
     None: of all. What cannot be made is left out.
     """
     found: list[Delivery] = []
+    append, last, are_all_wanted = found.append, None, False
     with _making:
         for item in batch:
-            if isinstance(item, tuple):
-                found.append(item)
-            elif not types or len(item.kinds) == 1:
-                found.extend([(event, item.context) for event in item.events()])
-            else:
-                made = item.events()
-                found.extend([(event, item.context) for event in made if isinstance(event, types)])
+            kind = type(item)
+            if kind is tuple:
+                append(item)  # type: ignore[arg-type]
+                continue
+            if kind is not last:  # each query comes by here, and most are what the last one was
+                last = kind
+                are_all_wanted = number_in(item, types) == len(item.kinds)  # type: ignore[union-attr]
+            made = item.made or item.events()  # type: ignore[union-attr]
+            context = item.context  # type: ignore[union-attr]
+            for event in made:
+                if are_all_wanted or isinstance(event, types):
+                    append((event, context))
     return found
 
 

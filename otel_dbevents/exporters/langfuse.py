@@ -25,6 +25,7 @@ from otel_dbevents.exporters.outbox import Limits
 from otel_dbevents.exporters.processors import CountingSpanProcessor
 from otel_dbevents.unreachable import tell_undelivered
 
+_SCOPE: Final = "otel_dbevents"
 _CHOSEN: Final = "dbevents.langfuse"
 _PATH: Final = "/api/public/otel/v1/traces"
 _HEADERS: Final = {
@@ -112,8 +113,11 @@ class ObservationProcessor(CountingSpanProcessor):
         if getattr(type(span), "is_plain", False):  # the bridge's, outside of LLM work
             return
         try:
+            scope = span.instrumentation_scope  # asked first, as it costs the others less
+            if scope is None or scope.name != _SCOPE or self._is_shut:
+                return
             attributes = span.attributes
-            if attributes is None or attributes.get(_CHOSEN) is not True or self._is_shut:
+            if attributes is None or attributes.get(_CHOSEN) is not True:
                 return
         except Exception as error:  # noqa: BLE001 - it is the application's span that ends here
             self._outbox.failed(error)

@@ -9,6 +9,8 @@ from typing import Any, Final, Protocol
 from opentelemetry.sdk.trace import Span
 
 _SDKS_END: Final = Span.end
+_NOW: Final[Any] = (((), {}), ((None,), {}), ((), {"end_time": None}))
+"""What it is called with to end a span now."""
 
 
 class Watcher(Protocol):
@@ -50,7 +52,8 @@ class Ending:
         span's.
         """
         given = arguments[0] if arguments else options.get("end_time")
-        if given is None and getattr(self._original, "__func__", None) is _SDKS_END:
+        is_now = given is None and (arguments, options) in _NOW
+        if is_now and getattr(self._original, "__func__", None) is _SDKS_END:
             given = time_ns()
             arguments, options = (given,), {}
         found = self._watcher.ending(self._span, given)

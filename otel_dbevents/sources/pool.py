@@ -168,12 +168,12 @@ def _timed_out(watch: Watch, pool: Pool, parent: Any, start: int, end: int) -> C
 
 def followed(pool: Pool) -> None:
     """Have it told what comes back to a pool: it asks itself for that, and an event costs more."""
-    take_back = type(pool)._return_conn
+    take_back, this = type(pool)._return_conn, ref(pool)  # else the pool would keep itself
     held.add(pool)
 
     def return_conn(record: Any) -> None:
         checked_in(None, record)
-        take_back(pool_of(record), record)  # no reference to the pool, which would keep itself
+        take_back(this(), record)  # type: ignore[arg-type]  # it is there: it was called
 
     pool._return_conn = return_conn  # type: ignore[method-assign]
 

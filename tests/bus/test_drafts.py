@@ -1,6 +1,7 @@
 """Events that are still to be made when they are published: who makes them, and for whom."""
 
 import threading
+import weakref
 from typing import Any, ClassVar
 
 import pytest
@@ -84,6 +85,20 @@ def test_the_history_makes_what_nobody_subscribed_to(bus: MemoryBus) -> None:
     bus.publish_draft(TwoDraft(None, 1))
     assert [type(event) for event in bus.history] == [*TwoDraft.kinds]
     assert bus.history[0] is bus.history[0]
+
+
+def test_the_history_keeps_nobodys_context(bus: MemoryBus) -> None:
+    class Context(dict[str, Any]):
+        """As OpenTelemetry's, it can be referred to weakly."""
+
+    bus.subscribe(lambda batch: None)
+    context = Context()
+    gone = weakref.ref(context)
+    bus.publish_draft(TwoDraft(context, 1))
+    del context
+    assert bus.flush(PATIENCE)
+    assert gone() is None
+    assert [type(event) for event in bus.history] == [*TwoDraft.kinds]
 
 
 def test_of_two_events_in_a_draft_a_subscriber_gets_those_that_it_asked_for(

@@ -76,6 +76,12 @@ IN_THE_WAY: dict[str, dict[str, str]] = {
         "pool.refused": _GUARDED,
         "pool.checked_out": _GUARDED,
     },
+    "followed.return_conn": {
+        "checked_in": _GUARDED,
+        "take_back": _SQLALCHEMYS,
+        "this": "a weak reference",
+    },
+    "TransactionSource._quick.quick": {"driver_call": _DRIVERS, "end": "its own steps are tried"},
     "Around.enter": {"Call": _NAMES_ONLY},
     "Around.ending": {"Call": _NAMES_ONLY},
     **{
@@ -94,6 +100,7 @@ IN_THE_WAY: dict[str, dict[str, str]] = {
             "self._reading.done": _GUARDED,
             "self._reading.fail": _GUARDED,
             "self.done": _GUARDED,
+            "self.ended": _GUARDED,
             "self.fail": _GUARDED,
             "CursorFetchStrategy.handle_exception": _SQLALCHEMYS,
             "self._spent": "it adds two numbers",
@@ -112,6 +119,7 @@ IN_THE_WAY: dict[str, dict[str, str]] = {
         "getattr": _NAMES_ONLY,
         "self._spent": "it adds two numbers",
     },
+    "Reading.ended": {"self.done": _GUARDED},
     "Reading.fail": {
         "self.watch.engine": "a weak reference",
         "is_lost": _GUARDED,
@@ -143,6 +151,7 @@ IN_THE_WAY: dict[str, dict[str, str]] = {
     "ConnectionState.is_collected": {"self.proxied": "a weak reference"},
     "Guard.caught": {"super().caught": _GUARDED, "super": "it is there"},
     "Ending.__call__": {
+        "getattr": "with something to say where there is none",
         "options.get": "a dict",
         "self._original": "the span's own",
         "self._watcher.ending": _GUARDED,

@@ -10,7 +10,7 @@ import pytest
 
 from tests.services.postgresql import Postgresql
 
-FEWEST = {"pysqlite": 800, "aiosqlite": 350, "psycopg": 350, "asyncpg": 350}
+FEWEST = {"pysqlite": 600, "aiosqlite": 350, "psycopg": 350, "asyncpg": 350}
 """So many points there are at the least in what each goes through: else it went through nothing."""
 
 

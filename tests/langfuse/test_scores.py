@@ -29,13 +29,17 @@ class Client:
         self.scores = []
         self.threads = set()
         self.room = room
+        self.is_full = threading.Event()
         self._fails_on = fails_on
 
     def takes_scores(self):
         return self.room != 0
 
     def has_room(self):
-        return self.room is None or len(self.scores) < self.room
+        has_room = self.room is None or len(self.scores) < self.room
+        if not has_room:
+            self.is_full.set()
+        return has_room
 
     def create_score(self, **score):
         self.threads.add(threading.current_thread().name)
@@ -51,7 +55,7 @@ class Client:
 def scored(by_generation, find_client):
     scores = Scores(find_client)
     scores.take(TRACE, Turn(by_generation))
-    assert scores.settle(10)
+    assert scores.settle(60)
     scores.close()
     return scores
 
@@ -137,10 +141,11 @@ def test_a_client_that_sends_nothing_is_not_filled_up_and_gets_the_rest_when_it_
     client = Client(room=3)
     scores = Scores(lambda key: client)
     scores.take(TRACE, Turn({bytes([n] * 8): Caused(1, 1) for n in range(5)}))
+    assert client.is_full.wait(60)
     assert not scores.settle(0.1)
     assert len(client.scores) == 3
     client.room = 100
-    assert scores.settle(10)
+    assert scores.settle(60)
     assert len(client.scores) == 10
     scores.close()
 
@@ -151,27 +156,29 @@ def test_the_close_does_not_wait_for_a_client_that_sends_nothing():
     scores.take(TRACE, Turn({bytes([n] * 8): Caused(1, 1) for n in range(3)}))
     assert not scores.settle(0.05)
     scores.close()
-    assert scores.settle(10)
+    assert scores.settle(60)
     assert (len(client.scores), scores.lost) == (2, {"score_no_client": 2})
 
 
 def test_turns_that_are_too_many_give_way_and_are_counted():
-    go, client = threading.Event(), Client()
+    go, is_held, client = threading.Event(), threading.Event(), Client()
 
     def find(key):
-        go.wait(30)
+        is_held.set()
+        go.wait(60)
         return client
 
     scores = Scores(find)
     scores.take(TRACE, Turn({GENERATION: Caused(1, 1)}))
+    assert is_held.wait(60)  # the worker has this one, and takes no other until it may go on
     for number in range(1_200):
         scores.take(number.to_bytes(16), Turn({GENERATION: Caused(1, 1)}))
     assert not scores.settle(0.01)
     go.set()
-    assert scores.settle(10)
+    assert scores.settle(60)
     scores.close()
-    assert len(client.scores) / 2 + scores.lost["score_queue_full"] == 1_201
-    assert len(client.scores) / 2 <= 1_002
+    assert scores.lost == {"score_queue_full": 200}
+    assert len(client.scores) / 2 == 1_001
 
 
 def test_after_the_close_nothing_is_taken_and_what_was_taken_is_scored():
@@ -180,25 +187,25 @@ def test_after_the_close_nothing_is_taken_and_what_was_taken_is_scored():
     scores.take(TRACE, Turn({GENERATION: Caused(1, 1)}))
     scores.close()
     scores.take(TRACE, Turn({OTHER: Caused(1, 1)}))
-    assert scores.settle(10)
+    assert scores.settle(60)
     assert {each["observation_id"] for each in client.scores} == {GENERATION.hex()}
 
 
 def test_a_forked_child_scores_its_own_turns_only():
     go, client = threading.Event(), Client()
-    scores = Scores(lambda key: client if go.wait(30) else None)
+    scores = Scores(lambda key: client if go.wait(60) else None)
     scores.take(TRACE, Turn({GENERATION: Caused(1, 1)}))
     child = os.fork()
     if child == 0:
         try:
             go.set()
             scores.take(TRACE, Turn({OTHER: Caused(1, 1)}))
-            well = scores.settle(10)
+            well = scores.settle(60)
             own = {each["observation_id"] for each in client.scores} == {OTHER.hex()}
         finally:
             os._exit(0 if well and own else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     go.set()
-    assert scores.settle(10)
+    assert scores.settle(60)
     scores.close()
     assert {each["observation_id"] for each in client.scores} == {GENERATION.hex()}

@@ -131,6 +131,11 @@ def test_spans_outside_llm_work_are_not_taken_note_of(app: App, langfuse: Any) -
         app.query()
         assert "end" not in vars(span)
         assert len(llm.shared) == 0
+    with observed(langfuse, "agent", "agent"):
+        other = app.tracer().start_span("elsewhere", context=context.Context())
+        assert "end" not in vars(other)
+        assert len(llm.shared) == 1
+        other.end()
 
 
 def test_our_processor_leaves_the_short_way_to_our_spans_open(app: App, langfuse: Any) -> None:
@@ -152,6 +157,12 @@ def test_an_end_that_raises_does_so_still(app: App, langfuse: Any) -> None:
     with pytest.raises(OSError, match="own processor"):
         span.end()
     assert len(llm.shared) == 0
+
+
+def test_what_an_end_does_not_take_is_refused_as_ever(app: App, langfuse: Any) -> None:
+    span: Any = app.tracer("langfuse-sdk").start_span("agent")
+    with pytest.raises(TypeError):
+        span.end(end_time=None, nothing_such=1)
 
 
 def test_an_end_past_the_span_s_own_method_is_seen_too(app: App, langfuse: Any) -> None:

@@ -151,7 +151,10 @@ def test_a_query_that_waits_in_a_buffer_takes_at_most_250_bytes() -> None:
         before, _ = tracemalloc.get_traced_memory()
         for each in range(number):
             end, duration, fetch = begun + each, 9_000 + each, 9_500 + each
-            buffer.put(QueryDraft(context, database, statement, end, duration, 3, -1, fetch, 999))
+            reading = 900 + each
+            draft = QueryDraft(context, database, statement, end, duration, 3, -1, fetch, reading)
+            buffer.put(draft)
+            del draft
         after, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
