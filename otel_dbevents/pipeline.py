@@ -102,58 +102,17 @@ class Pipeline:
         self._restore: list[Callable[[], None]] = []
         self.explainer = _explainer(config)
         self.scores = _scores(config)
-        notice = Notice(
-            config.capture_error_messages,
-            int(config.slow_query_ms * _MS),
-            config.repeated_queries,
-        )
         self.turns = None if config.langfuse is Langfuse.OFF else shared
-        ledger: FindLedger = no_ledger
-        if self.turns is not None:
-            ledger = partial(self.turns.ledger, prompt=config.langfuse_prompt)
-            if self.scores is not None:
-                self._restore.append(self.turns.on_turn_end(self.scores.take))
-        self.clients = ClientSource(
-            self.bus.publish, environment=self.environment, notice=notice, ledger=ledger
-        )
-        self.source = EngineSource(
-            self.bus.publish,
-            from_finalizer=self.bus.publish_from_finalizer,
-            defer=self.bus.publish_draft if isinstance(self.bus, MemoryBus) else None,
-            ledger=ledger,
-            environment=self.environment,
-            notice=notice,
-            wishes=Wishes(
-                propagator if config.sqlcommenter else None,
-                request_hook,
-                response_hook,
-                lambda: self.sender is not None or self.bridge.has_own_ids,
-            ),
-            explainer=self.explainer,
-            wants=engine_filter,
-        )
         self.sender = self._ships(config)
         self._limiter = _limiter(config)
-        if self.sender is not None and span_filter is not None:
-            _log.warning("span_filter is not asked: the sidecar makes the spans")
-        is_told_here = self.sender is None
-        self.bridge = Bridge(
-            self.tracer_provider,
-            self.meter_provider,
-            self.logger_provider,
-            read_pools=self.source.pools,
-            read_lost=self.lost,
-            read_flow=self._flow if self.sender is not None or self._limiter is not None else None,
-            min_duration_ns=int(config.min_duration_ms * _MS),
-            require_parent=config.require_parent,
-            span_filter=span_filter,
-            slow_query_ns=int(config.slow_query_ms * _MS),
-            fold_after=0 if config.synchronous else config.fold_after,
-            shown=_shown(config),
-            spans=config.spans and is_told_here,
-            metrics=config.metrics,
-            logs=config.logs and is_told_here,
+        wishes = Wishes(
+            propagator if config.sqlcommenter else None,
+            request_hook,
+            response_hook,
+            lambda: self.sender is not None or self.bridge.has_own_ids,
         )
+        self.source, self.clients = self._make_sources(wishes, engine_filter)
+        self.bridge = self._make_bridge(span_filter)
         if self._sending is not None:
             self._sending.begin(self.tracer_provider)
         self.judges = Judges(
@@ -181,6 +140,57 @@ class Pipeline:
         self._closed = False
         self._at_exit = partial(_drain_at_exit, weakref.ref(self))
         atexit.register(self._at_exit)
+
+    def _make_sources(
+        self, wishes: Wishes, wants: EngineFilter | None
+    ) -> tuple[EngineSource, ClientSource]:
+        config, publish = self.config, self.bus.publish
+        notice = Notice(
+            config.capture_error_messages,
+            int(config.slow_query_ms * _MS),
+            config.repeated_queries,
+        )
+        ledger: FindLedger = no_ledger
+        if self.turns is not None:
+            ledger = partial(self.turns.ledger, prompt=config.langfuse_prompt)
+            if self.scores is not None:
+                self._restore.append(self.turns.on_turn_end(self.scores.take))
+        engines = EngineSource(
+            publish,
+            from_finalizer=self.bus.publish_from_finalizer,
+            defer=self.bus.publish_draft if isinstance(self.bus, MemoryBus) else None,
+            ledger=ledger,
+            environment=self.environment,
+            notice=notice,
+            wishes=wishes,
+            explainer=self.explainer,
+            wants=wants,
+        )
+        clients = ClientSource(publish, environment=self.environment, notice=notice, ledger=ledger)
+        return engines, clients
+
+    def _make_bridge(self, span_filter: SpanFilter | None) -> Bridge:
+        config, is_told_here = self.config, self.sender is None
+        if span_filter is not None and not is_told_here:
+            _log.warning("span_filter is not asked: the sidecar makes the spans")
+        has_flow = not is_told_here or self._limiter is not None
+        return Bridge(
+            self.tracer_provider,
+            self.meter_provider,
+            self.logger_provider,
+            read_pools=self.source.pools,
+            read_lost=self.lost,
+            read_flow=self._flow if has_flow else None,
+            min_duration_ns=int(config.min_duration_ms * _MS),
+            require_parent=config.require_parent,
+            span_filter=span_filter,
+            slow_query_ns=int(config.slow_query_ms * _MS),
+            fold_after=0 if config.synchronous else config.fold_after,
+            shown=_shown(config),
+            spans=config.spans and is_told_here,
+            metrics=config.metrics,
+            logs=config.logs and is_told_here,
+        )
 
     def attach(self, engine: AnyEngine | None = None) -> None:
         """Listen to ``engine``, or to every engine there is and will be. Twice is harmless.
