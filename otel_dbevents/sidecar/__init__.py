@@ -12,5 +12,8 @@ Promised:
 - A sidecar that is killed leaves what it held to the others, or to the next. Its spans have the
   same ids then, and are no others; numbers that were sent and not yet noted (the moment between two
   calls) are counted twice at worst.
+- What cannot be verified, read or told is put aside as it was stored (`bus.redis.dead`), holds up
+  nothing, and can be sent back (`dlq`). Functions of the user's own have groups, tries and dead
+  letters of their own (`handlers`).
 - SIGTERM and SIGINT end it within its deadline; what was not sent by then stays in Redis.
 """

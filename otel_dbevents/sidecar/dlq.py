@@ -4,7 +4,7 @@ import argparse
 import json
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -107,18 +107,19 @@ def _each(
     """Do it with one, or with all that there were at the beginning."""
     if options.id is not None:
         letter = _find(letters, options.id)
-        chosen = [] if letter is None else [letter]
+        if letter is None:
+            return 1
+        chosen: Iterable[Letter] = [letter]
     else:
-        chosen = [each for each in letters.all() if options.reason in (None, each.reason)]
-        if not chosen and not options.all:
-            sys.stderr.write(f"otel-dbevents dlq: no letter has the reason {options.reason!r}\n")
+        chosen = (each for each in letters.all() if options.reason in (None, each.reason))
+    ids = []
     for each in chosen:
         do(each)
-    if options.json:
-        _say(json.dumps({done.replace(" ", "_"): [each.id for each in chosen]}))
-    else:
-        _say(f"{len(chosen)} {done}")
-    return 0 if chosen or options.all else 1
+        ids.append(each.id)
+    if not ids and not options.all:
+        sys.stderr.write(f"otel-dbevents dlq: no letter has the reason {options.reason!r}\n")
+    _say(json.dumps({done.replace(" ", "_"): ids}) if options.json else f"{len(ids)} {done}")
+    return 0 if ids or options.all else 1
 
 
 def _find(letters: DeadLetters, id_: str) -> Letter | None:

@@ -1,7 +1,7 @@
 """Handlers in the sidecar: functions of the user's own, each with a group of its own in Redis.
 
-In: names (``module:function``) and the entry points of the group ``otel_dbevents.handlers``. Out:
-`Handling`, which brings each event of its types to one function, on a thread of its own.
+In: a `Handler` and a reader of its group. Out: each event of its types, brought to the function by
+a `Handling`, on a thread of its own.
 
 Promised:
 
@@ -16,17 +16,11 @@ Promised:
   it that entry too.
 """
 
-import inspect
 import logging
 import threading
-import typing
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
 from time import monotonic
-from types import UnionType
-from typing import Any, Final, Union
+from typing import Final
 
 import msgspec
 from opentelemetry import context as otel_context
@@ -36,26 +30,15 @@ from otel_dbevents.bus.handlers import Loop, is_async, not_awaiting, suppressed
 from otel_dbevents.bus.redis.connecting import Backoff, explained
 from otel_dbevents.bus.redis.held import Counts, Held
 from otel_dbevents.bus.redis.reader import Reader
-from otel_dbevents.config import ConfigError
 from otel_dbevents.events import Event
+from otel_dbevents.sidecar.finding import Handler
 from otel_dbevents.swallowing import Swallowing, told
 
-GROUP: Final = "otel_dbevents.handlers"
 TRIES: Final = 3
 _READ: Final = 4
 _WAIT_S: Final = 0.2
 _LOOK_S: Final = 1.0
-_FORM: Final = "a handler is named module:function, for example --handler shop.alerts:on_slow_query"
 _log = logging.getLogger("otel_dbevents.sidecar")
-
-
-class Handler(msgspec.Struct, frozen=True):
-    """A function, and the events that it is for."""
-
-    name: str
-    call: Callable[[Any], Any]
-    types: tuple[type[Event], ...]
-    """Empty: all."""
 
 
 class Progress(msgspec.Struct):
@@ -70,20 +53,6 @@ class Progress(msgspec.Struct):
     """What is wrong with Redis; empty: nothing."""
     waiting_entries: int = 0
     waiting_s: float = 0.0
-
-
-def find_handlers(names: Sequence[str]) -> list[Handler]:
-    """Return those that are named, and those of the entry points that are installed.
-
-    Raises `ConfigError` for one that cannot be had, whose types are none, or whose name another
-    has.
-    """
-    found = [_named(name, name) for name in names]
-    found += [_named(point.name, point.value) for point in _points()]
-    twice = [name for name, number in Counter(each.name for each in found).items() if number > 1]
-    if twice:
-        raise ConfigError(f"two handlers have the name {twice[0]}: leave one out, or rename it")
-    return found
 
 
 class Handling:
@@ -227,58 +196,3 @@ class Handling:
             told("sidecar handler redis", error)
         if self._loop is not None:
             self._loop.close()
-
-
-def group_of(handler: Handler) -> str:
-    """Return the name of a handler's group."""
-    return f"handler:{handler.name}"
-
-
-def _points() -> Sequence[EntryPoint]:
-    return tuple(entry_points(group=GROUP))
-
-
-def _named(name: str, place: str) -> Handler:
-    module, _, path = place.partition(":")
-    if not module or not path:
-        raise ConfigError(f"{place!r} names no handler: {_FORM}")
-    try:
-        found: Any = import_module(module)
-        for part in path.split("."):
-            found = getattr(found, part)
-    except Exception as error:  # noqa: BLE001 - what a module of anybody's raises
-        is_plain = isinstance(error, ImportError | AttributeError)
-        said = str(error) if is_plain else type(error).__name__
-        raise ConfigError(f"the handler {place} cannot be imported ({said}): {_FORM}") from None
-    if not callable(found):
-        raise ConfigError(f"the handler {place} cannot be called: {_FORM}")
-    return Handler(name, found, _types_of(found, place))
-
-
-def _types_of(call: Any, place: str) -> tuple[type[Event], ...]:
-    """Return the attribute ``types``, else what the first parameter's annotation says."""
-    said = getattr(call, "types", None)
-    if said is None:
-        said = _annotated(call)
-    types = tuple(said) if isinstance(said, tuple | list) else (said,)
-    if any(each is Any or each is Event for each in types):
-        return ()
-    if not all(isinstance(each, type) and issubclass(each, Event) for each in types):
-        raise ConfigError(
-            f"the handler {place} does not say which events it takes: annotate its parameter, as "
-            "in `def on_slow(event: SlowQueryDetected)`, or give it an attribute `types`"
-        )
-    return types
-
-
-def _annotated(call: Any) -> Any:
-    function = call if inspect.isroutine(call) or inspect.isclass(call) else call.__call__
-    try:
-        hints: Mapping[str, Any] = typing.get_type_hints(function)
-        first = next(iter(inspect.signature(call).parameters))
-    except Exception:  # noqa: BLE001 - no signature, or an annotation that names nothing
-        return None
-    found = hints.get(first, Any)
-    if typing.get_origin(found) in (Union, UnionType):
-        return typing.get_args(found)
-    return found

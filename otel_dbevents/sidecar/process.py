@@ -20,7 +20,8 @@ from otel_dbevents.config import Config, ConfigError
 from otel_dbevents.exporters import SetupError
 from otel_dbevents.exporters.outlets import exporters_by_signal
 from otel_dbevents.shipping import keys_of
-from otel_dbevents.sidecar.handlers import Handling, find_handlers, group_of
+from otel_dbevents.sidecar.finding import find_handlers, group_of
+from otel_dbevents.sidecar.handlers import Handling
 from otel_dbevents.sidecar.looks import Looks
 from otel_dbevents.sidecar.outlets import Outlets
 from otel_dbevents.sidecar.tellers import Tellers

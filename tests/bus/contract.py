@@ -25,6 +25,7 @@ from otel_dbevents.events import (
     Event,
     HealthStatus,
 )
+from tests.services.process import wait_until
 
 PATIENCE = 30.0
 
@@ -829,11 +830,13 @@ class BusContract:
         assert bus.lost == {"closed": 2}
 
     def test_close_says_that_something_was_left(self, bus: EventBus) -> None:
-        gate = Gate()
+        gate, sink = Gate(), Sink()
         bus.handle(gate)
+        bus.subscribe(sink)
         bus.publish(checked(1))
         bus.publish(checked(2))
         assert gate.entered.wait(PATIENCE)
+        wait_until(lambda: len(sink.events) == 2)
         assert bus.close(0.01) is False
         gate.opened.set()
         assert bus.close(PATIENCE)

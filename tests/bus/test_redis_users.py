@@ -45,7 +45,7 @@ ALLOWED: Mapping[str, Mapping[str, set[str]]] = {
     },
     "operator": {
         STREAM: {"xrange", "xlen", "xadd", "xinfo|groups", "xpending", "exists"},
-        DEAD: {"xrange", "xlen", "xdel"},
+        DEAD: {"xrange", "xrevrange", "xlen", "xdel"},
     },
 }
 """By user and key: the commands that may touch it."""

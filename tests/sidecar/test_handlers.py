@@ -21,8 +21,9 @@ from otel_dbevents.events import (
     Event,
     SlowQueryDetected,
 )
-from otel_dbevents.sidecar import handlers
-from otel_dbevents.sidecar.handlers import Handler, Handling, find_handlers, group_of
+from otel_dbevents.sidecar import finding
+from otel_dbevents.sidecar.finding import Handler, find_handlers, group_of
+from otel_dbevents.sidecar.handlers import Handling
 from tests.bus.contract import checked, failed
 from tests.services.process import wait_until
 from tests.services.redis import Redis
@@ -268,8 +269,8 @@ def test_one_that_cannot_be_had_is_refused_with_the_mend(
 def test_those_of_installed_packages_are_found(
     module: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    point = EntryPoint("mail", "shop_handlers:one", handlers.GROUP)
-    monkeypatch.setattr(handlers, "entry_points", lambda group: (point,) if group else ())
+    point = EntryPoint("mail", "shop_handlers:one", finding.GROUP)
+    monkeypatch.setattr(finding, "entry_points", lambda group: (point,) if group else ())
     [found] = find_handlers([])
     assert (found.name, group_of(found), found.types) == (
         "mail",

@@ -38,20 +38,22 @@ def test_an_entry_that_cannot_be_told_is_a_dead_letter_and_comes_back(redis: Red
     work = Work(reader, tellers, Outlets({}), redis.url)
     for sender in (good, bad, good):
         sender.consume([(checked(1), None), (checked(2), None)])
-    thread = threading.Thread(target=work.run)
+    thread = threading.Thread(target=work.run, daemon=True)
     thread.start()
     client = connect(redis.url)
     letters = DeadLetters(client, stream)
-    wait_until(lambda: work.counts.handled == 4 and len(list(letters.all())) == 1, 20)
-    [letter] = letters.all()
-    assert (letter.reason, letter.stage, letter.events) == ("telling", "tell", 2)
-    assert (letter.group, work.counts.lost) == ("sidecar", {"rejected": 2})
-    tellers.wrong = ""
-    letters.retry(letter)
-    wait_until(lambda: work.counts.again == 2, 20)
-    assert work.counts.lost == {"rejected": 2}
-    work.stop(5)
-    thread.join(10)
-    for sender in (good, bad):
-        sender.finish(1)
-    client.close()
+    try:
+        wait_until(lambda: work.counts.handled == 4 and len(list(letters.all())) == 1, 20)
+        [letter] = letters.all()
+        assert (letter.reason, letter.stage, letter.events) == ("telling", "tell", 2)
+        assert (letter.group, work.counts.lost) == ("sidecar", {"rejected": 2})
+        tellers.wrong = ""
+        letters.retry(letter)
+        wait_until(lambda: work.counts.again == 2, 20)
+        assert work.counts.lost == {"rejected": 2}
+    finally:
+        work.stop(5)
+        thread.join(10)
+        for sender in (good, bad):
+            sender.finish(1)
+        client.close()

@@ -157,9 +157,12 @@ class DeadLetters:
         self._name = name_of(stream)
 
     def all(self) -> Iterator[Letter]:
-        """Return them one by one, the oldest first: those there are when it is begun, at least."""
-        start = b"-"
-        while page := self._client.xrange(self._name, start, "+", _PAGE):
+        """Return them one by one, the oldest first: those that there are when it is begun."""
+        start, newest = b"-", self._client.xrevrange(self._name, "+", "-", 1)
+        if not newest:
+            return
+        end = newest[0][0]
+        while page := self._client.xrange(self._name, start, end, _PAGE):
             for id_, fields in page:
                 yield read_letter(id_, fields)
             start = b"(" + page[-1][0]
