@@ -5,7 +5,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 
 class Proxy:
@@ -52,20 +52,24 @@ class Proxy:
                 self._threads[-1].start()
 
     def _serve(self, client: socket.socket) -> None:
-        with client, socket.create_connection(("127.0.0.1", self._target)) as server:
-            is_last, cuts = False, self._cuts
-            while not self._ending.is_set() and cuts == self._cuts:
-                for ready in select.select([client, server], [], [], 0.05)[0]:
-                    data = ready.recv(1 << 20)
-                    if not data or (ready is server and is_last):
-                        client.sendall(data[: int(len(data) * self._part)] if is_last else b"")
-                        self.swallowed += is_last
-                        return
-                    if ready is server and self.delay_s:
-                        time.sleep(self.delay_s)
-                    if ready is client and self._word and self._word in data:
-                        self._word, is_last = b"", True
-                    (server if ready is client else client).sendall(data)
+        with client, suppress(OSError):  # one of the two is gone, or is not there at all
+            with socket.create_connection(("127.0.0.1", self._target)) as server:
+                self._pass_on(client, server)
+
+    def _pass_on(self, client: socket.socket, server: socket.socket) -> None:
+        is_last, cuts = False, self._cuts
+        while not self._ending.is_set() and cuts == self._cuts:
+            for ready in select.select([client, server], [], [], 0.05)[0]:
+                data = ready.recv(1 << 20)
+                if not data or (ready is server and is_last):
+                    client.sendall(data[: int(len(data) * self._part)] if is_last else b"")
+                    self.swallowed += is_last
+                    return
+                if ready is server and self.delay_s:
+                    time.sleep(self.delay_s)
+                if ready is client and self._word and self._word in data:
+                    self._word, is_last = b"", True
+                (server if ready is client else client).sendall(data)
 
 
 @contextmanager
