@@ -33,7 +33,7 @@ def test_the_sidecar_makes_the_same_of_a_whole_run_as_the_application() -> None:
     assert came["here"] == came["there"]
     assert all(came["here"].values())
     assert came["events"] > came["here"]["operations in the metrics"]
-    assert came["bytes"] / came["events"] < 1_024
+    assert came["bytes"] / came["events"] < 2_048  # a run's entries have few events each
 
 
 def test_without_a_redis_server_it_says_what_to_install(
