@@ -52,9 +52,12 @@ class Proxy:
                 self._threads[-1].start()
 
     def _serve(self, client: socket.socket) -> None:
-        with client, suppress(OSError):  # one of the two is gone, or is not there at all
-            with socket.create_connection(("127.0.0.1", self._target)) as server:
-                self._pass_on(client, server)
+        with (
+            client,
+            suppress(OSError),  # one of the two is gone, or is not there at all
+            socket.create_connection(("127.0.0.1", self._target)) as server,
+        ):
+            self._pass_on(client, server)
 
     def _pass_on(self, client: socket.socket, server: socket.socket) -> None:
         is_last, cuts = False, self._cuts
