@@ -6,7 +6,7 @@ the pool.
 """
 
 from time import time_ns
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -27,10 +27,13 @@ from otel_dbevents.sources.watch import ConnectionState, Ledger, Watch, guard, p
 _Query = TypeVar("_Query", QueryExecuted, QueryFailed)
 
 
+_NOTHING_SAID: Final = (None, "", None)
+
+
 class Remarks(NamedTuple):
     """What is to be said of a query besides what every query says."""
 
-    said: tuple[CodeLocation | None, str, dict[str, Any] | None] = (None, "", None)
+    said: tuple[CodeLocation | None, str, dict[str, Any] | None] = _NOTHING_SAID
     """An event's ``called_from``, ``advice`` and ``attributes``."""
     id: bytes = b""
     """The event's id, where it was needed before there was an event."""
@@ -39,6 +42,8 @@ class Remarks(NamedTuple):
 
     def on(self, event: _Query) -> _Query:
         """Return the event with what is to be said of it."""
+        if self.said == _NOTHING_SAID and not self.id:
+            return event
         place, advice, attributes = self.said
         said: dict[str, Any] = {"called_from": place, "advice": advice, "attributes": attributes}
         if not self.id:
