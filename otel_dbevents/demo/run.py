@@ -100,6 +100,7 @@ def play(telemetry: Telemetry, view: View, *, beside: bool = False) -> bool:
     langfuse = ToLangfuse(telemetry)
     same = True
     with ExitStack() as stack:
+        stack.callback(telemetry.close)
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="otel-dbevents-")))
         there = stack.enter_context(_through_redis(folder, telemetry)) if beside else None
         pipeline = stack.enter_context(_instrumented(telemetry, view))
@@ -156,7 +157,6 @@ def _instrumented(telemetry: Telemetry, view: View) -> Iterator[Pipeline]:
         telling.cancel()
     finally:
         otel_dbevents.uninstrument()
-        telemetry.close()
 
 
 def _save_picture(console: Console, file: Path) -> None:
