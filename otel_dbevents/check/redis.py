@@ -10,6 +10,7 @@ from otel_dbevents.bus.redis.connecting import (
     check_version,
     connect,
     explained,
+    let_go,
     where,
 )
 from otel_dbevents.bus.redis.group import seconds
@@ -53,7 +54,7 @@ def look_at_bus(config: Config) -> Iterator[Finding]:
     except Exception as error:  # noqa: BLE001 - it went away, or the user may not look
         yield Finding(_TOPIC, "warning", *explained(error, url))
     finally:
-        client.close()
+        let_go(client)
 
 
 def _readers(client: Any, stream: str) -> Iterator[Finding]:

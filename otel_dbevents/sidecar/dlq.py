@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from otel_dbevents.bus.redis.connecting import RedisSetupError, connect, explained
+from otel_dbevents.bus.redis.connecting import RedisSetupError, connect, explained, let_go
 from otel_dbevents.bus.redis.dead import MENDS, DeadLetters, Letter
 from otel_dbevents.bus.redis.entries import Entry, EntryError, Unpacker, verified
 from otel_dbevents.config import Config, ConfigError
@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
         what, mend = explained(error, config.bus_url)
         return _fail(f"{what}: {mend}")
     finally:
-        client.close()
+        let_go(client)
 
 
 def _list(letters: DeadLetters, options: argparse.Namespace) -> int:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from time import monotonic, time, time_ns
 from typing import Any, Final, TypeAlias
 
-from otel_dbevents.bus.redis.connecting import check_version, connect
+from otel_dbevents.bus.redis.connecting import check_version, connect, let_go
 from otel_dbevents.events import new_id
 
 _COUNT: Final = 50
@@ -46,7 +46,7 @@ class Group:
         """Let go of the connection; the next call makes one, and looks what we had in hand."""
         client, self.client, self._has_looked = self.client, None, False
         if client is not None:
-            client.close()
+            let_go(client)
 
     def join(self) -> None:
         """Connect, and make the group where there is none."""

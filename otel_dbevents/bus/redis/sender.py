@@ -13,7 +13,7 @@ from time import monotonic, time_ns
 from typing import Any, Final
 
 from otel_dbevents.bus import Delivery
-from otel_dbevents.bus.redis.connecting import Backoff, connect, explained
+from otel_dbevents.bus.redis.connecting import Backoff, connect, explained, let_go
 from otel_dbevents.bus.redis.entries import Entry, pack, pack_all
 from otel_dbevents.bus.redis.signing import Keyring
 from otel_dbevents.codec import encode
@@ -249,6 +249,6 @@ class Sender:
         client, self._client = self._client, None
         if client is not None:
             try:
-                client.close()
+                let_go(client)
             except Exception as error:  # noqa: BLE001 - it is gone either way
                 told("redis sender", error)
