@@ -143,6 +143,8 @@ class RedisBus:
         self._joined, self._stopping = threading.Event(), threading.Event()
         self._moved = threading.Condition()
         self._read_to = b""
+        self._is_over = False
+        """Whether the thread has ended."""
 
     def _published(self) -> int:
         return (
@@ -162,22 +164,31 @@ class RedisBus:
         self._sender.consume(batch)
 
     def _is_read(self, deadline: float) -> bool:
-        """Wait until what was sent was read; False at the deadline."""
+        """Wait until what was sent was read, or nobody reads any more; False at the deadline."""
         target = self._sender.last_id
         with self._moved:
             return self._moved.wait_for(
-                lambda: order(self._read_to) >= order(target),
+                lambda: self._is_over or order(self._read_to) >= order(target),
                 max(0.0, deadline - monotonic()),
             )
 
     def _run(self) -> None:
-        """Read until all was read and the bus is closed."""
+        """Read until all was sent and read, and the bus is closed."""
+        try:
+            self._read_on()
+        finally:
+            with self._moved:
+                self._is_over = True
+                self._moved.notify_all()
+
+    def _read_on(self) -> None:
         backoff, in_hand = Backoff(), list[Held]()
         while True:
             try:
                 in_hand = self._turn(in_hand)
                 backoff.reset()
-                if self._stopping.is_set() and not in_hand and self._is_read(0):
+                is_sent = self._stopping.is_set() and self._near.flush(0)
+                if is_sent and not in_hand and self._is_read(0):
                     self._reader.close(ending=True)
                     return
             except Exception as error:  # noqa: BLE001 - of the package or of the system's
