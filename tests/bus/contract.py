@@ -32,19 +32,6 @@ PATIENCE = 30.0
 Make = Callable[..., EventBus]
 
 
-@dataclass(frozen=True)
-class Features:
-    """What a backend has beyond the contract's core."""
-
-    context: bool = True
-    """The caller's context comes with an event to a batch consumer."""
-    exact_loss: bool = True
-    """With a subscriber's buffer full, each event is either delivered or counted."""
-    history: bool = True
-    synchronous: bool = True
-    fork: bool = hasattr(os, "fork")
-
-
 def checked(number: int) -> DatabaseHealthCheckCompleted:
     """Return a numbered event."""
     return DatabaseHealthCheckCompleted(status=HealthStatus.HEALTHY, latency_ms=number)
@@ -132,9 +119,10 @@ def in_child(work: Callable[[], object]) -> str:
 
 
 class BusContract:
-    """Derive, say the features, and return a bus from `make`."""
+    """Derive, and return a bus from `make`. A test that cannot hold of a backend is None there."""
 
-    features: ClassVar[Features] = Features()
+    has_context: ClassVar[bool] = True
+    """Whether the caller's context comes with an event to a batch consumer."""
 
     def make(self, **options: Any) -> EventBus:
         """Return a new bus; takes ``history``, ``capacity``, ``synchronous`` where it has them."""
@@ -211,7 +199,7 @@ class BusContract:
         bus.publish(checked(1), given)
         bus.publish(checked(2))
         assert bus.flush(PATIENCE)
-        expected = [given if self.features.context else None, None]
+        expected = [given if self.has_context else None, None]
         assert [context for _, context in sink.deliveries] == expected
 
     def test_a_bus_without_subscribers_takes_events(self, bus: EventBus) -> None:
@@ -222,8 +210,6 @@ class BusContract:
     # Overflow
 
     def test_every_event_is_delivered_or_counted_when_a_buffer_is_full(self, new: Make) -> None:
-        if not self.features.exact_loss:
-            pytest.skip("this backend does not count to the event")
         bus, gate, wide = new(capacity=100_000), Gate(), Sink()
         narrow = bus.subscribe(gate, capacity=7)
         bus.subscribe(wide)
@@ -240,8 +226,6 @@ class BusContract:
         assert narrow.lost == bus.lost == {"queue_full": 16_000 - 7}
 
     def test_losses_add_up_while_the_worker_runs(self, new: Make) -> None:
-        if not self.features.exact_loss:
-            pytest.skip("this backend does not count to the event")
         bus, sink = new(), Sink()
         narrow = bus.subscribe(sink, capacity=2)
         publish_in_threads(bus, threads=8, each=2_000)
@@ -739,23 +723,17 @@ class BusContract:
         assert len(got) == 1
 
     def synchronous(self, new: Make) -> EventBus:
-        if not self.features.synchronous:
-            pytest.skip("this backend has no synchronous mode")
         return new(synchronous=True)
 
     # History
 
     def test_the_last_thousand_events_are_remembered(self, bus: EventBus) -> None:
-        if not self.features.history:
-            pytest.skip("this backend keeps no history")
         sent = [checked(n) for n in range(1_005)]
         for event in sent:
             bus.publish(event)
         assert list(bus.history) == sent[5:]
 
     def test_history_can_be_long_short_or_off(self, new: Make) -> None:
-        if not self.features.history:
-            pytest.skip("this backend keeps no history")
         off, short = new(history=0), new(history=2)
         sent = [checked(n) for n in range(3)]
         for event in sent:
@@ -882,8 +860,6 @@ class BusContract:
     def test_a_forked_child_starts_empty_and_the_parent_delivers_what_it_had(
         self, bus: EventBus
     ) -> None:
-        if not self.features.fork:
-            pytest.skip("no fork here, or not with this backend")
         gate, sink = Gate(), Sink()
         awaited: list[Event] = []
 

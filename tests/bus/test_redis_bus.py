@@ -12,7 +12,6 @@ from otel_dbevents.events import Event
 from tests.bus.contract import (
     PATIENCE,
     BusContract,
-    Features,
     Gate,
     Make,
     Sink,
@@ -30,7 +29,7 @@ KEY = "a key of the tests, long enough"
 class TestRedisBus(BusContract):
     """What the contract has beyond a bus that takes time is tested below in its own way."""
 
-    features = Features(context=False, exact_loss=False, synchronous=False, fork=False)
+    has_context = False
 
     @pytest.fixture(autouse=True)
     def soon_idle(self, monkeypatch: pytest.MonkeyPatch) -> None:
