@@ -693,6 +693,14 @@ class DatabaseHealthCheckCompleted(Event, frozen=True, gc=False):
         return self.status is HealthStatus.HEALTHY
 
     @property
+    def was_answered(self) -> bool | None:
+        """Whether the database answered at all, however slowly; None where that is not known."""
+        details = self.details or {}
+        if "error.type" in details:
+            return False
+        return True if self.is_healthy or details.get("synthetic") else None
+
+    @property
     def requires_alert(self) -> bool:
         """Whether somebody should be told: degraded or worse."""
         return self.status is not HealthStatus.HEALTHY

@@ -14,6 +14,7 @@ from otel_dbevents.bursts import Burst, Bursts
 from otel_dbevents.events import (
     DatabaseConnectionEstablished,
     DatabaseConnectionFailed,
+    DatabaseHealthCheckCompleted,
     DatabaseRecovered,
     Event,
     QueryExecuted,
@@ -27,6 +28,10 @@ Publish: TypeAlias = Callable[[Event, Any], None]
 Delivery: TypeAlias = tuple[Event, Any]
 """An event with the context of its call."""
 _Query: TypeAlias = QueryExecuted | QueryFailed
+
+_Connecting: TypeAlias = (
+    DatabaseConnectionEstablished | DatabaseConnectionFailed | DatabaseHealthCheckCompleted
+)
 
 _NEVER_NS: Final = 2**63
 _OPEN_OUTAGES: Final = 1_000
@@ -44,6 +49,9 @@ class Judges:
     application they came from are those that were slow or made the burst: what they say is passed
     on.
 
+    A database has recovered with its first connection after failures, or the first health check
+    that it answers after them; a check that it did not answer is a failure too.
+
     A burst is of one statement under one span on one database. It is told once, when it has ended:
     no run for a second, as later queries or `settle_quiet` tell, or `settle`. What ran in the
     parent process of a fork is the parent's to judge. Kept in mind are the latest 2,000 runs, the
@@ -56,6 +64,7 @@ class Judges:
         QueryFailed,
         DatabaseConnectionEstablished,
         DatabaseConnectionFailed,
+        DatabaseHealthCheckCompleted,
     )
     """The facts that are judged."""
 
@@ -148,23 +157,24 @@ class Judges:
         )
         self._found.append((repeated, burst.context))
 
-    def _judge_connection(self, event: Event, context: Any) -> None:
+    def _judge_connection(self, event: _Connecting, context: Any) -> None:
         if isinstance(event, DatabaseConnectionFailed):
-            self._note_failure(event)
-        elif isinstance(event, DatabaseConnectionEstablished):
+            self._note_failure(event, event.end_time_ns - max(0, event.duration_ns))
+        elif isinstance(event, DatabaseHealthCheckCompleted) and event.was_answered is False:
+            self._note_failure(event, event.end_time_ns - int(event.latency_ms * 1e6))
+        elif isinstance(event, DatabaseConnectionEstablished) or event.was_answered:
             recovered = self._recovered(event)
             if recovered is not None:
                 self._found.append((recovered, context))
 
-    def _note_failure(self, event: DatabaseConnectionFailed) -> None:
-        began_ns = event.end_time_ns - max(0, event.duration_ns)
+    def _note_failure(self, event: _Connecting, began_ns: int) -> None:
         outage = self._outages.setdefault(event.aggregate_id, _Outage(began_ns))
         outage.attempts += 1
         outage.last_ns = max(outage.last_ns, event.end_time_ns)
         if len(self._outages) > _OPEN_OUTAGES:
             self._outages.popitem(last=False)
 
-    def _recovered(self, event: DatabaseConnectionEstablished) -> DatabaseRecovered | None:
+    def _recovered(self, event: _Connecting) -> DatabaseRecovered | None:
         outage = self._outages.get(event.aggregate_id)
         # A connection that was there before the last failure says nothing about what is now.
         if outage is None or event.database is None or event.end_time_ns < outage.last_ns:
