@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from otel_dbevents.events import Database, DatabaseType, Environment
-from otel_dbevents.health.round import Round
+from otel_dbevents.health.round import LATER_S, Round
 
 
 def is_redis(thing: object) -> bool:
@@ -39,7 +39,7 @@ class RedisProbe:
 
     def ask(self, stages: Round) -> None:
         """Connect, ask, close."""
-        limit = stages.limit_s + 1.0
+        limit = stages.limit_s + LATER_S
         options = dict(self._pool.connection_kwargs)
         for name in ("socket_timeout", "socket_connect_timeout"):
             options[name] = limit
