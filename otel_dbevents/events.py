@@ -693,16 +693,14 @@ class DatabaseHealthCheckCompleted(Event, frozen=True, gc=False):
         return self.status is HealthStatus.HEALTHY
 
     @property
-    def is_reachable(self) -> bool:
-        """Whether the database answered at all, be it slowly.
+    def was_answered(self) -> bool:
+        """Whether the database answered at all, however slowly.
 
-        Our own checks say ``synthetic`` in their details, and ``error.type`` where it did not; of
-        any other check the status tells.
+        Of one that the application made itself the status decides.
         """
-        details = self.details or {}
-        if "error.type" in details:
-            return False
-        return self.status is not HealthStatus.UNHEALTHY or bool(details.get("synthetic"))
+        if self.details is not None and "synthetic" in self.details:
+            return "error.type" not in self.details
+        return self.status is not HealthStatus.UNHEALTHY
 
     @property
     def requires_alert(self) -> bool:

@@ -48,7 +48,7 @@ class Outages:
                 return self._back(event)
             case DatabaseHealthCheckCompleted(database=None):
                 return None  # nobody knows which database that was
-            case DatabaseHealthCheckCompleted(is_reachable=True):
+            case DatabaseHealthCheckCompleted(was_answered=True):
                 return self._back(event)
             case DatabaseHealthCheckCompleted():
                 self._failed(event, int(event.latency_ms * 1e6))

@@ -123,7 +123,7 @@ def test_what_was_lost_long_before_is_another_story() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "details", "is_reachable"),
+    ("status", "details", "was_answered"),
     [
         (HealthStatus.HEALTHY, None, True),
         (HealthStatus.DEGRADED, {"synthetic": True}, True),
@@ -133,6 +133,6 @@ def test_what_was_lost_long_before_is_another_story() -> None:
     ],
 )
 def test_a_check_says_whether_the_database_answered(
-    status: HealthStatus, details: dict[str, object] | None, is_reachable: bool
+    status: HealthStatus, details: dict[str, object] | None, was_answered: bool
 ) -> None:
-    assert DatabaseHealthCheckCompleted(status, 5, details).is_reachable is is_reachable
+    assert DatabaseHealthCheckCompleted(status, 5, details).was_answered is was_answered

@@ -54,8 +54,8 @@ class Case:
             self._to_mend(at_ns, now)
 
     def ended(self, check: DatabaseHealthCheckCompleted | None, now: float) -> bool:
-        """Note how a try ended. True: it was the last one, and in vain."""
-        answered = check is None or check.is_reachable  # nobody has it any more: it is closed
+        """Note how a try ended; None: there was nobody to ask. True: the last one was in vain."""
+        answered = check is None or (check.was_answered and check.end_time_ns >= self.failed_ns)
         if not self.circuit.ended(now, answered=answered):
             return False
         if check is not None and answered:

@@ -25,8 +25,8 @@ from otel_dbevents.swallowing import Swallowing, told
 Delivery: TypeAlias = tuple[Event, Any]
 """An event with the context of its call."""
 Probe: TypeAlias = Callable[[Database], DatabaseHealthCheckCompleted | None]
-"""Asks a database on a connection of its own, and returns what came of it; None where there is no
-engine to it any more. Blocks."""
+"""Checks a database: `Recovery.pass_on` gets what came of it, and it is returned. None where there
+is no engine to it any more. Blocks."""
 Retire: TypeAlias = Callable[[Database, float], object]
 """Has no connection given out again that was opened before a time, in seconds since the epoch."""
 
@@ -52,7 +52,7 @@ class Recovery:
     Args:
         probe: asks a database.
         retire: mends the pools of a database.
-        publish: takes each check, after the pools were mended.
+        publish: takes each check that is passed on, with its context.
         first_s: the longest wait before the first try, in seconds; as for `Circuit`.
         most_s: the longest wait before any.
         tries: how often it is asked before it is given up.
@@ -68,7 +68,7 @@ class Recovery:
         self,
         probe: Probe,
         retire: Retire,
-        publish: Callable[[Event], object],
+        publish: Callable[[Event, Any], object],
         *,
         first_s: float = 1.0,
         most_s: float = 60.0,
@@ -90,9 +90,19 @@ class Recovery:
         with self._changed:
             for event, _ in batch:
                 self._hear(event)
-            if self._worker is None and not self._closed and self._next_s() is not None:
-                self._start()
-            self._changed.notify_all()
+            self._awake()
+
+    def pass_on(self, event: Event, context: Any = None) -> None:
+        """Publish a check, once all is done that follows from it.
+
+        So whoever is told that a database is back finds its pools mended.
+        """
+        if isinstance(event, DatabaseHealthCheckCompleted):
+            try:
+                event = self._settled(event)
+            except Exception as error:  # noqa: BLE001 - the check was made, and is told
+                _guard.caught(error, _WRONG)
+        self._publish(event, context)
 
     def close(self) -> None:
         """Ask no more, and mend nothing. Waits for nothing: what is under way ends untold."""
@@ -132,6 +142,12 @@ class Recovery:
         """Return when something is to be done next; None: nothing is."""
         times = [time for case in self._cases.values() for time in case.times]
         return min(times, default=None)
+
+    def _awake(self) -> None:
+        """Have a worker where something is to be done, and have it look."""
+        if self._worker is None and not self._closed and self._next_s() is not None:
+            self._start()
+        self._changed.notify_all()
 
     def _start(self) -> None:
         worker = threading.Thread(target=self._run, name="otel-dbevents-recovery", daemon=True)
@@ -177,28 +193,38 @@ class Recovery:
                 self._ask(case)
 
     def _ask(self, case: Case) -> None:
+        """Have a check made, which comes by `pass_on`."""
         try:
             check = self._probe(case.database)
         except Exception as error:  # noqa: BLE001 - it is of a kind that cannot be asked
             _guard.caught(error, _WRONG)
             check = None
         with self._changed:
-            if self._closed:
-                return
-            is_last = case.ended(check, self._clock())
-        self._mend(case)
+            case.ended(check, self._clock())  # where there was nobody to ask, or none passed on
+
+    def _settled(self, check: DatabaseHealthCheckCompleted) -> DatabaseHealthCheckCompleted:
+        """Do what follows from a check; return it, with what it was if it was a try."""
+        with self._changed:
+            case = self._cases.get(check.aggregate_id)
+            if case is None or case.circuit.state is not State.HALF_OPEN or self._closed:
+                self._hear(check)
+                tried, is_last = 0, False
+            else:
+                tried, is_last = case.circuit.asked, case.ended(check, self._clock())
+            self._awake()
+        if case is not None:
+            self._mend(case)
         if is_last:
             _log.error(
-                "the database %s did not answer %d times and is not asked again, until the "
+                "the database %s did not answer %d times and is not asked again until the "
                 "application gets a connection",
-                case.database.aggregate_id,
-                case.circuit.asked,
+                check.aggregate_id,
+                tried,
             )
-        if check is not None:
-            more = {"recovery.try": case.circuit.asked} | (
-                {"recovery.given_up": True} if is_last else {}
-            )
-            self._publish(replace(check, details={**(check.details or {}), **more}))
+        if not tried:
+            return check
+        details = {**(check.details or {}), "recovery.try": tried}
+        return replace(check, details=details | ({"recovery.given_up": True} if is_last else {}))
 
     def _mend(self, case: Case) -> None:
         with self._changed:

@@ -50,7 +50,7 @@ def says(event: Event) -> Says:
         case DatabaseConnectionFailed():
             code = "" if event.failure is None else event.failure.status_code
             return _refusal(code, event.error_message)
-        case DatabaseHealthCheckCompleted(is_reachable=True):
+        case DatabaseHealthCheckCompleted(was_answered=True):
             return Says.THERE
         case DatabaseHealthCheckCompleted():
             return _refusal(str((event.details or {}).get("error.type", "")))

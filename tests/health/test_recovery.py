@@ -4,6 +4,7 @@ import logging
 import threading
 from functools import partial
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
@@ -71,19 +72,21 @@ class Ward(Recovery):
             self.hear(*self.meanwhile)
             self.meanwhile.clear()
         details = {"synthetic": True} | ({"error.type": "TimeoutError"} if is_down else {})
-        return DatabaseHealthCheckCompleted(
+        check = DatabaseHealthCheckCompleted(
             "unhealthy" if is_down else "healthy",
             1,
             details,
             end_time_ns=self.at(),
             database=database,
         )
+        self.pass_on(check)
+        return check
 
     def retire(self, database: Database, before_s: float) -> None:
         self.retired.append((database, before_s))
         self.order.append("retired")
 
-    def publish(self, event: Event) -> None:
+    def publish(self, event: Event, _context: Any) -> None:
         self.order.append("published")
         self.hear(event)
         self.told.append(event)
@@ -207,6 +210,18 @@ def test_a_connection_of_the_applications_own_ends_the_asking_and_has_the_rest_r
     assert ward.asked == []
     assert ward.retired == [(DATABASE, EPOCH_S)]
     assert len(ward.recovered) == 1
+
+
+def test_a_check_that_was_made_anyway_ends_the_outage_like_a_try() -> None:
+    ward = Ward()
+    ward.fail()
+    ward.now = 0.5
+    ward.ask(DATABASE)
+    assert ward.order == ["retired", "published"]
+    assert ward.states == {NAME: State.CLOSED}
+    assert [each.details for each in ward.checks] == [{"synthetic": True}]
+    ward.pass_time(100)
+    assert len(ward.retired) == len(ward.recovered) == len(ward.asked) == 1
 
 
 def test_the_connection_that_was_there_before_the_failure_ends_nothing() -> None:
@@ -392,7 +407,7 @@ def test_the_worker_is_there_only_while_something_is_to_be_done() -> None:
     def workers() -> list[threading.Thread]:
         return [each for each in threading.enumerate() if each.name == "otel-dbevents-recovery"]
 
-    recovery = Recovery(ask, lambda *_: None, lambda _: None, first_s=0.01)
+    recovery = Recovery(ask, lambda *_: None, lambda *_: None, first_s=0.01)
     try:
         recovery.consume([])
         assert workers() == []
