@@ -693,6 +693,18 @@ class DatabaseHealthCheckCompleted(Event, frozen=True, gc=False):
         return self.status is HealthStatus.HEALTHY
 
     @property
+    def is_reachable(self) -> bool:
+        """Whether the database answered at all, be it slowly.
+
+        Our own checks say ``synthetic`` in their details, and ``error.type`` where it did not; of
+        any other check the status tells.
+        """
+        details = self.details or {}
+        if "error.type" in details:
+            return False
+        return self.status is not HealthStatus.UNHEALTHY or bool(details.get("synthetic"))
+
+    @property
     def requires_alert(self) -> bool:
         """Whether somebody should be told: degraded or worse."""
         return self.status is not HealthStatus.HEALTHY
