@@ -149,6 +149,7 @@ class Pipeline:
             config.capture_error_messages,
             int(config.slow_query_ms * _MS),
             config.repeated_queries,
+            config.logs and self.sender is None,
         )
         ledger: FindLedger = no_ledger
         if self.turns is not None:
