@@ -25,8 +25,9 @@ from otel_dbevents.bus.limiter import Limiter
 from otel_dbevents.bus.memory import MemoryBus
 from otel_dbevents.bus.subscription import MemorySubscription
 from otel_dbevents.compat import check_versions, warn_if_contrib_active
-from otel_dbevents.config import Config, Langfuse
+from otel_dbevents.config import Config, EventLogTarget, Langfuse
 from otel_dbevents.ending import ending
+from otel_dbevents.event_log import EventLog
 from otel_dbevents.events import Environment
 from otel_dbevents.exporters import lost as lost_in_export
 from otel_dbevents.exporters import sdk_disabled
@@ -128,6 +129,7 @@ class Pipeline:
             slow_query_ns=int(config.slow_query_ms * _MS),
             repeated_queries=config.repeated_queries,
         )
+        self.event_log = self._writes(config)
         self._telling = self.bus.subscribe(self._consume, name="bridge", idle=self.bridge.settle)
         self._subscriptions = [
             self._telling,
@@ -139,6 +141,11 @@ class Pipeline:
             ),
             self._subscribe_open_spans(),
         ]
+        if self.event_log is not None:
+            log = self.event_log
+            self._subscriptions.append(
+                self.bus.subscribe(log.consume, *log.types, name="event-log")
+            )
         if self.sender is not None and config.buffer_bytes:
             self.sender.on_wait = partial(self._keep_within, config.buffer_bytes, self.sender)
         self._missed_by_others: dict[int, int] = {}
@@ -157,6 +164,7 @@ class Pipeline:
             config.capture_error_messages,
             int(config.slow_query_ms * _MS),
             config.repeated_queries,
+            (config.logs and self.sender is None) or config.event_log is not EventLogTarget.OFF,
         )
         ledger: FindLedger = no_ledger
         if self.turns is not None:
@@ -260,7 +268,13 @@ class Pipeline:
         lost |= {"handler_queue_full": elsewhere} if elsewhere else {}
         lost |= {"source_error": guard.errors} if guard.errors else {}
         lost |= lost_in_export(self.tracer_provider, self.logger_provider)
-        for asked_for in (self.explainer, self.scores, self._sending, self.sender):
+        for asked_for in (
+            self.explainer,
+            self.scores,
+            self._sending,
+            self.sender,
+            self.event_log,
+        ):
             lost |= {} if asked_for is None else asked_for.lost
         return lost
 
@@ -366,6 +380,18 @@ class Pipeline:
         from otel_dbevents.shipping import Description, sender_of
 
         return sender_of(config, Description(config, shown_of(config), self._in_force))
+
+    def _writes(self, config: Config) -> EventLog | None:
+        """Return what writes the events as log lines, where that was asked for."""
+        target = config.event_log
+        if target is EventLogTarget.OFF:
+            return None
+        return EventLog(str(target), service=self._service, limiter=_limiter(config))
+
+    def _service(self) -> str:
+        """Return the service's name, as the provider in force by now has it."""
+        resource = getattr(self._in_force()["tracer"], "resource", None)
+        return str(getattr(resource, "attributes", {}).get("service.name", ""))
 
     def _in_force(self) -> Mapping[str, Any]:
         """Return the providers, the global ones in the place of the API's proxies."""

@@ -35,6 +35,7 @@ from otel_dbevents.bridge.pointing import Place, context_of
 from otel_dbevents.bridge.spans import NOWHERE, Spans, parent_context
 from otel_dbevents.events import Event, PoolReading, QueryExecuted
 from otel_dbevents.forks import in_child
+from otel_dbevents.stacks import stack_of
 from otel_dbevents.swallowing import Swallowing
 
 __all__ = ["EVENT_NAMES", "OPEN_SPAN_TYPES", "Bridge", "Flow", "Shown", "SpanFilter"]
@@ -288,7 +289,7 @@ class Bridge:
         try:
             logs = self._logs
             if logs is not None and type(event) in EVENT_NAMES:
-                logs.record(event, context_of(place))
+                logs.record(event, context_of(place), stack_of(captured))
         except Exception:  # noqa: BLE001 - the next event must not suffer
             self._failed("log_error", event)
 
