@@ -105,6 +105,7 @@ def _environment(value: object) -> object:
 Milliseconds = Annotated[
     float, Field(ge=0, le=_DAY_MS, allow_inf_nan=False), BeforeValidator(_number)
 ]
+Seconds = Annotated[float, Field(ge=0.01, le=86_400, allow_inf_nan=False), BeforeValidator(_number)]
 Key = Annotated[SecretStr | None, BeforeValidator(_key)]
 Count = Annotated[int, Field(ge=0, le=1_000_000), BeforeValidator(_number)]
 
@@ -268,6 +269,29 @@ class Config(BaseSettings):
         description="Encode spans for OTLP ourselves where `import otel_dbevents.auto` sets up the "
         "exporter; false: the SDK's slower encoder.",
         examples=["false"],
+    )
+    recovery: bool = Field(
+        False,
+        description="Ask a database that failed until it answers, and have what its pools held "
+        "from before replaced: `DatabaseRecovered` comes without the application's help.",
+        examples=["true"],
+    )
+    recovery_tries: Annotated[int, Field(ge=1, le=1_000), BeforeValidator(_number)] = Field(
+        10,
+        description="So often it is asked before it is given up, until the application itself gets "
+        "a connection.",
+        examples=["20"],
+    )
+    recovery_first_s: Seconds = Field(
+        1,
+        description="The longest wait before it is asked for the first time; the next may take "
+        "twice as long each.",
+        examples=["0.5"],
+    )
+    recovery_most_s: Seconds = Field(
+        60,
+        description="The longest wait before any.",
+        examples=["30"],
     )
 
     bus_url: Annotated[str, BeforeValidator(_bus_url)] = Field(
@@ -433,7 +457,8 @@ def takes(name: str) -> str:
         return "one of " + ", ".join(kinds[rule["$ref"].rpartition("/")[2]])
     if rule["type"] == "boolean":
         return "true or false"
-    number = "a whole number" if rule["type"] == "integer" else "a number of milliseconds"
+    unit = "seconds" if name.endswith("_s") else "milliseconds"
+    number = "a whole number" if rule["type"] == "integer" else f"a number of {unit}"
     return f"{number} from {rule['minimum']} to {rule['maximum']}"
 
 
