@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from opentelemetry import metrics, trace
 from opentelemetry._logs import get_logger_provider
+from opentelemetry.context import Context
 from opentelemetry.propagate import get_global_textmap
 from opentelemetry.propagators.textmap import TextMapPropagator
 
@@ -38,7 +39,7 @@ from otel_dbevents.health.status import Thresholds
 from otel_dbevents.health.targets import Target, targets_of
 from otel_dbevents.health.window import Windows
 from otel_dbevents.judges import Judges
-from otel_dbevents.llm import shared
+from otel_dbevents.llm import RollUp, shared
 from otel_dbevents.sources.around import RequestHook, ResponseHook, Wishes
 from otel_dbevents.sources.engine import AnyEngine, EngineFilter, EngineSource
 from otel_dbevents.sources.explain.explainer import Explainer
@@ -122,6 +123,10 @@ class Pipeline:
         self.windows = Windows(config.slo_window_s)
         self.checks, self._schedule = self._make_checks()
         self.bridge = self._make_bridge(span_filter)
+        if self.turns is not None and config.metrics:
+            self._restore.append(
+                self.turns.on_turn_measured(partial(_measure, weakref.ref(self.bridge)))
+            )
         if self._sending is not None:
             self._sending.begin(self.tracer_provider)
         self.judges = Judges(
@@ -592,6 +597,16 @@ def uninstrument(engine: AnyEngine | None = None) -> None:
 def flush(timeout: float = 2.0) -> bool:
     """Make telemetry of all events so far; False when ``timeout`` seconds ran out."""
     return _active is None or _active.flush(timeout)
+
+
+def _measure(
+    reference: "weakref.ref[Bridge]", lasted_ns: int, found: RollUp, context: Context
+) -> None:
+    """Have the metrics count a turn of LLM work."""
+    bridge = reference()
+    if bridge is not None:
+        numbers = found.busy_ns, found.query_count, found.error_count
+        bridge.measure_turn(lasted_ns, *numbers, context)
 
 
 def _check_functions(given: Mapping[str, object]) -> None:

@@ -187,6 +187,18 @@ class Bridge:
                 self._failed("metric_error", event)
         self._settle_metrics()
 
+    def measure_turn(
+        self, duration_ns: int, busy_ns: int, queries: int, errors: int, context: Context
+    ) -> None:
+        """Have the metrics count a turn of LLM work, on the thread that ends it.
+
+        Times are nanoseconds; ``busy_ns`` is what it waited for the database. May raise what the
+        meter provider's own raise.
+        """
+        metrics = self._metrics
+        if metrics is not None:
+            metrics.turns.record(duration_ns, busy_ns, queries, errors, context)
+
     def settle(self, timeout: float = -1) -> bool:
         """Tell what is held back: the queries that fold. Call it when nothing more comes for now.
 
