@@ -52,6 +52,15 @@ class Langfuse(StrEnum):
     ALL = "all"
 
 
+class EventLogTarget(StrEnum):
+    """Where domain events are written as log lines, beside their OTLP form or in its place."""
+
+    OFF = "off"
+    STDOUT = "stdout"
+    STDERR = "stderr"
+    LOGGING = "logging"
+
+
 class ConfigError(ValueError):
     """One or more settings are wrong. The message tells each, what it takes, and an example."""
 
@@ -105,6 +114,7 @@ def _environment(value: object) -> object:
 Milliseconds = Annotated[
     float, Field(ge=0, le=_DAY_MS, allow_inf_nan=False), BeforeValidator(_number)
 ]
+Seconds = Annotated[float, Field(ge=0.01, le=86_400, allow_inf_nan=False), BeforeValidator(_number)]
 Key = Annotated[SecretStr | None, BeforeValidator(_key)]
 Count = Annotated[int, Field(ge=0, le=1_000_000), BeforeValidator(_number)]
 
@@ -266,6 +276,12 @@ class Config(BaseSettings):
     spans: bool = Field(True, description="Emit spans.", examples=["false"])
     metrics: bool = Field(True, description="Emit metrics.", examples=["false"])
     logs: bool = Field(True, description="Emit domain events as log records.", examples=["false"])
+    event_log: Annotated[EventLogTarget, BeforeValidator(_mode)] = Field(
+        EventLogTarget.OFF,
+        description="Write domain events as log lines too: to `stdout` or `stderr`, each a JSON "
+        "object; or to Python's `logging`, as records of `otel_dbevents.events`.",
+        examples=["stdout"],
+    )
     langfuse: Annotated[Langfuse, BeforeValidator(_mode)] = Field(
         Langfuse.SUMMARY,
         description="What Langfuse is shown of the database: `summary`, totals on the LLM spans "
@@ -309,6 +325,29 @@ class Config(BaseSettings):
         description="Encode spans for OTLP ourselves where `import otel_dbevents.auto` sets up the "
         "exporter; false: the SDK's slower encoder.",
         examples=["false"],
+    )
+    recovery: bool = Field(
+        False,
+        description="Ask a database that failed until it answers, and have what its pools held "
+        "from before replaced: `DatabaseRecovered` comes without the application's help.",
+        examples=["true"],
+    )
+    recovery_tries: Annotated[int, Field(ge=1, le=1_000), BeforeValidator(_number)] = Field(
+        10,
+        description="So often it is asked before it is given up, until the application itself gets "
+        "a connection.",
+        examples=["20"],
+    )
+    recovery_first_s: Seconds = Field(
+        1,
+        description="The longest wait before it is asked for the first time; the next may take "
+        "twice as long each.",
+        examples=["0.5"],
+    )
+    recovery_most_s: Seconds = Field(
+        60,
+        description="The longest wait before any.",
+        examples=["30"],
     )
 
     bus_url: Annotated[str, BeforeValidator(_bus_url)] = Field(
@@ -477,7 +516,7 @@ def takes(name: str) -> str:
     rule: dict[str, Any] = Config.model_json_schema()["properties"][name]
     rule = rule.get("anyOf", [rule])[0]
     if "$ref" in rule:
-        kinds = {kind.__name__: kind for kind in (Environment, Langfuse)}
+        kinds = {kind.__name__: kind for kind in (Environment, EventLogTarget, Langfuse)}
         return "one of " + ", ".join(kinds[rule["$ref"].rpartition("/")[2]])
     if rule["type"] == "boolean":
         return "true or false"

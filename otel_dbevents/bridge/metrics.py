@@ -20,7 +20,9 @@ from otel_dbevents.bridge.flow import ReadFlow, observe
 from otel_dbevents.bridge.observables import Observables
 from otel_dbevents.bridge.pointing import Place
 from otel_dbevents.bridge.series import AllSeries, Series, attempt
+from otel_dbevents.bridge.spans import NOWHERE
 from otel_dbevents.bridge.streams import Samples
+from otel_dbevents.bridge.turns import TurnNumbers
 from otel_dbevents.events import (
     CheckoutTimedOut,
     CommitFailed,
@@ -36,6 +38,7 @@ from otel_dbevents.events import (
     PoolReading,
     QueryExecuted,
     QueryFailed,
+    RepeatedQueryDetected,
     RollbackFailed,
     Statement,
     TransactionCommitted,
@@ -81,6 +84,7 @@ class Metrics:
         meter = meter_provider.get_meter(at.SCOPE, at.VERSION, at.SCHEMA_URL)
         self.begin_anew()
         self._make_instruments(meter)
+        self.turns = TurnNumbers(meter)
         self._series = AllSeries()
         self._of = self._series.of
         self._queries: dict[tuple[int, int, bool], _Query] = {}
@@ -104,6 +108,7 @@ class Metrics:
             DatabaseConnectionFailed: self._connect_failed,
             DatabaseRecovered: self._recovered,
             DatabaseHealthCheckCompleted: self._health_checked,
+            RepeatedQueryDetected: self._repeated,
         }
 
     def begin_anew(self) -> None:
@@ -113,6 +118,7 @@ class Metrics:
         """
         self._status: dict[str, tuple[at.Attributes, int]] = {}
         self._lock = threading.Lock()
+        self._at_nothing = lru_cache(256)(self._begin_at_nothing)
 
     def record(self, event: Event, context: Place) -> None:
         """Record what the event measures; exemplars point to the span of ``context``.
@@ -140,6 +146,7 @@ class Metrics:
         self._queries.clear()
         self._pools.cache_clear()
         self._outcomes.cache_clear()
+        self._at_nothing.cache_clear()
         self._series.clear()
         with self._lock:
             self._status.clear()
@@ -174,6 +181,9 @@ class Metrics:
         )
         self._transactions = meter.create_counter(
             "dbevents.transactions", "{transaction}", "Transactions that ended, by outcome."
+        )
+        self._repetitions = meter.create_counter(
+            "dbevents.repeated_queries", "{burst}", "Bursts of one statement under one span."
         )
         self._health = seconds(
             "database.health.latency", "Round trip of a health check.", HEALTH_BUCKETS
@@ -295,6 +305,8 @@ class Metrics:
         # Zero, so that a rate can be computed from the start.
         self._of(self._failures, labels).record(0, context)
         self._set_status(event, 1)
+        if event.database is not None:
+            self._at_nothing(event.database)
         if event.duration_ns >= 0 and event.database is not None:
             self._pools(self._create, event.database).record(event.duration_ns / 1e9, context)
 
@@ -312,8 +324,16 @@ class Metrics:
         status = {at.HEALTH_STATUS: event.status.value}
         checked = self._of(self._health, _whereabouts(event), status)
         checked.record(event.latency_ms / 1e3, context)
-        if event.was_answered is not None:
-            self._set_status(event, int(event.was_answered))
+        self._set_status(event, int(event.was_answered))
+
+    def _repeated(self, event: RepeatedQueryDetected, context: Place) -> None:
+        labels = at.query_labels(event.database, event.statement, is_batch=False)
+        self._of(self._repetitions, labels).record(1, context)
+
+    def _begin_at_nothing(self, database: Database) -> None:
+        """Report zero of what should not happen: a total that begins at one has no rate."""
+        self._pools(self._timeouts, database).record(0, NOWHERE)
+        self._outcomes(database, "COMMIT", "commit_failed")[0].record(0, NOWHERE)
 
     def _know(self, database: Database, statement: Statement, is_batch: bool) -> _Query:
         labels = at.query_labels(database, statement, is_batch)
