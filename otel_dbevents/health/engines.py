@@ -9,8 +9,6 @@ from typing import Any
 
 from sqlalchemy.engine import Engine
 
-from otel_dbevents.health.files import SqliteFile
-from otel_dbevents.health.hrana import Hrana
 from otel_dbevents.health.round import LATER_S, Probe, Round
 from otel_dbevents.sources.session import (
     Renew,
@@ -30,6 +28,9 @@ def probe_of(engine: Engine) -> Probe:
     """
     if engine.dialect.driver not in ("libsql", "aiolibsql"):
         return EngineProbe(engine)
+    from otel_dbevents.health.files import SqliteFile
+    from otel_dbevents.health.hrana import Hrana
+
     arguments, options = arguments_of(engine.pool._creator) or ([], {})
     if engine.url.host:
         url = str(arguments[0]) if arguments else f"http://{engine.url.host}"

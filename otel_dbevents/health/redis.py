@@ -12,15 +12,6 @@ from otel_dbevents.events import Database, DatabaseType, Environment
 from otel_dbevents.health.round import LATER_S, Round
 
 
-def is_redis(thing: object) -> bool:
-    """Whether this is a client of redis-py, sync or asyncio."""
-    is_theirs = any(
-        kind.__module__.partition(".")[0] == "redis" and kind.__name__ in ("Redis", "StrictRedis")
-        for kind in type(thing).__mro__
-    )
-    return is_theirs and hasattr(thing, "connection_pool")
-
-
 def database_of(client: Any, environment: Environment) -> Database:
     """Return what the client's own arguments say, without asking the server."""
     said = client.connection_pool.connection_kwargs

@@ -83,6 +83,7 @@ class Teller:
             require_parent=origin.require_parent,
             fold_after=origin.fold_after,
             shown=origin.shown,
+            objective=origin.objective,
             spans=origin.spans,
             metrics=origin.metrics,
             logs=origin.logs,
