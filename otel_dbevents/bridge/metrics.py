@@ -20,7 +20,9 @@ from otel_dbevents.bridge.flow import ReadFlow, observe
 from otel_dbevents.bridge.observables import Observables
 from otel_dbevents.bridge.pointing import Place
 from otel_dbevents.bridge.series import AllSeries, Series, attempt
+from otel_dbevents.bridge.spans import NOWHERE
 from otel_dbevents.bridge.streams import Samples
+from otel_dbevents.bridge.turns import TurnNumbers
 from otel_dbevents.events import (
     CheckoutTimedOut,
     CommitFailed,
@@ -36,6 +38,7 @@ from otel_dbevents.events import (
     PoolReading,
     QueryExecuted,
     QueryFailed,
+    RepeatedQueryDetected,
     RollbackFailed,
     Statement,
     TransactionCommitted,
@@ -54,6 +57,8 @@ _MOST_DATABASES = 1000
 _MOST_QUERIES: Final = 2048
 Calls: TypeAlias = tuple[list[QueryExecuted], list[Place]]
 """Queries, and what their exemplars point to."""
+Seen: TypeAlias = Callable[[Database, Sequence[float], int], None]
+"""Takes what queries of a database took, in seconds, and how many of them failed."""
 _Query: TypeAlias = tuple[Series, Series, Pair | None, Database, Statement]
 """The durations and the rows of a statement on a database, alone and together."""
 
@@ -63,6 +68,7 @@ class Metrics:
 
     ``read_pools`` is called at collection for the pools' numbers, ``read_lost`` for the events
     that were lost until then, by reason, ``read_flow``, if there is one, for how events flow out.
+    ``seen`` takes the durations of all queries, many at a time where they come so.
     """
 
     def __init__(
@@ -72,10 +78,13 @@ class Metrics:
         read_pools: Callable[[], Iterable[PoolReading]],
         read_lost: Callable[[], Mapping[str, int]],
         read_flow: ReadFlow | None = None,
+        seen: Seen | None = None,
     ) -> None:
+        self._seen = seen
         meter = meter_provider.get_meter(at.SCOPE, at.VERSION, at.SCHEMA_URL)
         self.begin_anew()
         self._make_instruments(meter)
+        self.turns = TurnNumbers(meter)
         self._series = AllSeries()
         self._of = self._series.of
         self._queries: dict[tuple[int, int, bool], _Query] = {}
@@ -99,6 +108,7 @@ class Metrics:
             DatabaseConnectionFailed: self._connect_failed,
             DatabaseRecovered: self._recovered,
             DatabaseHealthCheckCompleted: self._health_checked,
+            RepeatedQueryDetected: self._repeated,
         }
 
     def begin_anew(self) -> None:
@@ -108,6 +118,7 @@ class Metrics:
         """
         self._status: dict[str, tuple[at.Attributes, int]] = {}
         self._lock = threading.Lock()
+        self._at_nothing = lru_cache(256)(self._begin_at_nothing)
 
     def record(self, event: Event, context: Place) -> None:
         """Record what the event measures; exemplars point to the span of ``context``.
@@ -123,7 +134,7 @@ class Metrics:
 
     def queries(self) -> "Queries":
         """Return what takes many queries at once, for one batch."""
-        return Queries(self._known)
+        return Queries(self._known, self._seen)
 
     def settle(self, failed: Callable[[], None]) -> None:
         """Record what waits: the end of a batch. ``failed`` is called as an error is handled."""
@@ -135,6 +146,7 @@ class Metrics:
         self._queries.clear()
         self._pools.cache_clear()
         self._outcomes.cache_clear()
+        self._at_nothing.cache_clear()
         self._series.clear()
         with self._lock:
             self._status.clear()
@@ -169,6 +181,9 @@ class Metrics:
         )
         self._transactions = meter.create_counter(
             "dbevents.transactions", "{transaction}", "Transactions that ended, by outcome."
+        )
+        self._repetitions = meter.create_counter(
+            "dbevents.repeated_queries", "{burst}", "Bursts of one statement under one span."
         )
         self._health = seconds(
             "database.health.latency", "Round trip of a health check.", HEALTH_BUCKETS
@@ -213,7 +228,7 @@ class Metrics:
             lambda: [Observation(n, {at.LOST_REASON: why}) for why, n in read_lost().items()],
         )
         # No unit: Prometheus would append "_ratio" to the name of a gauge with unit 1.
-        text = "1 when the database gave the last connection asked for, 0 when it did not."
+        text = "1 when the database gave the last connection asked for or answered the last check."
         observed.gauge("database.connection.status", "", text, self._read_status)
 
     def _read_status(self) -> list[Observation]:
@@ -223,6 +238,8 @@ class Metrics:
     def _query_executed(self, event: QueryExecuted, context: Place) -> None:
         duration, rows, *_ = self._known(event)
         duration.record(event.duration_ns / 1e9, context)
+        if self._seen is not None:
+            self._seen(event.database, (event.duration_ns / 1e9,), 0)
         if event.returned_rows >= 0:
             rows.record(event.returned_rows, context)
 
@@ -237,6 +254,8 @@ class Metrics:
         labels = at.query_labels(event.database, event.statement, event.batch_size != 1)
         failed = self._of(self._duration, labels, at.failure_attributes(event.failure))
         failed.record(event.duration_ns / 1e9, context)
+        if self._seen is not None:
+            self._seen(event.database, (event.duration_ns / 1e9,), 1)
 
     def _committed(self, event: TransactionCommitted, context: Place) -> None:
         self._transaction(event, context, "COMMIT", "committed")
@@ -286,6 +305,8 @@ class Metrics:
         # Zero, so that a rate can be computed from the start.
         self._of(self._failures, labels).record(0, context)
         self._set_status(event, 1)
+        if event.database is not None:
+            self._at_nothing(event.database)
         if event.duration_ns >= 0 and event.database is not None:
             self._pools(self._create, event.database).record(event.duration_ns / 1e9, context)
 
@@ -303,8 +324,16 @@ class Metrics:
         status = {at.HEALTH_STATUS: event.status.value}
         checked = self._of(self._health, _whereabouts(event), status)
         checked.record(event.latency_ms / 1e3, context)
-        if event.is_healthy:
-            self._set_status(event, 1)
+        self._set_status(event, int(event.was_answered))
+
+    def _repeated(self, event: RepeatedQueryDetected, context: Place) -> None:
+        labels = at.query_labels(event.database, event.statement, is_batch=False)
+        self._of(self._repetitions, labels).record(1, context)
+
+    def _begin_at_nothing(self, database: Database) -> None:
+        """Report zero of what should not happen: a total that begins at one has no rate."""
+        self._pools(self._timeouts, database).record(0, NOWHERE)
+        self._outcomes(database, "COMMIT", "commit_failed")[0].record(0, NOWHERE)
 
     def _know(self, database: Database, statement: Statement, is_batch: bool) -> _Query:
         labels = at.query_labels(database, statement, is_batch)
@@ -339,8 +368,8 @@ class Metrics:
 class Queries:
     """The numbers of a batch's queries, statement by statement. For one thread."""
 
-    def __init__(self, known: Callable[[QueryExecuted], _Query]) -> None:
-        self._known = known
+    def __init__(self, known: Callable[[QueryExecuted], _Query], seen: Seen | None = None) -> None:
+        self._known, self._seen = known, seen
         self._groups: dict[Pair, Calls] = {}
 
     def of(self, event: QueryExecuted) -> Calls | None:
@@ -358,6 +387,8 @@ class Queries:
         samples: Samples = {}
         for pair, (events, places) in self._groups.items():
             durations = [event.duration_ns / 1e9 for event in events]
+            if self._seen is not None:
+                attempt(failed, self._seen, events[0].database, durations, 0)
             attempt(failed, pair.first.record_all, durations, places, samples)
             rows = [event.returned_rows for event in events]
             of = places
