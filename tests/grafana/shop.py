@@ -166,7 +166,7 @@ def assisting(engine: Engine) -> None:
                 for number in range(1, 13):
                     session.get(Customer, number)
             with engine.connect() as connection, suppress(exc.ProgrammingError):
-                connection.execute(select(func.pg_sleep(0.06))).all()
+                connection.execute(select(func.pg_sleep(0.21))).all()
                 connection.execute(text("SELECT guessed_by_the_model FROM orders"))
 
 

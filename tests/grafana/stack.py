@@ -1,6 +1,6 @@
 """All that the dashboards look at, really running: shops, sidecar, collector and the three stores.
 
-`python -m tests.grafana.stack` keeps it up until Ctrl-C, to look at it with a Grafana of one's own.
+`python -m tests.grafana.stack` keeps it up until Ctrl-C and says where the stores are.
 """
 
 import os
@@ -8,35 +8,43 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from redis import Redis as RedisClient
+
+from tests.grafana.fussy import between
 from tests.services.collector import collector
-from tests.services.jaeger import Jaeger, jaeger
-from tests.services.loki import Loki, loki
+from tests.services.jaeger import jaeger
+from tests.services.loki import loki
 from tests.services.postgresql import postgresql
-from tests.services.prometheus import Prometheus, prometheus
-from tests.services.redis import redis
+from tests.services.prometheus import prometheus
+from tests.services.redis import Redis, redis
 from tests.services.tools import REPOSITORY
-from tests.sidecar.running import settings, sidecar
+from tests.sidecar.running import APPLICATION, settings, sidecar
 
 ENVIRONMENT = "staging"
+STREAM = "dbevents"
 
 
 @dataclass(frozen=True)
 class Stack:
-    """The three stores that a Grafana asks, and the shops that fill them."""
+    """Where the three stores are that a Grafana asks, and the shops that fill them."""
 
-    prometheus: Prometheus
-    loki: Loki
-    jaeger: Jaeger
+    prometheus: str
+    loki: str
+    jaeger: str
     shops: list["subprocess.Popen[bytes]"]
+    started: float
+    """When the shops opened, in seconds since 1970."""
 
 
-def shop(name: str, url: str, seconds: float, told: dict[str, str]) -> "subprocess.Popen[bytes]":
-    """Start a shop that closes after so many seconds."""
+def application(
+    name: str, arguments: list[str], told: Mapping[str, str]
+) -> "subprocess.Popen[bytes]":
+    """Start an application of that name, which exports what it measures each second."""
     own = {
         "PATH": os.environ["PATH"],
         "PYTHONPATH": str(REPOSITORY),
@@ -47,29 +55,38 @@ def shop(name: str, url: str, seconds: float, told: dict[str, str]) -> "subproce
         "OTEL_BLRP_SCHEDULE_DELAY": "500",
         "OTEL_DBEVENTS_ENVIRONMENT": ENVIRONMENT,
     }
-    command = [sys.executable, "-m", "tests.grafana.shop", url, str(seconds)]
-    return subprocess.Popen(command, env={**own, **told}, cwd=REPOSITORY)
+    return subprocess.Popen([sys.executable, *arguments], env={**own, **told}, cwd=REPOSITORY)
+
+
+def put_nonsense_into(bus: Redis) -> None:
+    """Write what is no entry of ours into the stream: it becomes a dead letter."""
+    with RedisClient.from_url(bus.url) as client:
+        client.xadd(STREAM, {"what": "is this?"})
 
 
 @contextmanager
 def stack(directory: Path, seconds: float) -> Iterator[Stack]:
-    """Run all of it; the shops are open for so many seconds."""
-    with ExitStack() as running:
+    """Run all of it; the shops are open for so many seconds.
 
-        def begin(what):  # type: ignore[no-untyped-def]
-            return running.enter_context(what)
+    `shop` sends its telemetry itself, `orders` by a sidecar; `kiosk` has a buffer that is far too
+    small for it, and what `stranger` ships is signed with a key that the sidecar does not know.
+    """
+    with ExitStack() as running:
+        begin = running.enter_context
 
         def place(name: str) -> Path:
             (directory / name).mkdir()
             return directory / name
 
+        database = begin(postgresql())
         traces = begin(jaeger(place("jaeger")))
         logs = begin(loki(place("loki")))
         way = begin(collector(place("collector"), jaeger=traces.otlp_grpc, loki=logs.otlp))
-        database = begin(postgresql())
         bus = begin(redis(place("redis")))
-        told = settings(bus, "dbevents", way.otlp_http)
-        beside = begin(sidecar(place("sidecar"), told))
+        put_nonsense_into(bus)
+        told = settings(bus, STREAM, begin(between(way.otlp_http)))
+        handler = ("--handler", "tests.grafana.fussy:handle")
+        beside = begin(sidecar(place("sidecar"), told, *handler))
         metrics = begin(
             prometheus(
                 place("prometheus"),
@@ -79,12 +96,21 @@ def stack(directory: Path, seconds: float) -> Iterator[Stack]:
             )
         )
         direct = {"OTEL_EXPORTER_OTLP_ENDPOINT": way.otlp_grpc}
+        started = time.time()
         shops = [
-            shop("shop", database.url(database.database()), seconds, direct),
-            shop("orders", database.url(database.database()), seconds, told),
+            application(name, ["-m", "tests.grafana.shop", url, str(seconds)], to)
+            for name, to in (
+                ("shop", direct),
+                ("orders", told | {"OTEL_EXPORTER_OTLP_ENDPOINT": way.otlp_http}),
+            )
+            for url in [database.url(database.database())]
         ]
+        small = direct | {"OTEL_DBEVENTS_BUFFER_SIZE": "5"}
+        shops.append(application("kiosk", ["-c", APPLICATION, "2000"], small))
+        forged = told | {"OTEL_DBEVENTS_SIGNING_KEY": "another key, of nobody we know"}
+        shops.append(application("stranger", ["-c", APPLICATION, "3"], forged))
         try:
-            yield Stack(metrics, logs, traces, shops)
+            yield Stack(metrics.url, logs.url, traces.query, shops, started)
         finally:
             for each in shops:
                 each.terminate()
@@ -92,11 +118,8 @@ def stack(directory: Path, seconds: float) -> Iterator[Stack]:
 
 
 def main() -> None:
-    with (
-        tempfile.TemporaryDirectory() as directory,
-        stack(Path(directory), 86400) as running,
-    ):
-        print(running.prometheus.url, running.loki.url, running.jaeger.query, flush=True)
+    with tempfile.TemporaryDirectory() as directory, stack(Path(directory), 86400) as running:
+        print(running.prometheus, running.loki, running.jaeger, flush=True)
         while True:
             time.sleep(60)
 
