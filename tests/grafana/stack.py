@@ -4,6 +4,7 @@
 """
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -58,10 +59,17 @@ def application(
     return subprocess.Popen([sys.executable, *arguments], env={**own, **told}, cwd=REPOSITORY)
 
 
-def put_nonsense_into(bus: Redis) -> None:
-    """Write what is no entry of ours into the stream: it becomes a dead letter."""
+def spoil(bus: Redis, told: Mapping[str, str]) -> None:
+    """Write what is no entry of ours into the stream, and take one away that an application sent.
+
+    Before any sidecar reads: the first becomes a dead letter, the other one a gap.
+    """
+    early = application("early", ["-c", APPLICATION, "300"], told)
+    assert early.wait(60) == 0
     with RedisClient.from_url(bus.url) as client:
         client.xadd(STREAM, {"what": "is this?"})
+        entries = client.xrange(STREAM)
+        client.xdel(STREAM, entries[len(entries) // 2][0])
 
 
 @contextmanager
@@ -69,7 +77,7 @@ def stack(directory: Path, seconds: float) -> Iterator[Stack]:
     """Run all of it; the shops are open for so many seconds.
 
     `shop` sends its telemetry itself, `orders` by a sidecar; `kiosk` has a buffer that is far too
-    small for it, and what `stranger` ships is signed with a key that the sidecar does not know.
+    small for it.
     """
     with ExitStack() as running:
         begin = running.enter_context
@@ -83,10 +91,11 @@ def stack(directory: Path, seconds: float) -> Iterator[Stack]:
         logs = begin(loki(place("loki")))
         way = begin(collector(place("collector"), jaeger=traces.otlp_grpc, loki=logs.otlp))
         bus = begin(redis(place("redis")))
-        put_nonsense_into(bus)
-        told = settings(bus, STREAM, begin(between(way.otlp_http)))
+        told = settings(bus, STREAM, way.otlp_http)
+        spoil(bus, told)
+        fussy = told | {"OTEL_EXPORTER_OTLP_ENDPOINT": begin(between(way.otlp_http))}
         handler = ("--handler", "tests.grafana.fussy:handle")
-        beside = begin(sidecar(place("sidecar"), told, *handler))
+        beside = begin(sidecar(place("sidecar"), fussy, *handler))
         metrics = begin(
             prometheus(
                 place("prometheus"),
@@ -101,14 +110,12 @@ def stack(directory: Path, seconds: float) -> Iterator[Stack]:
             application(name, ["-m", "tests.grafana.shop", url, str(seconds)], to)
             for name, to in (
                 ("shop", direct),
-                ("orders", told | {"OTEL_EXPORTER_OTLP_ENDPOINT": way.otlp_http}),
+                ("orders", told),
             )
             for url in [database.url(database.database())]
         ]
         small = direct | {"OTEL_DBEVENTS_BUFFER_SIZE": "5"}
         shops.append(application("kiosk", ["-c", APPLICATION, "2000"], small))
-        forged = told | {"OTEL_DBEVENTS_SIGNING_KEY": "another key, of nobody we know"}
-        shops.append(application("stranger", ["-c", APPLICATION, "3"], forged))
         try:
             yield Stack(metrics.url, logs.url, traces.query, shops, started)
         finally:
@@ -118,6 +125,7 @@ def stack(directory: Path, seconds: float) -> Iterator[Stack]:
 
 
 def main() -> None:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that all that was started ends
     with tempfile.TemporaryDirectory() as directory, stack(Path(directory), 86400) as running:
         print(running.prometheus, running.loki, running.jaeger, flush=True)
         while True:
