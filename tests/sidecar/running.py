@@ -139,7 +139,7 @@ def application(
     own = {"OTEL_SERVICE_NAME": "shop", "PATH": os.environ["PATH"], **off}
     return subprocess.Popen(
         [sys.executable, "-c", source, str(rounds)],
-        env={**_covered(told), **own},
+        env={**own, **_covered(told)},
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
