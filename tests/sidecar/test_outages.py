@@ -54,7 +54,7 @@ def test_a_collector_that_comes_late_gets_everything_from_two_that_share_it(
     assert [each.process.exit_status for each in both] == [0, 0]
 
 
-def test_a_sidecar_that_ends_or_is_killed_leaves_what_it_holds_to_the_next(
+def test_a_sidecar_that_ends_or_is_killed_twice_leaves_what_it_holds_to_the_next(
     redis: Redis, tmp_path: Path
 ) -> None:
     (port,) = free_ports(1)
@@ -68,8 +68,11 @@ def test_a_sidecar_that_ends_or_is_killed_leaves_what_it_holds_to_the_next(
         first.process.stop(signal.SIGINT)  # and is killed after twenty seconds
         assert first.process.exit_status == 0
     with sidecar(tmp_path, told, "--claim-after", "0.1", name="second") as second:
-        wait_until(lambda: second.numbers()["export_retries_total"] > 0, 20)
-        second.process.kill()
+        for _ in range(2):
+            second.process.start()  # where it does not run
+            wait_until(lambda: second.numbers()["export_retries_total"] > 0, 20)
+            wait_until(lambda: second.numbers()["held_entries"] > 0, 20)
+            second.process.kill()
     with receiving(port=port) as receiver:
         with sidecar(tmp_path, told, "--claim-after", "0.1", name="third") as third:
             shopping.join()
