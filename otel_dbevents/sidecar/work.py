@@ -129,6 +129,8 @@ class Work:
             self._events += sum(len(each.events) for each in told)
         elif self._batch or self._tellers.is_dirty:
             self._send()
+        elif self._reader.open_lines:  # it was not known yet what of them is lost
+            self._settle()
 
     def _put_aside(self) -> None:
         """Put what could not be told to the dead letters, so that it does not hold up the rest."""
@@ -154,9 +156,13 @@ class Work:
         self.state.records += self._parcel.records
         self._count_refused(self._parcel)
         self._batch, self._events, self._began, self._parcel = [], 0, 0.0, None
+        self._settle()
+
+    def _settle(self) -> None:
+        """Tell what never came, and let go of processes that ended and of which all is known."""
         for line, counts in self._reader.settle().items():
             self._tellers.lose(line, counts)
-        self._tellers.forget_ended()
+        self._tellers.forget_ended(self._reader.open_lines)
 
     def _is_sent(self, parcel: Parcel) -> bool:
         """Send it, again and again until it is taken; False: time is up before that."""

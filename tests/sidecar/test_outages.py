@@ -47,9 +47,12 @@ def test_a_collector_that_comes_late_gets_everything_from_two_that_share_it(
             wait_until(lambda: one.numbers()["lag_entries"] == 0, 20)
             wait_until(lambda: counted(receiver) == shop.made, 20)
             assert set(query_spans(receiver).values()) == {1}
-            handled = [each.numbers()["events_handled_total"] for each in both]
-            assert all(handled)
-            assert sum(handled) == shop.made
+
+            def handled() -> list[float]:
+                return [each.numbers()["events_handled_total"] for each in both]
+
+            wait_until(lambda: sum(handled()) == shop.made, 20)
+            assert all(handled())
             assert one.get("/readyz")[0] == 200
     assert [each.process.exit_status for each in both] == [0, 0]
 
@@ -111,7 +114,7 @@ def test_a_sidecar_that_stood_still_leaves_what_was_taken_over(
             still.process.send(signal.SIGCONT)
 
 
-@pytest.mark.swallows
+@pytest.mark.swallows(sometimes=True)  # where the application ships in that moment
 def test_a_redis_that_is_killed_and_comes_back_loses_nothing(tmp_path: Path) -> None:
     directory = tmp_path / "redis"
     directory.mkdir()
