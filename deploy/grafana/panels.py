@@ -15,6 +15,7 @@ OBJECTIVE_S: Final = 0.2
 TARGET: Final = 0.95
 WIDTH: Final = 24
 
+_TAG: Final = "otel-dbevents"
 _SOURCES: Final = ("prometheus", "loki", "jaeger")
 GREEN, YELLOW, ORANGE, RED, BLUE = "green", "yellow", "orange", "red", "blue"
 
@@ -287,7 +288,7 @@ def traces(title: str, description: str, asked: Json) -> Json:
 def linked(panel: Json, title: str, to: str) -> Json:
     """Return the panel with a link to another of our dashboards, variables and time kept."""
     url = f"/d/{to}?${{__url_time_range}}&${{__all_variables}}"
-    return panel | {"links": [{"title": title, "url": url}]}
+    return panel | {"links": [_link("link", title, url)]}
 
 
 @dataclass(frozen=True)
@@ -371,7 +372,7 @@ def board(
         "uid": uid,
         "title": title,
         "description": description,
-        "tags": ["otel-dbevents"],
+        "tags": [_TAG],
         "schemaVersion": 41,
         "version": 1,
         "editable": True,
@@ -380,25 +381,25 @@ def board(
         "time": {"from": "now-30m", "to": "now"},
         "timezone": "browser",
         "fiscalYearStartMonth": 0,
-        "links": [_to_others()],
+        "links": [_link("dashboards", "Database dashboards", tags=[_TAG])],
         "annotations": {"list": list(annotations)},
         "templating": {"list": [*sources(), *variables]},
         "panels": list(_placed(rows)),
     }
 
 
-def _to_others() -> Json:
+def _link(kind: str, title: str, url: str = "", tags: Sequence[str] = ()) -> Json:
     return {
-        "type": "dashboards",
-        "title": "Database dashboards",
-        "tags": ["otel-dbevents"],
+        "type": kind,
+        "title": title,
+        "url": url,
+        "tags": list(tags),
         "asDropdown": False,
         "includeVars": True,
         "keepTime": True,
         "targetBlank": False,
         "icon": "external link",
         "tooltip": "",
-        "url": "",
     }
 
 

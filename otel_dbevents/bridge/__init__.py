@@ -267,11 +267,16 @@ class Bridge:
         """Tell each event; queries, which are nearly all, here, as a call for each is dear."""
         record_span, metrics = self._record_span, self._metrics
         queries = metrics and metrics.queries()
-        statement = database = size = calls = None
+        statement = database = size = calls = parent = None
+        above = NOWHERE
         for event, context in batch:
-            if type(event) is not QueryExecuted or context is None:
+            if type(event) is not QueryExecuted:
                 self._tell(event, context)
                 continue
+            if context is None:
+                if event.parent is not parent:  # those of one parent come together
+                    parent, above = event.parent, parent_context(event, None)
+                context = above  # noqa: PLW2901 - which it has not, as it crossed a process
             place: Place = context
             try:
                 if record_span is not None:

@@ -24,6 +24,8 @@ from deploy.grafana.panels import (
 )
 
 _SECONDS: Final = "db_client_operation_duration_seconds"
+# Not the recording rule of that name, which has no identity.
+_STATUS: Final = f'database_connection_status{{{DATABASE},dbevents_aggregate_id!=""}}'
 _BY: Final = "deployment_environment_name, db_system_name, db_namespace"
 _UP: Final[Json] = {
     "0": {"text": "away", "color": "red", "index": 0},
@@ -64,7 +66,7 @@ _NOW = Row(
         stat(
             "Databases away",
             "Databases that did not give the last connection asked for.",
-            f"count(min by ({_BY}) (database_connection_status{{{DATABASE}}}) == 0) or vector(0)",
+            f"count(min by ({_BY}) ({_STATUS}) == 0) or vector(0)",
             limits=OF_NONE,
         ),
         linked(
@@ -162,7 +164,7 @@ _DATABASES = Row(
                 [
                     Column(
                         "Status",
-                        f"min by ({_BY}) (database_connection_status{{{DATABASE}}})",
+                        f"min by ({_BY}) ({_STATUS})",
                         names=_UP,
                     ),
                     Column(
@@ -196,7 +198,7 @@ _DATABASES = Row(
         states(
             "Reachable",
             "When each database gave the last connection that was asked for, and when it did not.",
-            f"min by ({_BY}) (database_connection_status{{{DATABASE}}})",
+            f"min by ({_BY}) ({_STATUS})",
             "{{db_system_name}} {{db_namespace}}",
             _UP,
         ),

@@ -8,9 +8,9 @@ from deploy.grafana.panels import (
     OF_NONE,
     Row,
     board,
+    choice,
     jaeger,
     logs,
-    loki,
     prom,
     series,
     stat,
@@ -123,9 +123,9 @@ _TRACES = Row(
             jaeger("$service", _IN_LLM_WORK),
         ),
         traces(
-            "Failures within turns",
-            "Traces in which a query within LLM work failed.",
-            jaeger("$service", f"{_IN_LLM_WORK} error=true"),
+            "Turns with a slow query",
+            "The same, where a query took at least as long as chosen above.",
+            jaeger("$service", _IN_LLM_WORK, longer_than="$slow"),
         ),
     ],
     title="Traces",
@@ -137,9 +137,9 @@ _LOOPS = Row(
         series(
             "Loops over queries (N+1)",
             "How often one statement ran again and again under one span, by query.",
-            loki(
-                "sum by (db_query_summary) (count_over_time("
-                f"{logs_of('database.query.repeated')} [$__auto]))",
+            prom(
+                "sum by (db_query_summary) (increase(dbevents_repeated_queries_total"
+                f"{{{SERVICE}}}[$__rate_interval]))",
                 "{{db_query_summary}}",
             ),
             bars=True,
@@ -172,6 +172,7 @@ BOARD: Final = board(
             '{deployment_environment_name=~"$environment"}, service_name)',
             multi=False,  # Jaeger asks for one
         ),
+        choice("slow", "A slow query takes", ("50ms", "200ms", "1s"), "200ms"),
     ],
     MARKS,
 )

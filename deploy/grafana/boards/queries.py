@@ -12,7 +12,6 @@ from deploy.grafana.panels import (
     board,
     heatmap,
     logs,
-    loki,
     prom,
     series,
     steps,
@@ -85,7 +84,7 @@ _TIME = Row(
         ),
         series(
             "Runs",
-            "Queries per second.",
+            "Queries per second, of the ten that run most often.",
             prom(
                 _top(10, f"sum by ({_BY}) (rate({_SECONDS}_count{{{_NAMED}}}[$__rate_interval]))"),
                 "{{db_query_summary}} {{db_namespace}}",
@@ -132,9 +131,9 @@ _REPEATED = Row(
         series(
             "Loops over queries (N+1)",
             "How often one statement ran again and again under one span, by query.",
-            loki(
-                "sum by (db_query_summary) (count_over_time("
-                f"{logs_in_database('database.query.repeated')} [$__auto]))",
+            prom(
+                "sum by (db_query_summary) (increase(dbevents_repeated_queries_total"
+                f"{{{DATABASE}}}[$__rate_interval]))",
                 "{{db_query_summary}}",
             ),
             bars=True,
