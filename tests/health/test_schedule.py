@@ -122,6 +122,17 @@ def test_a_check_that_hangs_holds_up_no_other_and_gets_no_second():
     wait_until(lambda: hangs.probe.asked == 2, within=20)
 
 
+def test_who_asks_while_a_check_is_under_way_gets_that_one():
+    slow, checks = target(), Checks()
+    slow.probe.go.clear()
+    first = checks.begin(slow)
+    assert checks.begin(slow) is first
+    slow.probe.go.set()
+    first.round.wait()
+    assert slow.probe.asked == 1
+    wait_until(lambda: checks.begin(slow) is not first, within=20)
+
+
 def test_a_database_that_is_gone_is_asked_no_more():
     room = Room(target())
     room.at(0)
