@@ -173,6 +173,47 @@ class Config(BaseSettings):
         "ten minutes.",
         examples=["5"],
     )
+    health_interval_s: Annotated[
+        float, Field(ge=0, le=86_400, allow_inf_nan=False), BeforeValidator(_number)
+    ] = Field(
+        30,
+        description="So often each database in use is asked whether it answers: "
+        "`DatabaseHealthCheckCompleted`. 0 turns it off.",
+        examples=["10"],
+    )
+    health_timeout_ms: Annotated[
+        float, Field(ge=10, le=60_000, allow_inf_nan=False), BeforeValidator(_number)
+    ] = Field(
+        2_000,
+        description="For how long it may take to connect, and then to answer; beyond it the "
+        "database is unhealthy.",
+        examples=["500"],
+    )
+    health_degraded_ms: Milliseconds = Field(
+        100,
+        description="From this round trip on a database is degraded.",
+        examples=["50"],
+    )
+    health_unhealthy_ms: Milliseconds = Field(
+        200,
+        description="From this round trip on it is unhealthy.",
+        examples=["150"],
+    )
+    slo_p95_ms: Annotated[
+        float, Field(ge=0.1, le=_DAY_MS, allow_inf_nan=False), BeforeValidator(_number)
+    ] = Field(
+        200,
+        description="The objective: 95 of 100 queries are faster than this. The histogram of "
+        "durations has it among its bounds.",
+        examples=["50"],
+    )
+    slo_window_s: Annotated[
+        float, Field(ge=10, le=86_400, allow_inf_nan=False), BeforeValidator(_number)
+    ] = Field(
+        300,
+        description="Over so many last seconds the percentiles and the error rate are told.",
+        examples=["60"],
+    )
     require_parent: bool = Field(
         False,
         description="Spans only within a span of the application; metrics count all still.",
@@ -387,6 +428,13 @@ class Config(BaseSettings):
             self._refuse_scores_that_cannot_be()
         if self.ships:
             self._refuse_what_does_not_ship()
+        if self.health_degraded_ms > self.health_unhealthy_ms:
+            lower, upper = self._shown("health_degraded_ms"), self._shown("health_unhealthy_ms")
+            raise ConfigError(
+                f"{lower} is {self.health_degraded_ms:g} and {upper} is "
+                f"{self.health_unhealthy_ms:g}, but a database is degraded before it is unhealthy: "
+                f"set {lower} to {upper} or less"
+            )
         if self.signing_key_previous is not None and self.signing_key is None:
             key, previous = self._shown("signing_key"), self._shown("signing_key_previous")
             raise ConfigError(f"{previous} is set, but {key} is not: set both, or {key} alone")

@@ -27,9 +27,15 @@ from otel_dbevents.bus.subscription import MemorySubscription
 from otel_dbevents.compat import check_versions, warn_if_contrib_active
 from otel_dbevents.config import Config, Langfuse
 from otel_dbevents.ending import ending
-from otel_dbevents.events import Environment
+from otel_dbevents.events import Database, DatabaseHealthCheckCompleted, Environment
 from otel_dbevents.exporters import lost as lost_in_export
 from otel_dbevents.exporters import sdk_disabled
+from otel_dbevents.health import desk
+from otel_dbevents.health.checks import Checks
+from otel_dbevents.health.schedule import Schedule
+from otel_dbevents.health.status import Thresholds
+from otel_dbevents.health.targets import Target, targets_of
+from otel_dbevents.health.window import Windows
 from otel_dbevents.judges import Judges
 from otel_dbevents.llm import shared
 from otel_dbevents.sources.around import RequestHook, ResponseHook, Wishes
@@ -40,6 +46,7 @@ from otel_dbevents.sources.watch import FindLedger, Notice, guard, is_recording,
 
 if TYPE_CHECKING:
     from otel_dbevents.bus.redis.sender import Sender
+    from otel_dbevents.health.recovery import Recovery
     from otel_dbevents.langfuse.scores import Scores
     from otel_dbevents.langfuse.sending import Sending
 
@@ -112,6 +119,9 @@ class Pipeline:
             lambda: self.sender is not None or self.bridge.has_own_ids,
         )
         self.source, self.clients = self._make_sources(wishes, engine_filter)
+        self.windows = Windows(config.slo_window_s)
+        self.recovery = self._make_recovery()
+        self.checks, self._schedule = self._make_checks()
         self.bridge = self._make_bridge(span_filter)
         if self._sending is not None:
             self._sending.begin(self.tracer_provider)
@@ -131,6 +141,9 @@ class Pipeline:
             ),
             self._subscribe_open_spans(),
         ]
+        if self.recovery is not None:
+            hear, types = self.recovery.consume, self.recovery.types
+            self._subscriptions.append(self.bus.subscribe(hear, *types, name="recovery"))
         if self.sender is not None and config.buffer_bytes:
             self.sender.on_wait = partial(self._keep_within, config.buffer_bytes, self.sender)
         self._missed_by_others: dict[int, int] = {}
@@ -181,6 +194,7 @@ class Pipeline:
             read_pools=self.source.pools,
             read_lost=self.lost,
             read_flow=self._flow if has_flow else None,
+            seen=self.windows.take if is_told_here else None,
             min_duration_ns=int(config.min_duration_ms * _MS),
             require_parent=config.require_parent,
             span_filter=span_filter,
@@ -192,6 +206,45 @@ class Pipeline:
             logs=config.logs and is_told_here,
         )
 
+    def _make_recovery(self) -> "Recovery | None":
+        config, source = self.config, self.source
+        if not config.recovery:
+            return None
+        from otel_dbevents.health.recovery import Recovery
+
+        def probe(database: Database) -> DatabaseHealthCheckCompleted | None:
+            engine = next(iter(source.engines_of(database)), None)
+            return None if engine is None else self.checks.check(engine)
+
+        return Recovery(
+            probe,
+            source.retire,
+            self.bus.publish,
+            first_s=config.recovery_first_s,
+            most_s=config.recovery_most_s,
+            tries=config.recovery_tries,
+        )
+
+    def _make_checks(self) -> tuple[Checks, Schedule | None]:
+        config = self.config
+        checks = Checks(
+            environment=self.environment,
+            thresholds=Thresholds(config.health_degraded_ms, config.health_unhealthy_ms),
+            timeout_ms=config.health_timeout_ms,
+            slo_p95_ms=config.slo_p95_ms,
+            publish=self.bus.publish if self.recovery is None else self.recovery.pass_on,
+            pools=self.source.pools,
+            windows=self.windows,
+        )
+        if not config.health_interval_s:
+            return checks, None
+        environment, engines, clients = self.environment, self.source.in_use, self.clients.in_use
+
+        def targets() -> list[Target]:
+            return targets_of((*engines(), *clients()), environment)
+
+        return checks, Schedule(checks, targets, config.health_interval_s)
+
     def attach(self, engine: AnyEngine | None = None) -> None:
         """Listen to ``engine``, or to every engine there is and will be. Twice is harmless.
 
@@ -201,6 +254,7 @@ class Pipeline:
             self.source.attach(engine)
         if engine is None or is_client(engine):
             self.clients.attach(engine)
+        desk.take_over(self.checks)
         if self.turns is not None:
             repeated, look_anew = self.config.repeated_queries, self.source.look_anew
             self.turns.join(look_anew, self.tracer_provider, repeated)
@@ -258,6 +312,11 @@ class Pipeline:
             return True
         deadline = monotonic() + timeout
         self._closed = True
+        desk.leave(self.checks)
+        if self.recovery is not None:
+            self.recovery.close()
+        if self._schedule is not None:
+            self._schedule.close()
         atexit.unregister(self._at_exit)
         self.detach()
         done = self.flush(timeout)
@@ -293,15 +352,20 @@ class Pipeline:
             warn_if_contrib_active()
         if self._sending is not None:
             self._sending.begin(self.tracer_provider)
+        whole = batch
         if self._limiter is not None:
             batch, limited = self._limiter.split(batch)
             if limited:
                 self.bridge.count(limited)
+        if self._schedule is not None:
+            self._schedule.awake()
         if self.sender is None:
             self.bridge.consume(batch)
         else:
             self.bridge.consume(())  # it has the pools' numbers and the losses to tell
             self.sender.consume(batch)
+        if self.sender is not None or not self.bridge.has_metrics:
+            self.windows.take_events(whole)
         if self.turns is not None:
             self.turns.settle()
 

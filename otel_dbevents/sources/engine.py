@@ -189,6 +189,13 @@ class EngineSource:
         for engine in self.engines_of(database):
             retire(engine, before_s)
 
+    def in_use(self) -> Iterator[Engine]:
+        """Give each engine under watch that the application has asked for a connection."""
+        for watch in list(self._watches):
+            engine = watch.engine()
+            if engine is not None and (watch.failures or _was_used(engine)):
+                yield engine
+
     def look_anew(self) -> None:
         """Look anew for the ledger of each connection's context. Nothing waits for it."""
         for watch in list(self._watches):

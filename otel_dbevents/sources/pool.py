@@ -25,6 +25,7 @@ from otel_dbevents.drafts import Draft
 from otel_dbevents.events import (
     CheckoutTimedOut,
     ConnectionInvalidated,
+    Database,
     DatabaseConnectionFailed,
     Event,
     Holder,
@@ -340,6 +341,18 @@ def read_pool(watch: Watch, pool: Pool) -> PoolReading:
     return PoolReading(
         watch.database, len(there) - used, used, len(watch.pending), most, idle_most, 0
     )
+
+
+def read_unwatched(engine: Engine, database: Database) -> PoolReading | None:
+    """Return the numbers of an engine that is not under watch, as its pool counts them.
+
+    None where the pool does not count.
+    """
+    pool = engine.pool
+    if not isinstance(pool, QueuePool):
+        return None
+    most, idle_most = _limits(pool)
+    return PoolReading(database, pool.checkedin(), pool.checkedout(), 0, most, idle_most, 0)
 
 
 def _open(watch: Watch) -> list[Any]:
