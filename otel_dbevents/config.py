@@ -52,6 +52,15 @@ class Langfuse(StrEnum):
     ALL = "all"
 
 
+class EventLogTarget(StrEnum):
+    """Where domain events are written as log lines, beside their OTLP form or in its place."""
+
+    OFF = "off"
+    STDOUT = "stdout"
+    STDERR = "stderr"
+    LOGGING = "logging"
+
+
 class ConfigError(ValueError):
     """One or more settings are wrong. The message tells each, what it takes, and an example."""
 
@@ -267,6 +276,12 @@ class Config(BaseSettings):
     spans: bool = Field(True, description="Emit spans.", examples=["false"])
     metrics: bool = Field(True, description="Emit metrics.", examples=["false"])
     logs: bool = Field(True, description="Emit domain events as log records.", examples=["false"])
+    event_log: Annotated[EventLogTarget, BeforeValidator(_mode)] = Field(
+        EventLogTarget.OFF,
+        description="Write domain events as log lines too: to `stdout` or `stderr`, each a JSON "
+        "object; or to Python's `logging`, as records of `otel_dbevents.events`.",
+        examples=["stdout"],
+    )
     langfuse: Annotated[Langfuse, BeforeValidator(_mode)] = Field(
         Langfuse.SUMMARY,
         description="What Langfuse is shown of the database: `summary`, totals on the LLM spans "
@@ -501,7 +516,7 @@ def takes(name: str) -> str:
     rule: dict[str, Any] = Config.model_json_schema()["properties"][name]
     rule = rule.get("anyOf", [rule])[0]
     if "$ref" in rule:
-        kinds = {kind.__name__: kind for kind in (Environment, Langfuse)}
+        kinds = {kind.__name__: kind for kind in (Environment, EventLogTarget, Langfuse)}
         return "one of " + ", ".join(kinds[rule["$ref"].rpartition("/")[2]])
     if rule["type"] == "boolean":
         return "true or false"

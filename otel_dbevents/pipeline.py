@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from opentelemetry import metrics, trace
 from opentelemetry._logs import get_logger_provider
+from opentelemetry.context import Context
 from opentelemetry.propagate import get_global_textmap
 from opentelemetry.propagators.textmap import TextMapPropagator
 
@@ -25,8 +26,9 @@ from otel_dbevents.bus.limiter import Limiter
 from otel_dbevents.bus.memory import MemoryBus
 from otel_dbevents.bus.subscription import MemorySubscription
 from otel_dbevents.compat import check_versions, warn_if_contrib_active
-from otel_dbevents.config import Config, Langfuse
+from otel_dbevents.config import Config, EventLogTarget, Langfuse
 from otel_dbevents.ending import ending
+from otel_dbevents.event_log import EventLog
 from otel_dbevents.events import Database, DatabaseHealthCheckCompleted, Environment
 from otel_dbevents.exporters import lost as lost_in_export
 from otel_dbevents.exporters import sdk_disabled
@@ -37,7 +39,7 @@ from otel_dbevents.health.status import Thresholds
 from otel_dbevents.health.targets import Target, targets_of
 from otel_dbevents.health.window import Windows
 from otel_dbevents.judges import Judges
-from otel_dbevents.llm import shared
+from otel_dbevents.llm import RollUp, shared
 from otel_dbevents.sources.around import RequestHook, ResponseHook, Wishes
 from otel_dbevents.sources.engine import AnyEngine, EngineFilter, EngineSource
 from otel_dbevents.sources.explain.explainer import Explainer
@@ -123,6 +125,10 @@ class Pipeline:
         self.recovery = self._make_recovery()
         self.checks, self._schedule = self._make_checks()
         self.bridge = self._make_bridge(span_filter)
+        if self.turns is not None and config.metrics:
+            self._restore.append(
+                self.turns.on_turn_measured(partial(_measure, weakref.ref(self.bridge)))
+            )
         if self._sending is not None:
             self._sending.begin(self.tracer_provider)
         self.judges = Judges(
@@ -130,6 +136,7 @@ class Pipeline:
             slow_query_ns=int(config.slow_query_ms * _MS),
             repeated_queries=config.repeated_queries,
         )
+        self.event_log = self._writes(config)
         self._telling = self.bus.subscribe(self._consume, name="bridge", idle=self.bridge.settle)
         self._subscriptions = [
             self._telling,
@@ -144,6 +151,11 @@ class Pipeline:
         if self.recovery is not None:
             hear, types = self.recovery.consume, self.recovery.types
             self._subscriptions.append(self.bus.subscribe(hear, *types, name="recovery"))
+        if self.event_log is not None:
+            log = self.event_log
+            self._subscriptions.append(
+                self.bus.subscribe(log.consume, *log.types, name="event-log")
+            )
         if self.sender is not None and config.buffer_bytes:
             self.sender.on_wait = partial(self._keep_within, config.buffer_bytes, self.sender)
         self._missed_by_others: dict[int, int] = {}
@@ -162,6 +174,7 @@ class Pipeline:
             config.capture_error_messages,
             int(config.slow_query_ms * _MS),
             config.repeated_queries,
+            (config.logs and self.sender is None) or config.event_log is not EventLogTarget.OFF,
         )
         ledger: FindLedger = no_ledger
         if self.turns is not None:
@@ -284,7 +297,13 @@ class Pipeline:
         lost |= {"handler_queue_full": elsewhere} if elsewhere else {}
         lost |= {"source_error": guard.errors} if guard.errors else {}
         lost |= lost_in_export(self.tracer_provider, self.logger_provider)
-        for asked_for in (self.explainer, self.scores, self._sending, self.sender):
+        for asked_for in (
+            self.explainer,
+            self.scores,
+            self._sending,
+            self.sender,
+            self.event_log,
+        ):
             lost |= {} if asked_for is None else asked_for.lost
         return lost
 
@@ -392,6 +411,18 @@ class Pipeline:
         from otel_dbevents.shipping import Description, sender_of
 
         return sender_of(config, Description(config, shown_of(config), self._in_force))
+
+    def _writes(self, config: Config) -> EventLog | None:
+        """Return what writes the events as log lines, where that was asked for."""
+        target = config.event_log
+        if target is EventLogTarget.OFF:
+            return None
+        return EventLog(str(target), service=self._service, limiter=_limiter(config))
+
+    def _service(self) -> str:
+        """Return the service's name, as the provider in force by now has it."""
+        resource = getattr(self._in_force()["tracer"], "resource", None)
+        return str(getattr(resource, "attributes", {}).get("service.name", ""))
 
     def _in_force(self) -> Mapping[str, Any]:
         """Return the providers, the global ones in the place of the API's proxies."""
@@ -592,6 +623,16 @@ def uninstrument(engine: AnyEngine | None = None) -> None:
 def flush(timeout: float = 2.0) -> bool:
     """Make telemetry of all events so far; False when ``timeout`` seconds ran out."""
     return _active is None or _active.flush(timeout)
+
+
+def _measure(
+    reference: "weakref.ref[Bridge]", lasted_ns: int, found: RollUp, context: Context
+) -> None:
+    """Have the metrics count a turn of LLM work."""
+    bridge = reference()
+    if bridge is not None:
+        numbers = found.busy_ns, found.query_count, found.error_count
+        bridge.measure_turn(lasted_ns, *numbers, context)
 
 
 def _check_functions(given: Mapping[str, object]) -> None:

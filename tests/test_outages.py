@@ -79,9 +79,8 @@ def test_an_answer_that_came_late_is_an_answer() -> None:
     assert told(slow, checked(900)) == []
 
 
-def test_a_check_that_somebody_else_made_says_only_that_it_is_healthy() -> None:
-    assert told(checked(100, "unhealthy"), checked(500)) == []
-    assert told(failed(100), checked(300, "degraded"), checked(500)) == [(400, 1)]
+def test_of_a_check_that_somebody_else_made_the_status_tells() -> None:
+    assert told(checked(100, "unhealthy"), checked(500, "degraded")) == [(400, 1)]
 
 
 def test_a_check_of_a_database_that_is_not_named_says_nothing() -> None:

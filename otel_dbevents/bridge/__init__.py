@@ -35,6 +35,7 @@ from otel_dbevents.bridge.pointing import Place, context_of
 from otel_dbevents.bridge.spans import NOWHERE, Spans, parent_context
 from otel_dbevents.events import Event, PoolReading, QueryExecuted
 from otel_dbevents.forks import in_child
+from otel_dbevents.stacks import stack_of
 from otel_dbevents.swallowing import Swallowing
 
 __all__ = ["EVENT_NAMES", "OPEN_SPAN_TYPES", "Bridge", "Flow", "Shown", "SpanFilter"]
@@ -186,6 +187,18 @@ class Bridge:
                 self._failed("metric_error", event)
         self._settle_metrics()
 
+    def measure_turn(
+        self, duration_ns: int, busy_ns: int, queries: int, errors: int, context: Context
+    ) -> None:
+        """Have the metrics count a turn of LLM work, on the thread that ends it.
+
+        Times are nanoseconds; ``busy_ns`` is what it waited for the database. May raise what the
+        meter provider's own raise.
+        """
+        metrics = self._metrics
+        if metrics is not None:
+            metrics.turns.record(duration_ns, busy_ns, queries, errors, context)
+
     def settle(self, timeout: float = -1) -> bool:
         """Tell what is held back: the queries that fold. Call it when nothing more comes for now.
 
@@ -288,7 +301,7 @@ class Bridge:
         try:
             logs = self._logs
             if logs is not None and type(event) in EVENT_NAMES:
-                logs.record(event, context_of(place))
+                logs.record(event, context_of(place), stack_of(captured))
         except Exception:  # noqa: BLE001 - the next event must not suffer
             self._failed("log_error", event)
 

@@ -22,6 +22,7 @@ from otel_dbevents.bridge.pointing import Place
 from otel_dbevents.bridge.series import AllSeries, Series, attempt
 from otel_dbevents.bridge.spans import NOWHERE
 from otel_dbevents.bridge.streams import Samples
+from otel_dbevents.bridge.turns import TurnNumbers
 from otel_dbevents.events import (
     CheckoutTimedOut,
     CommitFailed,
@@ -83,6 +84,7 @@ class Metrics:
         meter = meter_provider.get_meter(at.SCOPE, at.VERSION, at.SCHEMA_URL)
         self.begin_anew()
         self._make_instruments(meter)
+        self.turns = TurnNumbers(meter)
         self._series = AllSeries()
         self._of = self._series.of
         self._queries: dict[tuple[int, int, bool], _Query] = {}
@@ -322,8 +324,7 @@ class Metrics:
         status = {at.HEALTH_STATUS: event.status.value}
         checked = self._of(self._health, _whereabouts(event), status)
         checked.record(event.latency_ms / 1e3, context)
-        if event.was_answered is not None:
-            self._set_status(event, int(event.was_answered))
+        self._set_status(event, int(event.was_answered))
 
     def _repeated(self, event: RepeatedQueryDetected, context: Place) -> None:
         labels = at.query_labels(event.database, event.statement, is_batch=False)

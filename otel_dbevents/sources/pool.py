@@ -41,6 +41,7 @@ from otel_dbevents.sources.drafts import (
 )
 from otel_dbevents.sources.failure import describe, describe_connect, is_lost
 from otel_dbevents.sources.location import locate, spot
+from otel_dbevents.sources.stack import traced
 from otel_dbevents.sources.watch import (
     INFO_KEY,
     NOBODY,
@@ -142,7 +143,7 @@ def refused(watch: Watch, pool: Pool, error: BaseException, start: int) -> None:
             )
             watch.failures += 1
         enter(watch, event, caller)
-        watch.publish(event, caller)
+        watch.publish(event, traced(caller, error) if watch.stacks else caller)
     except Exception as own:  # noqa: BLE001 - the application must not see it
         guard.caught(own)
 

@@ -69,13 +69,18 @@ class Prometheus:
 
 
 @contextmanager
-def prometheus(directory: Path, collector: str, collector_itself: str) -> Iterator[Prometheus]:
-    """Run Prometheus with deploy/prometheus/prometheus.yml, but these two targets, each second."""
+def prometheus(
+    directory: Path, collector: str, collector_itself: str, sidecar: str = ""
+) -> Iterator[Prometheus]:
+    """Run Prometheus with deploy/prometheus/prometheus.yml, but these targets, each second."""
     binary = require(PROMETHEUS)
     config = yaml.safe_load((REPOSITORY / "deploy/prometheus/prometheus.yml").read_text())
     config["global"]["scrape_interval"] = "1s"
     targets = {"collector:8889": collector, "collector:8888": collector_itself}
     for job in config["scrape_configs"]:
+        if job.pop("dns_sd_configs", None):
+            job["static_configs"] = [{"targets": [sidecar] if sidecar else []}]
+            continue
         for static in job["static_configs"]:
             static["targets"] = [targets[target] for target in static["targets"]]
     (directory / "prometheus.yml").write_text(yaml.safe_dump(config))
