@@ -111,7 +111,7 @@ def test_every_mounted_file_exists_and_is_read_only(service: dict[str, Any]) -> 
     for volume in service.get("volumes", []):
         source, _, mode = volume.split(":") if volume.count(":") == 2 else (*volume.split(":"), "")
         if source.startswith("."):
-            assert (REPOSITORY / source).is_file()
+            assert (REPOSITORY / source).exists()
             assert mode == "ro"
         else:
             assert source in COMPOSE["volumes"]
