@@ -22,6 +22,7 @@ from otel_dbevents.bridge.pointing import Place
 from otel_dbevents.bridge.series import AllSeries, Series, attempt
 from otel_dbevents.bridge.spans import NOWHERE
 from otel_dbevents.bridge.streams import Samples
+from otel_dbevents.bridge.turns import TurnNumbers
 from otel_dbevents.events import (
     CheckoutTimedOut,
     CommitFailed,
@@ -56,6 +57,8 @@ _MOST_DATABASES = 1000
 _MOST_QUERIES: Final = 2048
 Calls: TypeAlias = tuple[list[QueryExecuted], list[Place]]
 """Queries, and what their exemplars point to."""
+Seen: TypeAlias = Callable[[Database, Sequence[float], int], None]
+"""Takes what queries of a database took, in seconds, and how many of them failed."""
 _Query: TypeAlias = tuple[Series, Series, Pair | None, Database, Statement]
 """The durations and the rows of a statement on a database, alone and together."""
 
@@ -65,6 +68,7 @@ class Metrics:
 
     ``read_pools`` is called at collection for the pools' numbers, ``read_lost`` for the events
     that were lost until then, by reason, ``read_flow``, if there is one, for how events flow out.
+    ``seen`` takes the durations of all queries, many at a time where they come so.
     """
 
     def __init__(
@@ -74,10 +78,13 @@ class Metrics:
         read_pools: Callable[[], Iterable[PoolReading]],
         read_lost: Callable[[], Mapping[str, int]],
         read_flow: ReadFlow | None = None,
+        seen: Seen | None = None,
     ) -> None:
+        self._seen = seen
         meter = meter_provider.get_meter(at.SCOPE, at.VERSION, at.SCHEMA_URL)
         self.begin_anew()
         self._make_instruments(meter)
+        self.turns = TurnNumbers(meter)
         self._series = AllSeries()
         self._of = self._series.of
         self._queries: dict[tuple[int, int, bool], _Query] = {}
@@ -127,7 +134,7 @@ class Metrics:
 
     def queries(self) -> "Queries":
         """Return what takes many queries at once, for one batch."""
-        return Queries(self._known)
+        return Queries(self._known, self._seen)
 
     def settle(self, failed: Callable[[], None]) -> None:
         """Record what waits: the end of a batch. ``failed`` is called as an error is handled."""
@@ -221,7 +228,7 @@ class Metrics:
             lambda: [Observation(n, {at.LOST_REASON: why}) for why, n in read_lost().items()],
         )
         # No unit: Prometheus would append "_ratio" to the name of a gauge with unit 1.
-        text = "1 when the database gave the last connection asked for, 0 when it did not."
+        text = "1 when the database gave the last connection asked for or answered the last check."
         observed.gauge("database.connection.status", "", text, self._read_status)
 
     def _read_status(self) -> list[Observation]:
@@ -231,6 +238,8 @@ class Metrics:
     def _query_executed(self, event: QueryExecuted, context: Place) -> None:
         duration, rows, *_ = self._known(event)
         duration.record(event.duration_ns / 1e9, context)
+        if self._seen is not None:
+            self._seen(event.database, (event.duration_ns / 1e9,), 0)
         if event.returned_rows >= 0:
             rows.record(event.returned_rows, context)
 
@@ -245,6 +254,8 @@ class Metrics:
         labels = at.query_labels(event.database, event.statement, event.batch_size != 1)
         failed = self._of(self._duration, labels, at.failure_attributes(event.failure))
         failed.record(event.duration_ns / 1e9, context)
+        if self._seen is not None:
+            self._seen(event.database, (event.duration_ns / 1e9,), 1)
 
     def _committed(self, event: TransactionCommitted, context: Place) -> None:
         self._transaction(event, context, "COMMIT", "committed")
@@ -313,8 +324,7 @@ class Metrics:
         status = {at.HEALTH_STATUS: event.status.value}
         checked = self._of(self._health, _whereabouts(event), status)
         checked.record(event.latency_ms / 1e3, context)
-        if event.is_healthy:
-            self._set_status(event, 1)
+        self._set_status(event, int(event.was_answered))
 
     def _repeated(self, event: RepeatedQueryDetected, context: Place) -> None:
         labels = at.query_labels(event.database, event.statement, is_batch=False)
@@ -358,8 +368,8 @@ class Metrics:
 class Queries:
     """The numbers of a batch's queries, statement by statement. For one thread."""
 
-    def __init__(self, known: Callable[[QueryExecuted], _Query]) -> None:
-        self._known = known
+    def __init__(self, known: Callable[[QueryExecuted], _Query], seen: Seen | None = None) -> None:
+        self._known, self._seen = known, seen
         self._groups: dict[Pair, Calls] = {}
 
     def of(self, event: QueryExecuted) -> Calls | None:
@@ -377,6 +387,8 @@ class Queries:
         samples: Samples = {}
         for pair, (events, places) in self._groups.items():
             durations = [event.duration_ns / 1e9 for event in events]
+            if self._seen is not None:
+                attempt(failed, self._seen, events[0].database, durations, 0)
             attempt(failed, pair.first.record_all, durations, places, samples)
             rows = [event.returned_rows for event in events]
             of = places

@@ -4,7 +4,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, overload
 
 from otel_dbevents.bus import Consumer, Delivery, E, Handler, Idle, InlineHandler, Item, Wanted
 from otel_dbevents.bus.buffer import Buffer, Tally
@@ -144,19 +144,41 @@ class MemoryBus:
             self._left.put((at_once, item))
             self._routes = {}  # so that the next publish comes by `_deliver_left`
 
+    @overload
     def subscribe(
         self,
         consumer: Consumer,
+        /,
         *types: type[Event],
+        name: str = "",
+        capacity: int = 0,
+        idle: Idle | None = None,
+    ) -> MemorySubscription | Direct: ...
+
+    @overload
+    def subscribe(
+        self, kind: type[E], handler: Handler[E], /, *, capacity: int = 0
+    ) -> MemorySubscription | Direct: ...
+
+    def subscribe(
+        self,
+        consumer: Any,
+        /,
+        *types: Any,
         name: str = "",
         capacity: int = 0,
         idle: Idle | None = None,
     ) -> MemorySubscription | Direct:
         """Have batches of these types (of all, when none is named) brought to ``consumer``.
 
-        ``idle`` is called when nothing has come for a second after a batch. Raises `ValueError`
-        when ``capacity`` is negative, `TypeError` for what is no consumer or no event type.
+        ``idle`` is called when nothing has come for a second after a batch. With a type first and
+        a handler after it, it is `handle`. Raises `ValueError` when ``capacity`` is negative,
+        `TypeError` for what is no consumer or no event type.
         """
+        if isinstance(consumer, type) and issubclass(consumer, Event):
+            if name or idle or len(types) != 1:
+                raise TypeError("after an event's type subscribe() takes one handler: see handle()")
+            return self.handle(types[0], consumer, capacity=capacity)
         _check_subscriber("consumer", consumer, types, capacity)
         if idle is not None:
             _check_subscriber("idle", idle, (), 0)

@@ -24,7 +24,7 @@ from sqlalchemy.engine import Dialect, Engine
 from sqlalchemy.pool import Pool
 from sqlalchemy.pool.base import _ConnectionRecord
 
-from otel_dbevents.events import Environment, PoolReading
+from otel_dbevents.events import Database, Environment, PoolReading
 from otel_dbevents.forks import hold, in_child
 from otel_dbevents.sources import pool
 from otel_dbevents.sources.around import Around, Wishes
@@ -172,6 +172,20 @@ class EngineSource:
             reading = pool.read_engine(watch)
             if reading is not None:
                 yield reading
+
+    def engines_of(self, database: Database) -> list[Engine]:
+        """Return the engines under watch that lead to a database: the very one first."""
+        pairs = [(watch.database, watch.engine()) for watch in list(self._watches)]
+        name, pool_name = database.aggregate_id, database.pool_name
+        pairs.sort(key=lambda pair: pair[0].pool_name != pool_name)
+        return [engine for of, engine in pairs if engine is not None and of.aggregate_id == name]
+
+    def in_use(self) -> Iterator[Engine]:
+        """Give each engine under watch that the application has asked for a connection."""
+        for watch in list(self._watches):
+            engine = watch.engine()
+            if engine is not None and (watch.failures or _was_used(engine)):
+                yield engine
 
     def look_anew(self) -> None:
         """Look anew for the ledger of each connection's context. Nothing waits for it."""

@@ -25,6 +25,7 @@ from otel_dbevents.drafts import Draft
 from otel_dbevents.events import (
     CheckoutTimedOut,
     ConnectionInvalidated,
+    Database,
     DatabaseConnectionFailed,
     Event,
     Holder,
@@ -40,6 +41,7 @@ from otel_dbevents.sources.drafts import (
 )
 from otel_dbevents.sources.failure import describe, describe_connect, is_lost
 from otel_dbevents.sources.location import locate, spot
+from otel_dbevents.sources.stack import traced
 from otel_dbevents.sources.watch import (
     INFO_KEY,
     NOBODY,
@@ -141,7 +143,7 @@ def refused(watch: Watch, pool: Pool, error: BaseException, start: int) -> None:
             )
             watch.failures += 1
         enter(watch, event, caller)
-        watch.publish(event, caller)
+        watch.publish(event, traced(caller, error) if watch.stacks else caller)
     except Exception as own:  # noqa: BLE001 - the application must not see it
         guard.caught(own)
 
@@ -340,6 +342,18 @@ def read_pool(watch: Watch, pool: Pool) -> PoolReading:
     return PoolReading(
         watch.database, len(there) - used, used, len(watch.pending), most, idle_most, 0
     )
+
+
+def read_unwatched(engine: Engine, database: Database) -> PoolReading | None:
+    """Return the numbers of an engine that is not under watch, as its pool counts them.
+
+    None where the pool does not count.
+    """
+    pool = engine.pool
+    if not isinstance(pool, QueuePool):
+        return None
+    most, idle_most = _limits(pool)
+    return PoolReading(database, pool.checkedin(), pool.checkedout(), 0, most, idle_most, 0)
 
 
 def _open(watch: Watch) -> list[Any]:

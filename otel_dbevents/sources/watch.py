@@ -70,6 +70,8 @@ class Notice(NamedTuple):
     """From this duration on it is told where in the application a query came from."""
     repeated: int = 0
     """At so many runs of one statement under one span it is told too, and what would mend it."""
+    stacks: bool = False
+    """Whether what is an error to the operator goes with its stack to who writes a log."""
 
 
 class Watch:
@@ -93,6 +95,7 @@ class Watch:
         """The same where the garbage collector runs, which may be in anybody's locked region."""
         self.ledger = ledger
         self.messages = notice.messages
+        self.stacks = notice.stacks
         self.slow_ns = notice.slow_ns or _NEVER
         self.repeated = notice.repeated
         self.runs: dict[int, Runs] = {}

@@ -290,6 +290,25 @@ def test_a_stream_that_is_deleted_is_made_again_and_nothing_is_counted_twice(way
     assert reader.settle() == {}
 
 
+def test_what_was_handled_is_no_loss_though_redis_forgets_it_before_it_is_settled(
+    way: Way,
+) -> None:
+    sender, reader = way.sender(), way.reader()
+    send(sender, 0, 10)
+    take(reader)
+    again = way.entries()[0][1]
+    way.client.delete(way.stream, *way.client.keys(f"{way.stream}:*"))  # the ledger too
+    send(sender, 10, 10)  # these nobody has read
+    way.client.delete(way.stream)
+    way.client.xadd(way.stream, again)  # its answer never came, so it is sent again
+    assert reader.read(10, 0) == []  # its group is gone as well
+    send(sender, 20, 10)
+    assert numbers(take(reader)) == [*range(20, 30)]
+    assert [dict(counts) for counts in reader.settle().values()] == [{"gap": 10}]
+    assert reader.counts.lost == {"gap": 10}
+    assert reader.counts.duplicates == 10
+
+
 @pytest.mark.swallows
 def test_a_redis_that_is_killed_and_comes_back_loses_nothing_unsaid(
     tmp_path: Path, caplog: pytest.LogCaptureFixture

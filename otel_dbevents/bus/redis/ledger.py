@@ -17,6 +17,7 @@ from otel_dbevents.events import new_id
 KEPT_S: Final = 7 * 86_400
 """For how long a producer that writes nothing is remembered."""
 _MOST_LINES: Final = 10_000
+_MOST_NOTED: Final = 50_000
 _BASE: Final = "base"
 _BY: Final = "by:"
 
@@ -34,6 +35,9 @@ class Ledger:
         """By line: what we tried to settle, and do not know whether we did."""
         self._settled: dict[str, int] = {}
         """By line: up to where this process has seen all settled, should Redis forget it."""
+        self._noted: dict[str, dict[str, int]] = {}
+        """By line: what this process handled and nobody has settled, should Redis forget it."""
+        self._noted_count = 0
 
     def known(self, client: Any, entries: Sequence[Entry]) -> list[bool]:
         """Say of each entry whether it was handled before, or counted as lost."""
@@ -45,7 +49,8 @@ class Ledger:
         found = []
         for each, (base, score) in zip(entries, pipe.execute(), strict=True):
             least = self._base(each.line, base)
-            found.append(score is not None or (each.count > 0 and each.first < least))
+            is_noted = score is not None or _member(each) in self._noted.get(each.line, ())
+            found.append(is_noted or (each.count > 0 and each.first < least))
         return found
 
     def add(self, pipe: Any, entries: Iterable[Entry]) -> None:
@@ -56,6 +61,16 @@ class Ledger:
         for line, found in members.items():
             pipe.zadd(self._key(line), found)
             pipe.expire(self._key(line), KEPT_S)
+
+    def note(self, entries: Iterable[Entry]) -> None:
+        """Keep in mind that these are written down, until they are settled."""
+        if self._noted_count > _MOST_NOTED:
+            self._noted.clear()
+            self._noted_count = 0
+        for each in entries:
+            noted = self._noted.setdefault(each.line, {})
+            self._noted_count += _member(each) not in noted
+            noted[_member(each)] = each.first
 
     def settle(self, client: Any, line: str, until: int) -> list[Interval] | None:
         """Settle all below ``until``, and return what of it never came.
@@ -72,8 +87,10 @@ class Ledger:
             if (told := self._told(line, found)) is not None:
                 return told
             base = self._base(line, found.pop(_BASE, None))
+            noted = self._noted.get(line, {})
+            found |= {name: first for name, first in noted.items() if first >= base}
             if until <= base and not found:
-                self._settled[line] = base
+                self._saw_settled(line, base)
                 return []
             missing = _missing(found, base, until)
             pipe.multi()
@@ -87,14 +104,22 @@ class Ledger:
             return None
         finally:
             pipe.reset()
-        if len(self._settled) > _MOST_LINES:
-            self._settled.clear()
-        self._settled[line] = max(until, base)
+        self._saw_settled(line, max(until, base))
         return missing
 
     def is_settled(self, line: str, until: int) -> bool:
         """Whether this process has seen all below ``until`` settled."""
         return self._settled.get(line, 0) >= until
+
+    def _saw_settled(self, line: str, until: int) -> None:
+        if len(self._settled) > _MOST_LINES:
+            self._settled.clear()
+        self._settled[line] = until
+        noted = self._noted.pop(line, {})
+        left = {member: first for member, first in noted.items() if first >= until}
+        self._noted_count -= len(noted) - len(left)
+        if left:
+            self._noted[line] = left
 
     def _told(self, line: str, found: dict[str, int]) -> list[Interval] | None:
         """Return what was settled by a transaction whose answer never came, if it was carried out.
@@ -105,7 +130,7 @@ class Ledger:
         until, missing = self._unsure.pop(line, (-1, []))
         if not missing or marks.get(self._mark) != until:
             return None
-        self._settled[line] = until
+        self._saw_settled(line, until)
         return missing
 
     def begin(self, line: str, first: int) -> None:

@@ -340,6 +340,7 @@ class Reader:
         self._ledger.add(pipe, handled)
         pipe.xack(self.stream, self._group.name, *ids)
         pipe.execute()
+        self._ledger.note(handled)
         for each in ids:
             held = self._held.pop(each, None)
             if held is not None:
