@@ -8,6 +8,7 @@ from deploy.grafana.panels import (
     Json,
     Row,
     board,
+    counted,
     logs,
     prom,
     series,
@@ -67,7 +68,7 @@ _NOW = Row(
         stat(
             "Waits that ran out of time",
             "In the time shown: callers that got an error in the place of a connection.",
-            f"sum(increase({_CONNECTION}_timeouts_total{{{POOL}}}[$__range])) or vector(0)",
+            f"sum({counted(f'{_CONNECTION}_timeouts_total{{{POOL}}}')}) or vector(0)",
             limits=OF_NONE,
             decimals=0,
         ),

@@ -9,6 +9,7 @@ from deploy.grafana.panels import (
     Json,
     Row,
     board,
+    counted,
     prom,
     series,
     stat,
@@ -184,7 +185,7 @@ _HANDLERS = Row(
                 Column("Lag", f"max by (handler) ({_all('handler_lag_seconds')})", "s", _OF_LAG, 1),
                 Column(
                     "Tried again",
-                    f"sum by (handler) (increase({_all('handler_retries_total')}[$__range]))",
+                    f"sum by (handler) ({counted(_all('handler_retries_total'))})",
                     decimals=0,
                 ),
                 Column(
