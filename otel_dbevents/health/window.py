@@ -138,10 +138,12 @@ class Windows:
         weighted.sort()
         return Reading(self._window_s, queries, errors, *_percentiles(weighted, 0.5, 0.95, 0.99))
 
-    def databases(self) -> list[Database]:
-        """Return the databases that are known."""
+    def standings(self) -> list[tuple[Database, float | None]]:
+        """Return of each database with a query in the window the P95 in seconds, if it has one."""
         with self._lock:
-            return [window.database for window in self._windows.values()]
+            databases = [window.database for window in self._windows.values()]
+        found = [(each, self.read(each.aggregate_id)) for each in databases]
+        return [(each, reading.p95_s) for each, reading in found if reading is not None]
 
     def _know(self, database: Database) -> _Window:
         name = database.aggregate_id

@@ -47,12 +47,12 @@ print("made", flush=True)
 class Shop:
     """An application in this process, which ships queries that it only says it ran."""
 
-    def __init__(self, redis: Redis, stream: str) -> None:
+    def __init__(self, redis: Redis, stream: str, buffer_size: int = 20_000) -> None:
         config = Config(bus_url=redis.url, stream=stream, signing_key=KEY)
         resource = Resource({"service.name": "shop"})
         tracers = TracerProvider(sampler=ALWAYS_ON, resource=resource, shutdown_on_exit=False)
         self.sender = sender_of(config, Description(config, None, lambda: {"tracer": tracers}))
-        self.bus = MemoryBus(history=0)
+        self.bus = MemoryBus(history=0, capacity=buffer_size)
         self.bus.subscribe(self.sender.consume, name="redis")
         self.made = 0
 
@@ -139,7 +139,7 @@ def application(
     own = {"OTEL_SERVICE_NAME": "shop", "PATH": os.environ["PATH"], **off}
     return subprocess.Popen(
         [sys.executable, "-c", source, str(rounds)],
-        env={**_covered(told), **own},
+        env={**own, **_covered(told)},
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
