@@ -169,6 +169,16 @@ def series(
     return _panel("timeseries", title, description, targets, defaults, options, overrides)
 
 
+DASHED: Final[Json] = {
+    "matcher": {"id": "byRegexp", "options": "/^most /"},
+    "properties": [
+        {"id": "custom.fillOpacity", "value": 0},
+        {"id": "custom.lineStyle", "value": {"dash": [8, 6], "fill": "dash"}},
+    ],
+}
+"""The curves of limits, whose names begin with ``most``."""
+
+
 def painted(name: str, colour: str) -> Json:
     """Return the override that gives the curve of a name its colour."""
     return {

@@ -122,13 +122,20 @@ def series(panel: Mapping[str, Any], answers: Sequence[Answer], box: Box) -> Ite
             yield f'<path {line} stroke-dasharray="6 4"/>'
     fill = defaults["custom"]["fillOpacity"] / 100 if len(named) < 3 or stacked else 0.0
     order = list(enumerate(named))
+    painted = {
+        each["matcher"]["options"]: COLOURS[how["value"]["fixedColor"]]
+        for each in panel["fieldConfig"]["overrides"]
+        for how in each["properties"]
+        if how["id"] == "color"
+    }
     for number, each in reversed(order) if stacked else order:
-        paint = PALETTE[number % len(PALETTE)]
+        paint = painted.get(each.name, PALETTE[number % len(PALETTE)])
         yield _path(each.points, plot, low, top, _span(answers), paint, fill)
     for number, each in order[:legend]:
         last = next((v for _, v in reversed(each.points) if isfinite(v)), 0.0)
         y = box.y + box.height - LINE * (legend - number) + 10
-        yield bar(box.x + 8, y - 6, 12, 4, PALETTE[number % len(PALETTE)])
+        paint = painted.get(each.name, PALETTE[number % len(PALETTE)])
+        yield bar(box.x + 8, y - 6, 12, 4, paint)
         yield text(box.x + 26, y, cut(each.name, box.width - 100), "faint", 11)
         if not stacked:
             yield text(box.x + box.width - 8, y, shown(last, defaults["unit"]), "text", 11, "end")

@@ -111,6 +111,12 @@ def test_every_question_is_for_a_source_that_can_be_chosen(board: dict[str, Any]
         assert chosen[source["uid"][2:-1]] == source["type"]
 
 
+@each_board
+def test_a_mark_asks_the_same_in_both_places_that_grafana_looks_at(board: dict[str, Any]) -> None:
+    for mark in board["annotations"]["list"]:
+        assert mark["expr"] == mark["target"]["expr"]
+
+
 def test_the_sources_are_those_of_the_compose_file_and_know_each_other() -> None:
     assert [each["type"] for each in SOURCES] == ["prometheus", "loki", "jaeger"]
     uids = {each["uid"] for each in SOURCES}

@@ -4,6 +4,7 @@ from typing import Final
 
 from deploy.grafana.boards.chosen import CHOICES, DATABASE, MARKS, logs_in_database
 from deploy.grafana.panels import (
+    DASHED,
     OBJECTIVE_S,
     OF_LATENCY,
     OF_NONE,
@@ -233,6 +234,21 @@ _HEALTH = Row(
                 painted("degraded", "orange"),
                 painted("unhealthy", "red"),
             ],
+        ),
+        series(
+            "P95 as the applications see it",
+            "Of each database's last minutes, from the durations themselves, and the objective "
+            "that the application was given (dashed). It says nothing below 20 queries.",
+            prom(
+                f"max by (service_name, {_BY}) (dbevents_slo_p95_seconds{{{DATABASE}}})",
+                "{{service_name}} {{db_namespace}}",
+            ),
+            prom(
+                f"max by (service_name, {_BY}) (dbevents_slo_objective_seconds{{{DATABASE}}})",
+                "most {{service_name}} {{db_namespace}}",
+            ),
+            unit="s",
+            overrides=[DASHED],
         ),
         logs(
             "Checks that were not well",

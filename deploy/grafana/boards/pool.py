@@ -4,6 +4,7 @@ from typing import Final
 
 from deploy.grafana.boards.chosen import ENVIRONMENT_OF, MARKS, POOL, POOL_OF, SERVICE_OF, logs_of
 from deploy.grafana.panels import (
+    DASHED,
     OF_NONE,
     Json,
     Row,
@@ -85,15 +86,7 @@ _FULL = Row(
             prom(f"sum by ({_BY}) ({_count('used')})", f"used {_POOL}"),
             prom(f"sum by ({_BY}) ({_count('idle')})", f"idle {_POOL}"),
             prom(f"sum by ({_BY}) ({_CONNECTION}_max{{{POOL}}})", f"most {_POOL}"),
-            overrides=[
-                {
-                    "matcher": {"id": "byRegexp", "options": "/^most /"},
-                    "properties": [
-                        {"id": "custom.fillOpacity", "value": 0},
-                        {"id": "custom.lineStyle", "value": {"dash": [8, 6], "fill": "dash"}},
-                    ],
-                }
-            ],
+            overrides=[DASHED],
         ),
         series(
             "How full",

@@ -4,6 +4,7 @@ from typing import Final
 
 from deploy.grafana.boards.chosen import ENVIRONMENT_OF, SERVICE, SERVICE_OF
 from deploy.grafana.panels import (
+    DASHED,
     OF_NONE,
     Column,
     Json,
@@ -211,15 +212,7 @@ _APPLICATION = Row(
                 f"sum by (service_name) (dbevents_bus_capacity{{{SERVICE}}})",
                 "most {{service_name}}",
             ),
-            overrides=[
-                {
-                    "matcher": {"id": "byRegexp", "options": "/^most /"},
-                    "properties": [
-                        {"id": "custom.fillOpacity", "value": 0},
-                        {"id": "custom.lineStyle", "value": {"dash": [8, 6], "fill": "dash"}},
-                    ],
-                }
-            ],
+            overrides=[DASHED],
         ),
         series(
             "Redis took nothing",
