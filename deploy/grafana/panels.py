@@ -37,6 +37,16 @@ def prom(expr: str, legend: str = "", *, exemplars: bool = False, now: bool = Fa
     }
 
 
+def counted(series: str, window: str = "$__range") -> str:
+    """Return what a counter has grown by in a window; one that is new counts whole.
+
+    ``increase`` alone does not see what a counter had when it first came: all that a short job did,
+    and the first failure of a kind.
+    """
+    new = f"last_over_time({series}[{window}]) unless {series} offset {window}"
+    return f"({new} or increase({series}[{window}]))"
+
+
 def loki(expr: str, legend: str = "", lines: int = 100) -> Json:
     """Return a query of Loki: of log lines, or of numbers over time where it has a ``legend``."""
     asked: Json = {"datasource": _source("loki"), "expr": expr, "queryType": "range"}
@@ -157,6 +167,24 @@ def series(
         "tooltip": {"mode": "multi", "sort": "desc"},
     }
     return _panel("timeseries", title, description, targets, defaults, options, overrides)
+
+
+DASHED: Final[Json] = {
+    "matcher": {"id": "byRegexp", "options": "/^most /"},
+    "properties": [
+        {"id": "custom.fillOpacity", "value": 0},
+        {"id": "custom.lineStyle", "value": {"dash": [8, 6], "fill": "dash"}},
+    ],
+}
+"""The curves of limits, whose names begin with ``most``."""
+
+
+def painted(name: str, colour: str) -> Json:
+    """Return the override that gives the curve of a name its colour."""
+    return {
+        "matcher": {"id": "byName", "options": name},
+        "properties": [{"id": "color", "value": {"mode": "fixed", "fixedColor": colour}}],
+    }
 
 
 def states(title: str, description: str, expr: str, legend: str, names: Json) -> Json:

@@ -96,7 +96,7 @@ def stat(panel: Mapping[str, Any], answers: Sequence[Answer], box: Box) -> Itera
     said = named["text"] if named else shown(last, defaults["unit"], defaults.get("decimals"))
     fill = COLOURS[named["color"]] if named else colour(last, defaults["thresholds"])
     middle = box.x + box.width / 2
-    yield text(middle, box.y + box.height * 0.58, said, "", 28, "middle", fill)
+    yield text(middle, box.y + box.height * 0.45, said, "", 28, "middle", fill)
 
 
 def series(panel: Mapping[str, Any], answers: Sequence[Answer], box: Box) -> Iterator[str]:
@@ -106,7 +106,8 @@ def series(panel: Mapping[str, Any], answers: Sequence[Answer], box: Box) -> Ite
     legend = min(len(named), MOST_NAMED)
     plot = Box(box.x + 52, box.y + 4, box.width - 60, box.height - 26 - LINE * legend)
     values = [v for each in named for _, v in each.points if isfinite(v)] or [1.0]
-    if defaults["custom"]["stacking"]["mode"] == "normal":
+    stacked = defaults["custom"]["stacking"]["mode"] == "normal"
+    if stacked:
         named = list(_stacked(named))
         values = [v for each in named for _, v in each.points]
     limits = _lines(defaults)
@@ -119,17 +120,24 @@ def series(panel: Mapping[str, Any], answers: Sequence[Answer], box: Box) -> Ite
             y = plot.y + plot.height * (1 - (at - low) / (top - low))
             line = f'd="M{plot.x} {y:.1f}h{plot.width}" stroke="{paint}"'
             yield f'<path {line} stroke-dasharray="6 4"/>'
-    fill = defaults["custom"]["fillOpacity"] / 100
+    fill = defaults["custom"]["fillOpacity"] / 100 if len(named) < 3 or stacked else 0.0
     order = list(enumerate(named))
-    for number, each in reversed(order) if fill >= 0.2 else order:
-        paint = PALETTE[number % len(PALETTE)]
+    painted = {
+        each["matcher"]["options"]: COLOURS[how["value"]["fixedColor"]]
+        for each in panel["fieldConfig"]["overrides"]
+        for how in each["properties"]
+        if how["id"] == "color"
+    }
+    for number, each in reversed(order) if stacked else order:
+        paint = painted.get(each.name, PALETTE[number % len(PALETTE)])
         yield _path(each.points, plot, low, top, _span(answers), paint, fill)
     for number, each in order[:legend]:
         last = next((v for _, v in reversed(each.points) if isfinite(v)), 0.0)
         y = box.y + box.height - LINE * (legend - number) + 10
-        yield bar(box.x + 8, y - 6, 12, 4, PALETTE[number % len(PALETTE)])
+        paint = painted.get(each.name, PALETTE[number % len(PALETTE)])
+        yield bar(box.x + 8, y - 6, 12, 4, paint)
         yield text(box.x + 26, y, cut(each.name, box.width - 100), "faint", 11)
-        if defaults["custom"]["stacking"]["mode"] == "none":
+        if not stacked:
             yield text(box.x + box.width - 8, y, shown(last, defaults["unit"]), "text", 11, "end")
 
 
@@ -272,9 +280,11 @@ def _cell(
 
 def lines(found: Sequence[str], box: Box) -> Iterator[str]:
     for number, said in enumerate(found[: int(box.height / LINE)]):
-        yield text(box.x + 8, box.y + 12 + number * LINE, cut(said, box.width - 16), "code", 11)
+        yield text(
+            box.x + 8, box.y + 12 + number * LINE, cut(said, box.width - 16, 6.7), "code", 11
+        )
 
 
-def cut(said: str, wide: float) -> str:
-    most = max(4, int(wide / 6.2))
+def cut(said: str, wide: float, letter: float = 6.2) -> str:
+    most = max(4, int(wide / letter))
     return said if len(said) <= most else said[: most - 1] + "…"

@@ -52,6 +52,7 @@ def application(
         "OTEL_SERVICE_NAME": name,
         "OTEL_RESOURCE_ATTRIBUTES": f"deployment.environment.name={ENVIRONMENT}",
         "OTEL_METRIC_EXPORT_INTERVAL": "1000",
+        "OTEL_DBEVENTS_HEALTH_INTERVAL_S": "1",
         "OTEL_BSP_SCHEDULE_DELAY": "500",
         "OTEL_BLRP_SCHEDULE_DELAY": "500",
         "OTEL_DBEVENTS_ENVIRONMENT": ENVIRONMENT,
@@ -76,8 +77,8 @@ def spoil(bus: Redis, told: Mapping[str, str]) -> None:
 def stack(directory: Path, seconds: float) -> Iterator[Stack]:
     """Run all of it; the shops are open for so many seconds.
 
-    `shop` sends its telemetry itself, `orders` by a sidecar; `kiosk` has a buffer that is far too
-    small for it.
+    `shop` sends its telemetry itself, `orders` by a sidecar, and nearly every database is degraded
+    to it; `kiosk` has a buffer that is far too small.
     """
     with ExitStack() as running:
         begin = running.enter_context
@@ -110,7 +111,7 @@ def stack(directory: Path, seconds: float) -> Iterator[Stack]:
             application(name, ["-m", "tests.grafana.shop", url, str(seconds)], to)
             for name, to in (
                 ("shop", direct),
-                ("orders", told),
+                ("orders", told | {"OTEL_DBEVENTS_HEALTH_DEGRADED_MS": "1"}),
             )
             for url in [database.url(database.database())]
         ]

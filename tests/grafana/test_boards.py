@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from opentelemetry.sdk.metrics.export import ConsoleMetricExporter, PeriodicExportingMetricReader
 
 from deploy.grafana.boards import ALL
 from tests.grafana.asking import DASHBOARDS, asked, boards, load, panels
@@ -110,6 +111,12 @@ def test_every_question_is_for_a_source_that_can_be_chosen(board: dict[str, Any]
         assert chosen[source["uid"][2:-1]] == source["type"]
 
 
+@each_board
+def test_a_mark_asks_the_same_in_both_places_that_grafana_looks_at(board: dict[str, Any]) -> None:
+    for mark in board["annotations"]["list"]:
+        assert mark["expr"] == mark["target"]["expr"]
+
+
 def test_the_sources_are_those_of_the_compose_file_and_know_each_other() -> None:
     assert [each["type"] for each in SOURCES] == ["prometheus", "loki", "jaeger"]
     uids = {each["uid"] for each in SOURCES}
@@ -125,10 +132,15 @@ def test_the_sources_are_those_of_the_compose_file_and_know_each_other() -> None
         assert ports[each["type"]] in published
 
 
-def test_the_rate_interval_is_that_of_the_scrapes() -> None:
-    scrapes = yaml.safe_load((REPOSITORY / "deploy/prometheus/prometheus.yml").read_text())
+def test_rates_are_over_as_long_as_the_sdk_takes_to_export(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("OTEL_METRIC_EXPORT_INTERVAL", raising=False)
+    reader = PeriodicExportingMetricReader(ConsoleMetricExporter())
     (prometheus,) = [each for each in SOURCES if each["type"] == "prometheus"]
-    assert prometheus["jsonData"]["timeInterval"] == scrapes["global"]["scrape_interval"]
+    assert prometheus["jsonData"]["timeInterval"] == "1m"
+    assert reader._export_interval_millis == 60_000
+    reader.shutdown()
 
 
 def test_grafana_is_given_the_files_where_its_configuration_looks_for_them() -> None:
