@@ -2,7 +2,8 @@
 
     python database_server.py FILE [PORT]
 
-It prints the port that it listens on. It is there to be killed; the standard library is all it needs.
+It prints the port that it listens on, and needs the standard library alone.
+It is there to be killed.
 One request a line, in JSON, and one answer.
 """
 
@@ -57,7 +58,8 @@ class _Server(socketserver.ThreadingTCPServer):
 def main(file: str, port: int = 0) -> None:
     """Listen, say where, and serve until the end."""
     with _Server(file, port) as server:
-        print(server.server_address[1], flush=True)
+        sys.stdout.write(f"{server.server_address[1]}\n")
+        sys.stdout.flush()
         server.serve_forever()
 
 

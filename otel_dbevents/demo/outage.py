@@ -34,7 +34,7 @@ CONFIG: Final = {
     "recovery_tries": 100,
 }
 """As anybody would have it, but for the times: nobody wants to watch for a minute."""
-BEFORE_S, AWAY_S, AFTER_S = 0.8, 1.2, 0.5
+BEFORE_S, AWAY_S, AFTER_S = 0.7, 1.0, 0.4
 _BETWEEN_S: Final = 0.05
 _PATIENCE_S: Final = 15.0
 _sales = Table(
@@ -54,6 +54,8 @@ class Outage:
     """From the kill until the server was there again."""
     recovered: DatabaseRecovered | None = None
     health: list[DatabaseHealthCheckCompleted] = field(default_factory=list)
+    lost: int = 0
+    """Events that were lost on the way."""
     before: Sequence[Point] = ()
     away: Sequence[Point] = ()
     after: Sequence[Point] = ()
@@ -113,7 +115,6 @@ def play(folder: Path, telemetry: Telemetry, tell: Callable[[Event], None]) -> O
             outage.killed_s = monotonic() - killed
             is_back.wait(_PATIENCE_S)
             outage.sold_after = _sell(engine, tracer, AFTER_S, outage)
-            engine.dispose()
     finally:
         server.kill()
     return outage
@@ -150,6 +151,7 @@ def _observed(
         yield engine, is_back
         pipeline.flush()
         outage.after = telemetry.read_metrics()
+        outage.lost = sum(pipeline.lost().values())
         telling.cancel()
     finally:
         pipeline.close()
