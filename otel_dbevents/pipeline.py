@@ -20,7 +20,15 @@ from opentelemetry.context import Context
 from opentelemetry.propagate import get_global_textmap
 from opentelemetry.propagators.textmap import TextMapPropagator
 
-from otel_dbevents.bridge import OPEN_SPAN_TYPES, Bridge, Flow, Shown, SpanFilter
+from otel_dbevents.bridge import (
+    OPEN_SPAN_TYPES,
+    Bridge,
+    Flow,
+    Objective,
+    Shown,
+    SpanFilter,
+    Standing,
+)
 from otel_dbevents.bus import Delivery, EventBus, Subscription
 from otel_dbevents.bus.limiter import Limiter
 from otel_dbevents.bus.memory import MemoryBus
@@ -208,6 +216,8 @@ class Pipeline:
             read_lost=self.lost,
             read_flow=self._flow if has_flow else None,
             seen=self.windows.take if is_told_here else None,
+            objective=objective_of(config),
+            read_standings=self._standings,
             min_duration_ns=int(config.min_duration_ms * _MS),
             require_parent=config.require_parent,
             span_filter=span_filter,
@@ -388,6 +398,10 @@ class Pipeline:
         if self.turns is not None:
             self.turns.settle()
 
+    def _standings(self) -> list[Standing]:
+        """Return how the databases fare, for the metrics."""
+        return [Standing(*each) for each in self.windows.standings()]
+
     def _flow(self) -> Flow:
         """Return what waits and what was limited, for the metrics."""
         limited = None if self._limiter is None else self._limiter.limited
@@ -410,7 +424,9 @@ class Pipeline:
             return None
         from otel_dbevents.shipping import Description, sender_of
 
-        return sender_of(config, Description(config, shown_of(config), self._in_force))
+        return sender_of(
+            config, Description(config, shown_of(config), self._in_force, objective_of(config))
+        )
 
     def _writes(self, config: Config) -> EventLog | None:
         """Return what writes the events as log lines, where that was asked for."""
@@ -444,6 +460,13 @@ class Pipeline:
             ours = _after(weakref.WeakMethod(self._drain), original)
             setattr(provider, name, ours)
             self._restore.append(_restorer(provider, name, ours))
+
+
+def objective_of(config: Config) -> Objective:
+    """Return what the settings promise, in seconds."""
+    return Objective(
+        config.slo_p95_ms / 1e3, config.health_degraded_ms / 1e3, config.health_unhealthy_ms / 1e3
+    )
 
 
 def shown_of(config: Config) -> Shown | None:
