@@ -25,7 +25,6 @@ from otel_dbevents.pipeline import Pipeline
 from tests.bridge.support import metrics_of, points_of, values_of
 from tests.health.crashing import QUICK, crash, standing_still
 from tests.services.postgresql import Postgresql
-from tests.services.postgresql import postgresql as run_postgresql
 from tests.services.process import wait_until
 
 WAITING = text(
@@ -103,10 +102,9 @@ class Application:
         self.engine.dispose()
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Postgresql]:
-    with run_postgresql() as running:
-        yield running
+@pytest.fixture
+def server(mortal_postgresql: Postgresql) -> Postgresql:
+    return mortal_postgresql
 
 
 @pytest.fixture
