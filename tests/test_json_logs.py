@@ -3,13 +3,19 @@
 import json
 import logging
 import logging.config
+import re
+import subprocess
+import sys
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
 
 from otel_dbevents.json_logs import JsonFormatter
+
+PAGE = Path(__file__).parents[1] / "docs/logs.md"
 
 
 def line(record: logging.LogRecord, **fields: object) -> dict[str, Any]:
@@ -92,3 +98,11 @@ def test_it_is_found_by_its_name_in_a_configuration_of_logging() -> None:
     logging.getLogger("tests.shop").info("sold", extra={"order": 7})
     told = json.loads(stream.getvalue())
     assert (told["message"], told["order"], told["service.name"]) == ("sold", 7, "shop")
+
+
+def test_the_configuration_on_the_page_is_one() -> None:
+    (block,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    script = f"{block}\nlogging.getLogger('a').warning('sold')"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
+    told = json.loads(done.stdout)
+    assert (told["message"], told["level"], told["service.name"]) == ("sold", "WARN", "shop")

@@ -86,6 +86,12 @@ REDIS = Tool(
     "apt-get install redis-server",
     programs=("redis-server",),
 )
+OPENSSL = Tool(
+    "openssl",
+    "the bus over TLS, with certificates made for the test",
+    "apt-get install openssl",
+    programs=("openssl",),
+)
 NODE = Tool(
     "node",
     "the health checks of Langfuse's programs",
