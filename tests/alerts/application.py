@@ -1,6 +1,6 @@
 """An application on SQLAlchemy that works until its input ends, and does what it is told there.
 
-Run by `python -m tests.alerts.application URL`. Four threads ask the database the whole time. A
+Run by `python -m tests.alerts.application URL`. Two threads ask the database the whole time. A
 word on a line of its own begins a misfortune, the word with "no " before it ends it: `held` (every
 connection of the pool is held), `locks` (rows are changed that somebody may have locked), `loops`
 (one statement in a loop), `commits` (transactions that fail in COMMIT).
@@ -13,12 +13,14 @@ from contextlib import ExitStack, suppress
 from opentelemetry import trace
 from sqlalchemy import Engine, create_engine, exc, text
 
-THREADS = 4
+import otel_dbevents.auto
+
+THREADS = 2
 POOL = 5
 SCHEMA = """
-CREATE TABLE accounts (id int PRIMARY KEY, amount int NOT NULL DEFAULT 0);
-CREATE TABLE entries (account int REFERENCES accounts DEFERRABLE INITIALLY DEFERRED);
-INSERT INTO accounts SELECT generate_series(1, 100);
+CREATE TABLE IF NOT EXISTS accounts (id int PRIMARY KEY, amount int NOT NULL DEFAULT 0);
+CREATE TABLE IF NOT EXISTS entries (account int REFERENCES accounts DEFERRABLE INITIALLY DEFERRED);
+INSERT INTO accounts SELECT generate_series(1, 100) ON CONFLICT DO NOTHING;
 """
 
 tracer = trace.get_tracer("application")
@@ -82,6 +84,7 @@ def main(url: str) -> None:
     for thread in threads:
         thread.join()
     engine.dispose()
+    otel_dbevents.flush()
 
 
 if __name__ == "__main__":
