@@ -1,11 +1,12 @@
 """One row's process: told by lines of JSON what to do, it does it and answers with a line.
 
-python -m benchmarks.sidecar.child SHARE ROW REDIS ENDPOINT
+Its arguments are the share of the work, the row, the Redis and the receiver.
 """
 
 import gc
 import json
 import sys
+from collections.abc import Callable
 from time import perf_counter_ns, process_time_ns
 from typing import Any
 
@@ -27,16 +28,13 @@ class Shipping:
     def run(self, events: int) -> dict[str, int]:
         """Ship so many; CPU and wall time in nanoseconds."""
         made = events_of(events)
-        gc.collect()
-        cpu, wall = process_time_ns(), perf_counter_ns()
-        self._ship(made)
-        return {"cpu": process_time_ns() - cpu, "wall": perf_counter_ns() - wall}
+        return _timed(lambda: self._ship(made))
 
     def output(self) -> dict[str, int]:
         """Return how many different events are in the stream, and in how many bytes; empty it."""
         ids, size = arrived(self._client, self._stream)
         self._client.delete(self._stream)
-        return {"events": len(ids), "different": len(set(ids)), "bytes": size}
+        return {"events": len(ids), "different": len(set(ids)), "bytes": size, "counted": -1}
 
 
 class Telling:
@@ -44,15 +42,22 @@ class Telling:
 
     def __init__(self, row: str, url: str, endpoint: str) -> None:
         self._endpoint = endpoint
-        self._way = TELLERS[row](url, f"tell:{row}", endpoint)
+        stream = f"tell:{row.removesuffix(', beside')}"
+        self._way = TELLERS[row](url, stream, endpoint)
 
     def run(self, events: int) -> dict[str, int]:
         """Tell so many; CPU and wall time in nanoseconds."""
+        self.fill(events)
+        return _timed(lambda: self._way.tell(events))
+
+    def fill(self, events: int) -> dict[str, int]:
+        """Have so many events in the stream."""
         self._way.fill(events_of(events))
-        gc.collect()
-        cpu, wall = process_time_ns(), perf_counter_ns()
-        self._way.tell(events)
-        return {"cpu": process_time_ns() - cpu, "wall": perf_counter_ns() - wall}
+        return {}
+
+    def share(self) -> dict[str, int]:
+        """Tell what is in the stream together with another process; as `run`."""
+        return _timed(self._way.share)
 
     def output(self) -> dict[str, int]:
         """Return how many spans the receiver has, how many of them are well, and the numbers."""
@@ -65,7 +70,15 @@ class Telling:
             "events": spans,
             "different": spans - wrong,
             "counted": output.durations.get("SELECT", 0),
+            "bytes": 0,
         }
+
+
+def _timed(act: Callable[[], object]) -> dict[str, int]:
+    gc.collect()
+    cpu, wall = process_time_ns(), perf_counter_ns()
+    act()
+    return {"cpu": process_time_ns() - cpu, "wall": perf_counter_ns() - wall}
 
 
 def main() -> None:

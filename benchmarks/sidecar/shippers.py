@@ -67,8 +67,9 @@ def _signed(url: str, stream: str) -> Ship:
     return _ours(url, stream, Keyring(KEY))
 
 
+CEILING = "redis-py, 100 events an entry"
 SHIPPERS: dict[str, Callable[[str, str], Ship]] = {
-    "redis-py, 100 events an entry": _packed,
+    CEILING: _packed,
     "redis-py, an event an entry": _one_by_one,
     "ours": _ours,
     "ours, signed": _signed,

@@ -15,7 +15,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, SpanKind, Status, TraceFlags
 
 from benchmarks.sidecar.load import RESOURCE
-from benchmarks.sidecar.shippers import KEY, SHIPPERS
+from benchmarks.sidecar.shippers import CEILING, KEY, SHIPPERS
 from otel_dbevents.bus.redis.connecting import connect
 from otel_dbevents.bus.redis.reader import Reader
 from otel_dbevents.bus.redis.signing import Keyring
@@ -25,6 +25,7 @@ from otel_dbevents.sidecar.outlets import Outlets
 from otel_dbevents.sidecar.tellers import Tellers
 from otel_dbevents.sidecar.work import Work
 
+SDKS = "the SDK's way"
 GROUP = "benchmark"
 AT_ONCE = 512
 ENTRIES = 10
@@ -38,7 +39,7 @@ class SdksWay:
 
     def __init__(self, url: str, stream: str, endpoint: str) -> None:
         self._client, self._stream = connect(url), stream
-        self._ship = SHIPPERS["redis-py, 100 events an entry"](url, stream)
+        self._ship = SHIPPERS[CEILING](url, stream)
         self._decode = msgspec.msgpack.Decoder(list[AnyEvent]).decode
         self._spans = OTLPSpanExporter(endpoint=f"{endpoint}/v1/traces")
         self._reader = InMemoryMetricReader()
@@ -121,12 +122,24 @@ class OurWay:
 
     def tell(self, number: int) -> None:
         """Tell so many."""
+        self._work(lambda work: work.counts.handled >= number)
+
+    def share(self) -> None:
+        """Tell what others who do the same do not, until nothing is left."""
+        self._work(lambda _work: self._is_done())
+
+    def _is_done(self) -> bool:
+        for group in self._client.xinfo_groups(self._stream):
+            return group["entries-read"] == self._client.xlen(self._stream) and not group["pending"]
+        return False
+
+    def _work(self, is_done: Callable[[Work], bool]) -> None:
         reader = Reader(self._url, self._stream, GROUP, keys=self._keys)
         tellers = Tellers("benchmark", self._outlets.preferences, None)
         work = Work(reader, tellers, self._outlets, self._url)
         thread = threading.Thread(target=work.run)
         thread.start()
-        while work.counts.handled < number and thread.is_alive():
+        while thread.is_alive() and not is_done(work):
             sleep(_LOOK_S)
         work.stop(60.0)
         thread.join()
@@ -137,7 +150,8 @@ def _signed(url: str, stream: str, endpoint: str) -> OurWay:
 
 
 TELLERS: dict[str, Callable[[str, str, str], Any]] = {
-    "the SDK's way": SdksWay,
+    SDKS: SdksWay,
     "ours": OurWay,
+    "ours, beside": OurWay,
     "ours, signed": _signed,
 }

@@ -106,7 +106,9 @@ class _Hold:
 def _refuse_missing_file(engine: Engine) -> None:
     """Raise `FileNotFoundError` where there is no such SQLite file: connecting would make it."""
     file = engine.url.database or ""
-    if engine.dialect.name != "sqlite" or not file or file.startswith((":", "file:")):
+    if engine.dialect.name != "sqlite" or engine.url.host:  # a server may speak that dialect too
+        return
+    if not file or file.startswith((":", "file:")):
         return
     if not Path(file).exists():
         raise FileNotFoundError(errno.ENOENT, "no such file")

@@ -38,7 +38,7 @@ class Parcel:
         """How many items were refused for good, by signal: of metrics whole sets that were, and
         points that the rest was taken without."""
         self.words = ""
-        """What the collector said of that last."""
+        """What the collector said of that last, or which span it refused last."""
         self._outlets = outlets
         self._left = [
             _Part(signal, exporter, items, wrap)
@@ -78,6 +78,9 @@ class Parcel:
     def _halve(self, part: _Part) -> None:
         if len(part.items) == 1:
             self.refused[part.signal] += 1
+            if part.signal == "traces":
+                context = part.items[0].get_span_context()
+                self.words = f"span {context.span_id:016x} of trace {context.trace_id:032x}"
             return
         middle = len(part.items) // 2
         for items in (part.items[middle:], part.items[:middle]):

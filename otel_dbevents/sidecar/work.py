@@ -190,7 +190,7 @@ class Work:
     def _count_refused(self, parcel: Parcel) -> None:
         self.state.refused.update(parcel.refused)
         for signal, number in parcel.refused.items():
-            words = f", it says: {parcel.words}" if parcel.words else ""
+            words = f" ({parcel.words})" if parcel.words else ""
             self._say(
                 f"refused {signal}",
                 "the collector refused %d of the %s for good%s; they are not sent again, and "

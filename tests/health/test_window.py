@@ -6,7 +6,7 @@ import statistics
 import pytest
 
 from otel_dbevents.events import Database, DatabaseType, Environment, QueryExecuted, Statement
-from otel_dbevents.health.window import LEAST, PER_SLOT, SLOTS, Windows
+from otel_dbevents.health.window import LEAST, PER_SLOT, PER_WINDOW, SLOTS, Windows
 from tests.bridge.support import failed as query_failed
 
 DB = Database(Environment.LOCAL, DatabaseType.POSTGRESQL, "shop", "db", 5432)
@@ -46,7 +46,7 @@ def test_of_few_queries_there_is_no_share_and_no_percentile(windows):
     assert reading.p95_s == 0.1
 
 
-@pytest.mark.parametrize("number", [20, 100, 250])
+@pytest.mark.parametrize("number", [20, 100, PER_SLOT])
 def test_of_what_is_kept_whole_the_percentiles_are_exact(windows, number):
     values = [random.Random(number).lognormvariate(-4, 1) for _ in range(number)]
     windows.take(DB, values)
@@ -71,9 +71,15 @@ def test_of_many_queries_all_are_counted_and_a_fair_share_is_kept(windows, clock
     for share, told in ((0.5, reading.p50_s), (0.95, reading.p95_s)):
         rank = sum(value <= told for value in ranks) / len(ranks)
         assert rank == pytest.approx(share, abs=0.02)
-    assert sum(len(slot.kept) for slot in windows._windows[DB.aggregate_id].slots) <= (
-        SLOTS * PER_SLOT
-    )
+    assert sum(len(slot.kept) for slot in windows._windows[DB.aggregate_id].slots) <= PER_WINDOW
+
+
+def test_what_is_kept_is_bounded_whatever_comes(windows, clock):
+    for number in range(2_000):
+        windows.take(DB, [0.1] * (number % 97))
+        if number % 50 == 0:
+            clock.now += 10
+        assert sum(len(s.kept) for s in windows._windows[DB.aggregate_id].slots) <= PER_WINDOW
 
 
 def test_a_burst_weighs_as_much_as_it_was(windows, clock):

@@ -60,6 +60,12 @@ PROMETHEUS = Tool(
     "apt-get install prometheus",
     programs=("prometheus",),
 )
+ALERTMANAGER = Tool(
+    "alertmanager",
+    "alerts as they reach Slack and Discord, and who is told of which",
+    "apt-get install prometheus-alertmanager",
+    programs=("prometheus-alertmanager", "alertmanager"),
+)
 POSTGRESQL = Tool(
     "postgresql",
     "everything on a real PostgreSQL, with psycopg and asyncpg",

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -160,19 +160,29 @@ def query_spans(receiver: Receiver) -> Counter[bytes]:
 
 def counted(receiver: Receiver) -> int:
     """Return how many queries the metrics count: the last number of each series."""
-    last: dict[str, int] = {}
+    return sum(
+        point.count
+        for labels, point in _last_points(receiver, "db.client.operation.duration", "histogram")
+        if labels.get("db.operation.name", "SELECT") == "SELECT"
+    )
+
+
+def told_lost(receiver: Receiver) -> int:
+    """Return how many events the metrics say are lost: the last number of each series."""
+    return sum(point.as_int for _, point in _last_points(receiver, "dbevents.events.lost", "sum"))
+
+
+def _last_points(receiver: Receiver, name: str, kind: str) -> Iterable[tuple[dict[str, str], Any]]:
+    """Return the last point of each series of a metric, with its attributes."""
+    last: dict[str, tuple[dict[str, str], Any]] = {}
     for resource in receiver.resources("resource_metrics"):
         instance = {a.key: a.value.string_value for a in resource.resource.attributes}
         for scope in resource.scope_metrics:
-            for metric in scope.metrics:
-                if metric.name != "db.client.operation.duration":
-                    continue
-                for point in metric.histogram.data_points:
+            for metric in (each for each in scope.metrics if each.name == name):
+                for point in getattr(metric, kind).data_points:
                     labels = {a.key: a.value.string_value for a in point.attributes}
-                    if labels.get("db.operation.name", "SELECT") == "SELECT":
-                        key = json.dumps([instance, labels], sort_keys=True)
-                        last[key] = point.count
-    return sum(last.values())
+                    last[json.dumps([instance, labels], sort_keys=True)] = labels, point
+    return last.values()
 
 
 def _covered(told: Mapping[str, str]) -> dict[str, str]:

@@ -17,7 +17,15 @@ from tests.services.proxy import Proxy, proxy
 from tests.services.redis import Redis
 from tests.services.redis import redis as run_redis
 from tests.sidecar.rude import BUSY_S, RudeReceiver, rude
-from tests.sidecar.running import Shop, Sidecar, counted, query_spans, settings, sidecar
+from tests.sidecar.running import (
+    Shop,
+    Sidecar,
+    counted,
+    query_spans,
+    settings,
+    sidecar,
+    told_lost,
+)
 
 pytestmark = [pytest.mark.newest, pytest.mark.swallows(sometimes=True)]
 
@@ -187,6 +195,9 @@ def test_a_redis_that_forgets_everything_costs_what_is_counted(tmp_path: Path) -
             world.goes_on()
         all_is_accounted_for(world, receiver)
         assert world.lost() > 0
+        wait_until(
+            lambda: told_lost(receiver) == world.lost(), 20, lambda: f"{told_lost(receiver)} told"
+        )
 
 
 def test_what_may_happen_to_a_collector_is_waited_for_and_told_once(tmp_path: Path) -> None:
@@ -240,4 +251,4 @@ def test_what_a_collector_takes_but_for_a_part_is_counted_said_and_not_sent_agai
         assert world.sidecar.numbers()['refused_total{signal="traces"}'] == receiver.rejected
         assert world.lost() == world.retries() == 0
         said = world.sidecar.process.log.read_text()
-        assert said.count("refused 1 of the traces for good, it says: too old") == 1
+        assert said.count("refused 1 of the traces for good (too old)") == 1

@@ -130,6 +130,7 @@ def test_a_redis_that_is_killed_and_comes_back_loses_nothing(tmp_path: Path) -> 
                 )
                 server.process.kill()
                 wait_until(lambda: running.get("/readyz")[0] == 503, 20)
+                wait_until(lambda: bool(shop.sender.trouble), 20)
                 server.process.start()
             enough.set()
             shopping.join()

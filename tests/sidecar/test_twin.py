@@ -15,6 +15,7 @@ from sqlalchemy.pool import QueuePool
 from otel_dbevents import Config, Pipeline
 from otel_dbevents.bus.redis.connecting import connect
 from tests.harm import scenario
+from tests.services.process import wait_until
 from tests.services.proxy import Proxy, proxy
 from tests.services.redis import Redis
 from tests.services.redis import redis as run_redis
@@ -57,7 +58,7 @@ def cut(_: Redis, between: Proxy) -> Iterator[None]:
     """Cut each connection in the middle of the answer to what it carries."""
     between.halve(b"XADD")
     yield
-    assert between.swallowed == 1
+    wait_until(lambda: between.swallowed == 1, 20)
 
 
 @pytest.fixture
@@ -108,6 +109,6 @@ def test_the_application_sees_what_its_unobserved_twin_sees(
         with fault(server, between):
             assert shop.play() == alone
     finally:
-        made.close(0.5)
+        made.close(20 if fault in (slow, cut) else 0.5)
     # It was in the way of the events, and of nothing else.
     assert bool(made.lost()) == (fault in (dead, still, full))
