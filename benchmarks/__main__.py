@@ -11,6 +11,10 @@ from benchmarks.limits import held
 from benchmarks.measuring import measure
 from benchmarks.result import Result, Table
 from benchmarks.scenes import SCENES
+from benchmarks.servers import has_redis
+from benchmarks.sidecar import rounds as sidecar
+from benchmarks.sidecar.result import Result as SidecarResult
+from benchmarks.sidecar.result import text_of as sidecar_text_of
 from benchmarks.table import text_of
 from benchmarks.turns import WrongOutputError
 
@@ -20,6 +24,8 @@ ROUNDS, SHORT_ROUNDS = 15, 3
 def main(given: Sequence[str] | None = None) -> int:
     """Run; 1 where a variant's output was wrong or a limit is not kept."""
     arguments = _parser().parse_args(given)
+    if arguments.sidecar:
+        return _sidecar(arguments)
     try:
         result = _measured(arguments)
     except WrongOutputError as error:
@@ -32,6 +38,25 @@ def main(given: Sequence[str] | None = None) -> int:
     if arguments.chart:
         arguments.chart.write_text(svg_of(result))
     return 0 if all(limit.ok for limit in result.limits) else 1
+
+
+def _sidecar(arguments: argparse.Namespace) -> int:
+    """Measure the way through Redis instead."""
+    if not has_redis():
+        print("There is no redis-server here (apt-get install redis-server)", file=sys.stderr)
+        return 1
+    rounds = arguments.rounds or (SHORT_ROUNDS if arguments.short else ROUNDS)
+    try:
+        parts = sidecar.measure(rounds, short=arguments.short, progress=_progress)
+    except WrongOutputError as error:
+        print(f"\nNot what should have come out, so nothing is told: {error}", file=sys.stderr)
+        return 1
+    found = SidecarResult(rounds, parts)
+    _progress("")
+    print(sidecar_text_of(found))
+    if arguments.json:
+        arguments.json.write_text(found.to_json() + "\n")
+    return 0
 
 
 def _measured(arguments: argparse.Namespace) -> Result:
@@ -67,6 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--rounds", type=int, help=f"default {ROUNDS}, short {SHORT_ROUNDS}")
     parser.add_argument("--instructions", action="store_true", help="only count instructions")
+    parser.add_argument("--sidecar", action="store_true", help="the way through Redis alone")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result there")
     parser.add_argument("--chart", type=Path, metavar="FILE", help="write an SVG there")
     return parser

@@ -5,7 +5,6 @@ default, so old events stay readable. Neither loses anything: what is decoded eq
 encoded, to the nanosecond.
 """
 
-from collections.abc import Sequence
 from datetime import datetime
 from re import compile as pattern
 from typing import Any, Final, get_args
@@ -50,8 +49,11 @@ class _CloudEvent(msgspec.Struct):
     data: dict[str, Any]
 
 
-def _hook(value: object) -> object:
-    """Turn what msgspec refuses into what it takes, such as SQLAlchemy's names of tables."""
+def plain_value(value: object) -> object:
+    """Turn what msgspec refuses into what it takes, such as SQLAlchemy's names of tables.
+
+    Raises `TypeError` for what is no value of an event.
+    """
     if isinstance(value, str):
         return plain_text(value)
     if isinstance(value, int):
@@ -59,7 +61,7 @@ def _hook(value: object) -> object:
     raise TypeError(f"{type(value).__name__} is no value of an event")
 
 
-_encoder: Final = msgspec.msgpack.Encoder(enc_hook=_hook)
+_encoder: Final = msgspec.msgpack.Encoder(enc_hook=plain_value)
 _decoder: Final = msgspec.msgpack.Decoder(AnyEvent)
 _kind_decoder: Final = msgspec.msgpack.Decoder(_Kind)
 _cloudevent_decoder: Final = msgspec.json.Decoder(_CloudEvent)
@@ -70,15 +72,7 @@ def encode(event: Event) -> bytes:
     try:
         return _encoder.encode(event)
     except UnicodeEncodeError:
-        return _encoder.encode(_tidy(_builtins(event, bytes, datetime)))
-
-
-def encode_all(events: Sequence[Event]) -> bytes:
-    """Return the events as one msgpack array of what `encode` gives. Raises where one cannot be."""
-    try:
-        return _encoder.encode(events)
-    except UnicodeEncodeError:
-        return _encoder.encode([msgspec.Raw(encode(event)) for event in events])
+        return _encoder.encode(tidied(_builtins(event, bytes, datetime)))
 
 
 def decode(data: bytes | bytearray | memoryview) -> Event:
@@ -151,14 +145,14 @@ def decode_cloudevent(data: bytes | bytearray | memoryview | str) -> Event:
 
 
 def _data(event: Event) -> dict[str, Any]:
-    fields = _tidy(_builtins(event, bytes))
+    fields = tidied(_builtins(event, bytes))
     data = {name: _to_text(value, name) for name, value in fields.items() if name not in _ENVELOPE}
     data["end_time_ns"] = str(data["end_time_ns"])
     return data
 
 
 def _builtins(event: Event, *kept: type) -> Any:
-    return msgspec.to_builtins(event, builtin_types=kept, enc_hook=_hook)
+    return msgspec.to_builtins(event, builtin_types=kept, enc_hook=plain_value)
 
 
 def _reason(data: bytes | bytearray | memoryview, error: Exception) -> str:
@@ -198,12 +192,12 @@ def _from_text(value: Any, name: str = "") -> Any:
     return value
 
 
-def _tidy(value: Any) -> Any:
+def tidied(value: Any) -> Any:
     """Replace what UTF-8 cannot hold, at any depth."""
     if isinstance(value, str):
         return plain_text(value)
     if isinstance(value, dict):
-        return {_tidy(key): _tidy(item) for key, item in value.items()}
+        return {tidied(key): tidied(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_tidy(item) for item in value]
+        return [tidied(item) for item in value]
     return value

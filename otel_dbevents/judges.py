@@ -41,9 +41,6 @@ class Judges:
     application they came from are those that were slow or made the burst: what they say is passed
     on.
 
-    A database has recovered with its first connection after failures, or the first health check
-    that it answers after them; a check that it did not answer is a failure too.
-
     A burst is of one statement under one span on one database. It is told once, when it has ended:
     no run for a second, as later queries or `settle_quiet` tell, or `settle`. What ran in the
     parent process of a fork is the parent's to judge. Kept in mind are the latest 2,000 runs, the

@@ -50,7 +50,7 @@ class Outages:
                 return None  # nobody knows which database that was
             case DatabaseHealthCheckCompleted(was_answered=True):
                 return self._back(event)
-            case DatabaseHealthCheckCompleted():
+            case DatabaseHealthCheckCompleted(was_answered=False):
                 self._failed(event, int(event.latency_ms * 1e6))
             case ConnectionInvalidated() if event.failure and event.failure.is_disconnect:
                 self._lost.setdefault(event.aggregate_id, event.end_time_ns)

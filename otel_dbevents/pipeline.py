@@ -20,7 +20,15 @@ from opentelemetry.context import Context
 from opentelemetry.propagate import get_global_textmap
 from opentelemetry.propagators.textmap import TextMapPropagator
 
-from otel_dbevents.bridge import OPEN_SPAN_TYPES, Bridge, Flow, Shown, SpanFilter
+from otel_dbevents.bridge import (
+    OPEN_SPAN_TYPES,
+    Bridge,
+    Flow,
+    Objective,
+    Shown,
+    SpanFilter,
+    Standing,
+)
 from otel_dbevents.bus import Delivery, EventBus, Subscription
 from otel_dbevents.bus.limiter import Limiter
 from otel_dbevents.bus.memory import MemoryBus
@@ -29,7 +37,7 @@ from otel_dbevents.compat import check_versions, warn_if_contrib_active
 from otel_dbevents.config import Config, EventLogTarget, Langfuse
 from otel_dbevents.ending import ending
 from otel_dbevents.event_log import EventLog
-from otel_dbevents.events import Environment
+from otel_dbevents.events import Database, DatabaseHealthCheckCompleted, Environment
 from otel_dbevents.exporters import lost as lost_in_export
 from otel_dbevents.exporters import sdk_disabled
 from otel_dbevents.health import desk
@@ -48,6 +56,7 @@ from otel_dbevents.sources.watch import FindLedger, Notice, guard, is_recording,
 
 if TYPE_CHECKING:
     from otel_dbevents.bus.redis.sender import Sender
+    from otel_dbevents.health.recovery import Recovery
     from otel_dbevents.langfuse.scores import Scores
     from otel_dbevents.langfuse.sending import Sending
 
@@ -121,6 +130,7 @@ class Pipeline:
         )
         self.source, self.clients = self._make_sources(wishes, engine_filter)
         self.windows = Windows(config.slo_window_s)
+        self.recovery = self._make_recovery()
         self.checks, self._schedule = self._make_checks()
         self.bridge = self._make_bridge(span_filter)
         if self.turns is not None and config.metrics:
@@ -146,6 +156,9 @@ class Pipeline:
             ),
             self._subscribe_open_spans(),
         ]
+        if self.recovery is not None:
+            hear, types = self.recovery.consume, self.recovery.types
+            self._subscriptions.append(self.bus.subscribe(hear, *types, name="recovery"))
         if self.event_log is not None:
             log = self.event_log
             self._subscriptions.append(
@@ -203,6 +216,8 @@ class Pipeline:
             read_lost=self.lost,
             read_flow=self._flow if has_flow else None,
             seen=self.windows.take if is_told_here else None,
+            objective=objective_of(config),
+            read_standings=self._standings,
             min_duration_ns=int(config.min_duration_ms * _MS),
             require_parent=config.require_parent,
             span_filter=span_filter,
@@ -214,6 +229,25 @@ class Pipeline:
             logs=config.logs and is_told_here,
         )
 
+    def _make_recovery(self) -> "Recovery | None":
+        config, source = self.config, self.source
+        if not config.recovery:
+            return None
+        from otel_dbevents.health.recovery import Recovery
+
+        def probe(database: Database) -> DatabaseHealthCheckCompleted | None:
+            engine = next(iter(source.engines_of(database)), None)
+            return None if engine is None else self.checks.check(engine)
+
+        return Recovery(
+            probe,
+            source.retire,
+            self.bus.publish,
+            first_s=config.recovery_first_s,
+            most_s=config.recovery_most_s,
+            tries=config.recovery_tries,
+        )
+
     def _make_checks(self) -> tuple[Checks, Schedule | None]:
         config = self.config
         checks = Checks(
@@ -221,7 +255,7 @@ class Pipeline:
             thresholds=Thresholds(config.health_degraded_ms, config.health_unhealthy_ms),
             timeout_ms=config.health_timeout_ms,
             slo_p95_ms=config.slo_p95_ms,
-            publish=self.bus.publish,
+            publish=self.bus.publish if self.recovery is None else self.recovery.pass_on,
             pools=self.source.pools,
             windows=self.windows,
         )
@@ -308,6 +342,8 @@ class Pipeline:
         deadline = monotonic() + timeout
         self._closed = True
         desk.leave(self.checks)
+        if self.recovery is not None:
+            self.recovery.close()
         if self._schedule is not None:
             self._schedule.close()
         atexit.unregister(self._at_exit)
@@ -362,6 +398,10 @@ class Pipeline:
         if self.turns is not None:
             self.turns.settle()
 
+    def _standings(self) -> list[Standing]:
+        """Return how the databases fare, for the metrics."""
+        return [Standing(*each) for each in self.windows.standings()]
+
     def _flow(self) -> Flow:
         """Return what waits and what was limited, for the metrics."""
         limited = None if self._limiter is None else self._limiter.limited
@@ -384,7 +424,9 @@ class Pipeline:
             return None
         from otel_dbevents.shipping import Description, sender_of
 
-        return sender_of(config, Description(config, shown_of(config), self._in_force))
+        return sender_of(
+            config, Description(config, shown_of(config), self._in_force, objective_of(config))
+        )
 
     def _writes(self, config: Config) -> EventLog | None:
         """Return what writes the events as log lines, where that was asked for."""
@@ -418,6 +460,13 @@ class Pipeline:
             ours = _after(weakref.WeakMethod(self._drain), original)
             setattr(provider, name, ours)
             self._restore.append(_restorer(provider, name, ours))
+
+
+def objective_of(config: Config) -> Objective:
+    """Return what the settings promise, in seconds."""
+    return Objective(
+        config.slo_p95_ms / 1e3, config.health_degraded_ms / 1e3, config.health_unhealthy_ms / 1e3
+    )
 
 
 def shown_of(config: Config) -> Shown | None:

@@ -15,6 +15,7 @@ OBJECTIVE_S: Final = 0.2
 TARGET: Final = 0.95
 WIDTH: Final = 24
 
+_TAG: Final = "otel-dbevents"
 _SOURCES: Final = ("prometheus", "loki", "jaeger")
 GREEN, YELLOW, ORANGE, RED, BLUE = "green", "yellow", "orange", "red", "blue"
 
@@ -34,6 +35,16 @@ def prom(expr: str, legend: str = "", *, exemplars: bool = False, now: bool = Fa
         "range": not now,
         "format": "table" if now and not legend else "time_series",
     }
+
+
+def counted(series: str, window: str = "$__range") -> str:
+    """Return what a counter has grown by in a window; one that is new counts whole.
+
+    ``increase`` alone does not see what a counter had when it first came: all that a short job did,
+    and the first failure of a kind.
+    """
+    new = f"last_over_time({series}[{window}]) unless {series} offset {window}"
+    return f"({new} or increase({series}[{window}]))"
 
 
 def loki(expr: str, legend: str = "", lines: int = 100) -> Json:
@@ -156,6 +167,24 @@ def series(
         "tooltip": {"mode": "multi", "sort": "desc"},
     }
     return _panel("timeseries", title, description, targets, defaults, options, overrides)
+
+
+DASHED: Final[Json] = {
+    "matcher": {"id": "byRegexp", "options": "/^most /"},
+    "properties": [
+        {"id": "custom.fillOpacity", "value": 0},
+        {"id": "custom.lineStyle", "value": {"dash": [8, 6], "fill": "dash"}},
+    ],
+}
+"""The curves of limits, whose names begin with ``most``."""
+
+
+def painted(name: str, colour: str) -> Json:
+    """Return the override that gives the curve of a name its colour."""
+    return {
+        "matcher": {"id": "byName", "options": name},
+        "properties": [{"id": "color", "value": {"mode": "fixed", "fixedColor": colour}}],
+    }
 
 
 def states(title: str, description: str, expr: str, legend: str, names: Json) -> Json:
@@ -287,7 +316,7 @@ def traces(title: str, description: str, asked: Json) -> Json:
 def linked(panel: Json, title: str, to: str) -> Json:
     """Return the panel with a link to another of our dashboards, variables and time kept."""
     url = f"/d/{to}?${{__url_time_range}}&${{__all_variables}}"
-    return panel | {"links": [{"title": title, "url": url}]}
+    return panel | {"links": [_link("link", title, url)]}
 
 
 @dataclass(frozen=True)
@@ -371,7 +400,7 @@ def board(
         "uid": uid,
         "title": title,
         "description": description,
-        "tags": ["otel-dbevents"],
+        "tags": [_TAG],
         "schemaVersion": 41,
         "version": 1,
         "editable": True,
@@ -380,25 +409,25 @@ def board(
         "time": {"from": "now-30m", "to": "now"},
         "timezone": "browser",
         "fiscalYearStartMonth": 0,
-        "links": [_to_others()],
+        "links": [_link("dashboards", "Database dashboards", tags=[_TAG])],
         "annotations": {"list": list(annotations)},
         "templating": {"list": [*sources(), *variables]},
         "panels": list(_placed(rows)),
     }
 
 
-def _to_others() -> Json:
+def _link(kind: str, title: str, url: str = "", tags: Sequence[str] = ()) -> Json:
     return {
-        "type": "dashboards",
-        "title": "Database dashboards",
-        "tags": ["otel-dbevents"],
+        "type": kind,
+        "title": title,
+        "url": url,
+        "tags": list(tags),
         "asDropdown": False,
         "includeVars": True,
         "keepTime": True,
         "targetBlank": False,
         "icon": "external link",
         "tooltip": "",
-        "url": "",
     }
 
 

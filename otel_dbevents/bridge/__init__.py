@@ -30,6 +30,7 @@ from otel_dbevents.bridge.flow import Flow, ReadFlow
 from otel_dbevents.bridge.folding import Folding
 from otel_dbevents.bridge.logs import EVENT_NAMES, OPEN_SPAN_TYPES, Logs, add_to_open_span
 from otel_dbevents.bridge.metrics import Metrics, Seen
+from otel_dbevents.bridge.objective import Objective, ReadStandings, Standing
 from otel_dbevents.bridge.observations import Observations, Shown
 from otel_dbevents.bridge.pointing import Place, context_of
 from otel_dbevents.bridge.spans import NOWHERE, Spans, parent_context
@@ -38,7 +39,16 @@ from otel_dbevents.forks import in_child
 from otel_dbevents.stacks import stack_of
 from otel_dbevents.swallowing import Swallowing
 
-__all__ = ["EVENT_NAMES", "OPEN_SPAN_TYPES", "Bridge", "Flow", "Shown", "SpanFilter"]
+__all__ = [
+    "EVENT_NAMES",
+    "OPEN_SPAN_TYPES",
+    "Bridge",
+    "Flow",
+    "Objective",
+    "Shown",
+    "SpanFilter",
+    "Standing",
+]
 
 _log = logging.getLogger(__name__)
 _CLOSE_S: Final = 2.0
@@ -67,6 +77,8 @@ class Bridge:
     - ``read_lost`` is called then too, for the events lost before they came here, by reason.
     - ``read_flow`` likewise, for what waits and what is limited; None: nothing is.
     - ``seen`` takes the durations of all queries that the metrics have; see `has_metrics`.
+    - ``objective`` is among the bounds of the histograms; ``read_standings`` is called when metrics
+      are collected, for how each database holds it.
     - ``min_duration_ns``: a shorter call has no span, unless it failed or took at least
       ``slow_query_ns`` (0: no exception for slow ones).
     - ``require_parent``: what would be a trace of its own has no span, failed or not.
@@ -97,6 +109,8 @@ class Bridge:
         read_lost: Callable[[], Mapping[str, int]] = _no_losses,
         read_flow: ReadFlow | None = None,
         seen: Seen | None = None,
+        objective: Objective = Objective(),  # noqa: B008 - it is immutable
+        read_standings: ReadStandings | None = None,
         min_duration_ns: int = 0,
         require_parent: bool = False,
         span_filter: SpanFilter | None = None,
@@ -110,6 +124,7 @@ class Bridge:
     ) -> None:
         self._read_pools, self._read_lost = read_pools, read_lost
         self._read_flow, self._seen = read_flow, seen
+        self._objective, self._read_standings = objective, read_standings
         self._min_duration_ns, self._slow_query_ns = min_duration_ns, slow_query_ns
         self._require_parent, self._wait_span_ns = require_parent, wait_span_ns
         self._span_filter, self._fold_after = span_filter, fold_after
@@ -230,7 +245,7 @@ class Bridge:
         self._spans, self._metrics, self._logs = None, None, None
         self._folding, self._record_span = None, None
         self._read_pools, self._read_lost = _no_pools, _no_losses
-        self._read_flow = self._seen = None
+        self._read_flow = self._seen = self._read_standings = None
 
     def _begin(self) -> None:
         """Begin to count at nothing."""
@@ -252,11 +267,16 @@ class Bridge:
         """Tell each event; queries, which are nearly all, here, as a call for each is dear."""
         record_span, metrics = self._record_span, self._metrics
         queries = metrics and metrics.queries()
-        statement = database = size = calls = None
+        statement = database = size = calls = parent = None
+        above = NOWHERE
         for event, context in batch:
-            if type(event) is not QueryExecuted or context is None:
+            if type(event) is not QueryExecuted:
                 self._tell(event, context)
                 continue
+            if context is None:
+                if event.parent is not parent:  # those of one parent come together
+                    parent, above = event.parent, parent_context(event, None)
+                context = above  # noqa: PLW2901 - which it has not, as it crossed a process
             place: Place = context
             try:
                 if record_span is not None:
@@ -359,6 +379,8 @@ class Bridge:
                     read_lost=self._all_lost,
                     read_flow=self._read_flow,
                     seen=self._seen,
+                    objective=self._objective,
+                    read_standings=self._read_standings,
                 )
             loggers = _settled(self._logger_provider, get_logger_provider)
             if loggers is not None and self._logs is None:

@@ -156,6 +156,12 @@ def environment_of(event: Event) -> str:
     return event.aggregate_id.partition("/")[0]
 
 
+def whereabouts(database: Database) -> dict[str, Value]:
+    """Return what names a database in a metric of ours: where it runs, and which it is."""
+    environment, identity = database.environment.value, database.aggregate_id
+    return {**database_attributes(database), ENVIRONMENT: environment, AGGREGATE_ID: identity}
+
+
 @lru_cache(maxsize=256)
 def database_attributes(database: Database) -> Attributes:
     """Return what is true of every call to ``database``.

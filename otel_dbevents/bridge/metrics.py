@@ -17,6 +17,8 @@ from opentelemetry.metrics import Counter, Histogram, Meter, MeterProvider, Obse
 from otel_dbevents.bridge import attributes as at
 from otel_dbevents.bridge.feeding import Pair
 from otel_dbevents.bridge.flow import ReadFlow, observe
+from otel_dbevents.bridge.objective import DURATION_BUCKETS, Objective, ReadStandings
+from otel_dbevents.bridge.objective import observe as observe_standings
 from otel_dbevents.bridge.observables import Observables
 from otel_dbevents.bridge.pointing import Place
 from otel_dbevents.bridge.series import AllSeries, Series, attempt
@@ -46,12 +48,8 @@ from otel_dbevents.events import (
     TransactionRolledBack,
 )
 
-DURATION_BUCKETS: Final = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0)
-"""Seconds: the convention's for ``db.client.operation.duration``; ours for the connection times."""
 ROWS_BUCKETS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000)
 """Rows: the convention's for ``db.client.response.returned_rows``."""
-HEALTH_BUCKETS: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.5, 5.0)
-"""Seconds: ours; 0.1 and 0.2 are bounds, so that a promise of either can be checked exactly."""
 
 _MOST_DATABASES = 1000
 _MOST_QUERIES: Final = 2048
@@ -68,7 +66,9 @@ class Metrics:
 
     ``read_pools`` is called at collection for the pools' numbers, ``read_lost`` for the events
     that were lost until then, by reason, ``read_flow``, if there is one, for how events flow out.
-    ``seen`` takes the durations of all queries, many at a time where they come so.
+    ``seen`` takes the durations of all queries, many at a time where they come so. The histograms
+    have the ``objective`` among their bounds; ``read_standings`` says how it is held, if anybody
+    knows that here.
     """
 
     def __init__(
@@ -79,11 +79,13 @@ class Metrics:
         read_lost: Callable[[], Mapping[str, int]],
         read_flow: ReadFlow | None = None,
         seen: Seen | None = None,
+        objective: Objective = Objective(),  # noqa: B008 - it is immutable
+        read_standings: ReadStandings | None = None,
     ) -> None:
         self._seen = seen
         meter = meter_provider.get_meter(at.SCOPE, at.VERSION, at.SCHEMA_URL)
         self.begin_anew()
-        self._make_instruments(meter)
+        self._make_instruments(meter, objective)
         self.turns = TurnNumbers(meter)
         self._series = AllSeries()
         self._of = self._series.of
@@ -94,6 +96,8 @@ class Metrics:
         self._observe(read_pools, read_lost)
         if read_flow is not None:
             observe(self._observed, read_flow)
+        if read_standings is not None:
+            observe_standings(self._observed, objective, read_standings)
         self._recorders: dict[type[Event], Callable[[Any, Place], None]] = {
             QueryFailed: self._query_failed,
             TransactionCommitted: self._committed,
@@ -151,14 +155,16 @@ class Metrics:
         with self._lock:
             self._status.clear()
 
-    def _make_instruments(self, meter: Meter) -> None:
+    def _make_instruments(self, meter: Meter, objective: Objective) -> None:
         def seconds(name: str, text: str, buckets: Sequence[float] = DURATION_BUCKETS) -> Histogram:
             return meter.create_histogram(
                 name, "s", text, explicit_bucket_boundaries_advisory=buckets
             )
 
         self._duration = seconds(
-            "db.client.operation.duration", "Duration of database client operations."
+            "db.client.operation.duration",
+            "Duration of database client operations.",
+            objective.query_buckets,
         )
         self._rows = meter.create_histogram(
             "db.client.response.returned_rows",
@@ -186,7 +192,7 @@ class Metrics:
             "dbevents.repeated_queries", "{burst}", "Bursts of one statement under one span."
         )
         self._health = seconds(
-            "database.health.latency", "Round trip of a health check.", HEALTH_BUCKETS
+            "database.health.latency", "Round trip of a health check.", objective.health_buckets
         )
 
     def _observe(

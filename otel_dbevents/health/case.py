@@ -55,7 +55,9 @@ class Case:
 
     def ended(self, check: DatabaseHealthCheckCompleted | None, now: float) -> bool:
         """Note how a try ended; None: there was nobody to ask. True: the last one was in vain."""
-        answered = check is None or (check.was_answered and check.end_time_ns >= self.failed_ns)
+        answered = True
+        if check is not None:
+            answered = bool(check.was_answered) and check.end_time_ns >= self.failed_ns
         if not self.circuit.ended(now, answered=answered):
             return False
         if check is not None and answered:

@@ -5,13 +5,11 @@ import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy.engine import Engine
 
-from otel_dbevents.health.files import SqliteFile
-from otel_dbevents.health.hrana import Hrana
-from otel_dbevents.health.round import Probe, Round
+from otel_dbevents.health.round import LATER_S, Probe, Round
 from otel_dbevents.sources.session import (
     Renew,
     arguments_of,
@@ -20,9 +18,6 @@ from otel_dbevents.sources.session import (
     ping,
     within,
 )
-
-_LATER_S: Final = 1.0
-"""So much longer the driver may take than we wait, that it is always we who end the round."""
 
 
 def probe_of(engine: Engine) -> Probe:
@@ -33,6 +28,9 @@ def probe_of(engine: Engine) -> Probe:
     """
     if engine.dialect.driver not in ("libsql", "aiolibsql"):
         return EngineProbe(engine)
+    from otel_dbevents.health.files import SqliteFile
+    from otel_dbevents.health.hrana import Hrana
+
     arguments, options = arguments_of(engine.pool._creator) or ([], {})
     if engine.url.host:
         url = str(arguments[0]) if arguments else f"http://{engine.url.host}"
@@ -49,7 +47,7 @@ class EngineProbe:
     def ask(self, stages: Round) -> None:
         """Connect, ask, close."""
         _refuse_missing_file(self._engine)
-        patience = stages.limit_s + _LATER_S
+        patience = stages.limit_s + LATER_S
         within(self._engine, patience, lambda renew: self._ask(stages, patience, renew))
 
     def _ask(self, stages: Round, patience: float, renew: Renew) -> None:
@@ -59,7 +57,7 @@ class EngineProbe:
         try:
             connection = session.dbapi_connection
             begin_nothing(engine, connection)
-            hold = None if engine.dialect.is_async else _Hold.of(connection)
+            hold = _Hold.of(getattr(connection, "driver_connection", connection))
             renew(patience)
             stages.connected(None if hold is None else hold.abort)
             ping(engine, connection)

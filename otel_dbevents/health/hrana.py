@@ -9,7 +9,7 @@ from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
-from otel_dbevents.health.round import Round
+from otel_dbevents.health.round import LATER_S, Round
 
 _SECURE: Final[Mapping[str, str]] = {"ws": "http", "wss": "https", "libsql": "https"}
 _QUESTION: Final = json.dumps(
@@ -39,7 +39,7 @@ class Hrana:
 
     def ask(self, stages: Round) -> None:
         """Connect, ask, close."""
-        connection = self._kind(self._host, self._port, timeout=stages.limit_s + 1.0)
+        connection = self._kind(self._host, self._port, timeout=stages.limit_s + LATER_S)
         try:
             connection.connect()
             stages.connected()

@@ -31,6 +31,7 @@ Retire: TypeAlias = Callable[[Database, float], object]
 """Has no connection given out again that was opened before a time, in seconds since the epoch."""
 
 _MOST: Final = 1_000
+_THREAD: Final = "otel-dbevents-health-recovery"
 _log = logging.getLogger("otel_dbevents.health")
 _guard: Final = Swallowing("recovery", _log)
 _WRONG: Final = "an error of ours while a database was away; the application is not harmed"
@@ -150,7 +151,7 @@ class Recovery:
         self._changed.notify_all()
 
     def _start(self) -> None:
-        worker = threading.Thread(target=self._run, name="otel-dbevents-recovery", daemon=True)
+        worker = threading.Thread(target=self._run, name=_THREAD, daemon=True)
         try:
             self._worker = worker
             worker.start()

@@ -9,16 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from otel_dbevents.events import Database, DatabaseType, Environment
-from otel_dbevents.health.round import Round
-
-
-def is_redis(thing: object) -> bool:
-    """Whether this is a client of redis-py, sync or asyncio."""
-    is_theirs = any(
-        kind.__module__.partition(".")[0] == "redis" and kind.__name__ in ("Redis", "StrictRedis")
-        for kind in type(thing).__mro__
-    )
-    return is_theirs and hasattr(thing, "connection_pool")
+from otel_dbevents.health.round import LATER_S, Round
 
 
 def database_of(client: Any, environment: Environment) -> Database:
@@ -39,7 +30,7 @@ class RedisProbe:
 
     def ask(self, stages: Round) -> None:
         """Connect, ask, close."""
-        limit = stages.limit_s + 1.0
+        limit = stages.limit_s + LATER_S
         options = dict(self._pool.connection_kwargs)
         for name in ("socket_timeout", "socket_connect_timeout"):
             options[name] = limit

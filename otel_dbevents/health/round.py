@@ -16,6 +16,8 @@ from otel_dbevents.sources.around import silenced
 
 CONNECT: Final = "connect"
 STATEMENT: Final = "statement"
+LATER_S: Final = 0.5
+"""So much longer a driver may take than we wait, that it is always we who end the round."""
 
 
 class Outcome(NamedTuple):

@@ -52,7 +52,7 @@ def says(event: Event) -> Says:
             return _refusal(code, event.error_message)
         case DatabaseHealthCheckCompleted(was_answered=True):
             return Says.THERE
-        case DatabaseHealthCheckCompleted():
+        case DatabaseHealthCheckCompleted(was_answered=False):
             return _refusal(str((event.details or {}).get("error.type", "")))
         case ConnectionInvalidated() if event.failure and event.failure.is_disconnect:
             return Says.AWAY

@@ -6,10 +6,7 @@ from typing import Any, NamedTuple
 from sqlalchemy.engine import Engine
 
 from otel_dbevents.events import Database, Environment, PoolReading
-from otel_dbevents.health import redis
 from otel_dbevents.health.engines import probe_of
-from otel_dbevents.health.files import SqliteFile
-from otel_dbevents.health.hrana import Hrana
 from otel_dbevents.health.round import Probe
 from otel_dbevents.sources.database import database_of
 from otel_dbevents.sources.engine import watch_of
@@ -36,7 +33,9 @@ def target_of(thing: object, environment: Environment) -> Target:
     if is_client(thing):
         client = async_client(thing)
         return Target(client, database_of_client(client, environment), _client_probe(client))
-    if redis.is_redis(thing):
+    if _is_redis(thing):
+        from otel_dbevents.health import redis
+
         database = redis.database_of(thing, environment)
         return Target(thing, database, redis.RedisProbe(thing))
     raise TypeError(
@@ -60,7 +59,19 @@ def pool_of(target: Target) -> PoolReading | None:
     return read_unwatched(engine, target.database) if isinstance(engine, Engine) else None
 
 
+def _is_redis(thing: object) -> bool:
+    """Whether this is a client of redis-py, sync or asyncio; asked without importing it."""
+    is_theirs = any(
+        kind.__module__.partition(".")[0] == "redis" and kind.__name__ == "Redis"
+        for kind in type(thing).__mro__
+    )
+    return is_theirs and hasattr(thing, "connection_pool")
+
+
 def _client_probe(client: Any) -> Probe:
+    from otel_dbevents.health.files import SqliteFile
+    from otel_dbevents.health.hrana import Hrana
+
     path = getattr(client, "_path", "")
     if path:
         return SqliteFile(path)

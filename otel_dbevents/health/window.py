@@ -19,8 +19,10 @@ from otel_dbevents.forks import in_child
 
 SLOTS: Final = 30
 """So many slots are in a window."""
-PER_SLOT: Final = 256
-"""So many durations a slot keeps at the most."""
+PER_SLOT: Final = 2_048
+"""So many durations a slot keeps at the most,"""
+PER_WINDOW: Final = 8_192
+"""and all slots of a database together."""
 LEAST: Final = 20
 """Of fewer queries no share and no percentile is told: one would make it."""
 _MOST_DATABASES: Final = 100
@@ -60,10 +62,16 @@ class _Slot:
             durations = durations[random.randrange(self.stride) :: self.stride]  # noqa: S311
         self.kept.extend(durations)
         while len(self.kept) > PER_SLOT:
-            # Not every second one: what repeats in a rhythm would be kept, or not, as a whole.
-            random.shuffle(self.kept)
-            del self.kept[len(self.kept) // 2 :]
-            self.stride *= 2
+            self.thin()
+
+    def thin(self) -> None:
+        """Keep half of what is kept.
+
+        Not every second one: what repeats in a rhythm would be kept, or not, as a whole.
+        """
+        random.shuffle(self.kept)
+        del self.kept[len(self.kept) // 2 :]
+        self.stride *= 2
 
 
 class _Window:
@@ -72,6 +80,8 @@ class _Window:
     def __init__(self, database: Database) -> None:
         self.database = database
         self.slots: deque[_Slot] = deque(maxlen=SLOTS)
+        self.held = 0
+        """How many durations are kept, at the most."""
 
     def slot(self, number: int) -> _Slot:
         """Return the slot of now."""
@@ -81,11 +91,17 @@ class _Window:
         self.slots.append(made)
         return made
 
+    def bound(self) -> None:
+        """Thin the fullest slots, where all together keep too many durations."""
+        while (held := sum(len(slot.kept) for slot in self.slots)) > PER_WINDOW:
+            max(self.slots, key=lambda slot: len(slot.kept)).thin()
+        self.held = held
+
 
 class Windows:
     """The windows of all databases, of the last ``window_s`` seconds each.
 
-    At most 100 databases are known, and 7,680 durations of each: those that were used last.
+    At most 100 databases are known, and 8,192 durations of each: those that were used last.
     """
 
     def __init__(self, window_s: float, *, clock: Callable[[], float] = monotonic) -> None:
@@ -102,7 +118,11 @@ class Windows:
             window = known[1] if known is not None else self._know(database)
             slot = window.slot(number)
             slot.errors += errors
+            before = len(slot.kept)
             slot.take(durations)
+            window.held += len(slot.kept) - before
+            if window.held > PER_WINDOW:
+                window.bound()
 
     def take_events(self, batch: Iterable[tuple[Event, Any]]) -> None:
         """Take the queries of a batch, where nobody has put their numbers together."""
@@ -138,10 +158,12 @@ class Windows:
         weighted.sort()
         return Reading(self._window_s, queries, errors, *_percentiles(weighted, 0.5, 0.95, 0.99))
 
-    def databases(self) -> list[Database]:
-        """Return the databases that are known."""
+    def standings(self) -> list[tuple[Database, float | None]]:
+        """Return of each database with a query in the window the P95 in seconds, if it has one."""
         with self._lock:
-            return [window.database for window in self._windows.values()]
+            databases = [window.database for window in self._windows.values()]
+        found = [(each, self.read(each.aggregate_id)) for each in databases]
+        return [(each, reading.p95_s) for each, reading in found if reading is not None]
 
     def _know(self, database: Database) -> _Window:
         name = database.aggregate_id

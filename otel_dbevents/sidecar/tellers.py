@@ -6,7 +6,7 @@ when it counts as sent, is the caller's.
 
 import logging
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -83,6 +83,7 @@ class Teller:
             require_parent=origin.require_parent,
             fold_after=origin.fold_after,
             shown=origin.shown,
+            objective=origin.objective,
             spans=origin.spans,
             metrics=origin.metrics,
             logs=origin.logs,
@@ -166,9 +167,13 @@ class Tellers:
             teller.collect(made)
         return made
 
-    def forget_ended(self) -> None:
-        """Let go of processes that have ended, once all of theirs was sent."""
-        for key in [key for key in self._all if key[0] in self._ended]:
+    def forget_ended(self, unsettled: Container[str] = ()) -> None:
+        """Let go of processes that have ended, once all of theirs was sent, and what is lost known.
+
+        ``unsettled`` are the lines of which it is not.
+        """
+        ended = [key for key in self._all if key[0] in self._ended and key[0] not in unsettled]
+        for key in ended:
             if not self._all[key].is_dirty:
                 self._all.pop(key).close()
         self._ended &= {line for line, _ in self._all}
@@ -214,12 +219,19 @@ class _Spans(SpanProcessor):
     on_start = BatchSpanProcessor.on_start
 
     def __init__(self, into: list[ReadableSpan]) -> None:
-        self._append: Callable[[ReadableSpan], None] = into.append
+        self._into = into
 
     def on_end(self, span: ReadableSpan) -> None:
         """Keep it."""
         if span.context is not None and span.context.trace_flags.sampled:
-            self._append(span)
+            self._into.append(span)
+
+    def on_all_ended(self, spans: list[ReadableSpan]) -> None:
+        """Keep them, all of them sampled, without a look at one: see `bridge.handing`."""
+        self._into.extend(spans)
+
+
+vars(_Spans.on_end)["for_all"] = _Spans.on_all_ended
 
 
 class _Records(LogRecordProcessor):

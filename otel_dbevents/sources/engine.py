@@ -32,6 +32,7 @@ from otel_dbevents.sources.database import database_of
 from otel_dbevents.sources.explain.explainer import Explainer
 from otel_dbevents.sources.heap import objects_of
 from otel_dbevents.sources.query import QuerySource
+from otel_dbevents.sources.retiring import retire
 from otel_dbevents.sources.transaction import TransactionSource
 from otel_dbevents.sources.watch import (
     INFO_KEY,
@@ -179,6 +180,14 @@ class EngineSource:
         name, pool_name = database.aggregate_id, database.pool_name
         pairs.sort(key=lambda pair: pair[0].pool_name != pool_name)
         return [engine for of, engine in pairs if engine is not None and of.aggregate_id == name]
+
+    def retire(self, database: Database, before_s: float) -> None:
+        """Have no connection to a database given out again that was opened before a time.
+
+        Of all engines under watch that lead to it; see `sources.retiring`.
+        """
+        for engine in self.engines_of(database):
+            retire(engine, before_s)
 
     def in_use(self) -> Iterator[Engine]:
         """Give each engine under watch that the application has asked for a connection."""

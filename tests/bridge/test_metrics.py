@@ -79,11 +79,11 @@ def test_all_metrics_have_the_conventions_units():
     assert {name: metric.unit for name, metric in told.metrics.items()} == UNITS
 
 
-def test_a_query_is_measured_with_the_advised_buckets():
+def test_a_query_is_measured_with_the_advised_buckets_and_the_objective_among_them():
     told = Told().tell(executed(duration_ns=3 * MS), executed(duration_ns=700 * MS))
     point = told.point("db.client.operation.duration")
-    assert point.explicit_bounds == (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10)
-    assert list(point.bucket_counts) == [0, 1, 0, 0, 0, 0, 1, 0, 0, 0]
+    assert point.explicit_bounds == (0.001, 0.005, 0.01, 0.05, 0.1, 0.2, 0.5, 1, 5, 10)
+    assert list(point.bucket_counts) == [0, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0]
     assert point.sum == pytest.approx(0.703)
     assert point.attributes == {**DB_ATTRIBUTES, "db.query.summary": "SELECT customers"}
 

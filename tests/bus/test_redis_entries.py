@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from otel_dbevents.bus.redis.entries import (
     MOST_BYTES,
@@ -12,7 +13,6 @@ from otel_dbevents.bus.redis.entries import (
     Entry,
     EntryError,
     Unpacker,
-    pack,
     pack_all,
     verified,
 )
@@ -27,6 +27,7 @@ from otel_dbevents.events import (
     Statement,
 )
 from tests.any_event import any_event
+from tests.bus import singles
 from tests.bus.contract import checked, failed
 
 KEYS = Keyring("the current key of the tests", "the key that was before it")
@@ -35,7 +36,7 @@ STREAM = "events"
 
 
 def entry_of(events: Sequence[Event]) -> Entry:
-    [(count, body)] = pack([encode(event) for event in events])
+    [(count, body)] = pack_all(events)
     return Entry("app", "1-2", 40, count, 1_700_000_000_000_000_000, b"source", body)
 
 
@@ -63,29 +64,26 @@ def test_every_event_comes_back_as_it_was(events: list[Event]) -> None:
     assert Unpacker().unpack(entry) == (events, [])
 
 
-def test_an_entry_has_a_hundred_events_or_64_kib_at_most() -> None:
-    sizes = [count for count, _ in pack([b"\x01"] * 250)]
-    assert sizes == [MOST_EVENTS, MOST_EVENTS, 50]
-    large = b"x" * (MOST_BYTES // 2)
-    assert [count for count, _ in pack([large] * 5)] == [2, 2, 1]
-    assert [count for count, _ in pack([b"a", b"x" * (MOST_BYTES + 1), b"b"])] == [1, 1, 1]
-    assert list(pack([])) == []
-
-
 @given(st.lists(any_event(), min_size=1, max_size=20))
 @settings(max_examples=20)
-def test_events_that_are_encoded_together_are_what_they_are_alone(events: list[Event]) -> None:
-    assert list(pack_all(events)) == list(pack([encode(event) for event in events]))
+def test_an_entry_of_the_version_before_is_read_as_it_was(events: list[Event]) -> None:
+    body = singles.body_of([encode(event) for event in events])
+    entry = Entry("app", "1-2", 40, len(events), 1, b"source", body, version=singles.VERSION)
+    fields = stored(entry)
+    assert fields[b"v"] == b"1"
+    assert verified(fields, STREAM, KEYS) == entry
+    assert Unpacker().unpack(entry) == (events, [])
 
 
-def test_what_is_encoded_together_is_as_small() -> None:
+def test_an_entry_has_a_hundred_events_or_64_kib_at_most() -> None:
     def sizes(length: int, number: int) -> list[int]:
-        packed = list(pack_all([failed(n, "x" * length) for n in range(number)]))
+        packed = list(pack_all([failed(n, f"{n:x>{length}}") for n in range(number)]))
         assert all(len(body) <= MOST_BYTES for count, body in packed if count > 1)
         return [count for count, _ in packed]
 
-    assert sizes(10, 250) == [100, 100, 50]
+    assert sizes(10, 250) == [MOST_EVENTS, MOST_EVENTS, 50]
     assert sum(sizes(1_000, 250)) == 250
+    assert max(sizes(1_000, 250)) < MOST_EVENTS
     assert sizes(MOST_BYTES, 3) == [1, 1, 1]
     assert list(pack_all([])) == []
 
@@ -111,15 +109,17 @@ def test_what_repeats_is_one_object() -> None:
 def test_an_event_that_cannot_be_read_costs_itself_only() -> None:
     good = [checked(1), failed(2)]
     bodies = [encode(good[0]), b"\x81\xaaevent_type\xa7Unknown", encode(good[1])]
-    [(count, body)] = pack(bodies)
-    entry = Entry("app", "1", 0, count, 1, b"", body)
+    entry = Entry("app", "1", 0, 3, 1, b"", singles.body_of(bodies), version=singles.VERSION)
     assert Unpacker().unpack(entry) == (good, [1])
+    assert Unpacker().unpack(replace(entry, count=2, chosen=(1, 2))) == (good[1:], [1])
 
 
 @pytest.mark.parametrize("body", [b"", b"\xc1", b"\x93\x01", b"\x90", b"\x81\x01\x02"])
 def test_a_body_that_is_no_list_of_so_many_is_refused(body: bytes) -> None:
     with pytest.raises(EntryError, match="malformed"):
         Unpacker().unpack(Entry("app", "1", 0, 2, 1, b"", body))
+    with pytest.raises(EntryError, match="malformed"):
+        Unpacker().unpack(Entry("app", "1", 0, 2, 1, b"", body, version=singles.VERSION))
 
 
 @pytest.mark.parametrize("name", [b"p", b"e", b"s", b"n", b"t", b"r", b"d", b"g"])
@@ -160,7 +160,7 @@ def test_without_a_signature_it_is_refused_where_one_is_wanted() -> None:
 
 def test_a_newer_version_is_told_from_what_is_no_entry() -> None:
     fields = stored(entry_of([checked(1)]))
-    assert reason({**fields, b"v": b"2"}) == "version"
+    assert reason({**fields, b"v": b"3"}) == "version"
     assert reason({b"hello": b"world"}) == "malformed"
     assert reason({**fields, b"s": b"-1"}) == "malformed"
     assert reason({**fields, b"n": b"9" * 20}) == "malformed"

@@ -19,12 +19,13 @@ from otel_dbevents.bus.redis.connecting import (
     explained,
     where,
 )
-from otel_dbevents.bus.redis.entries import Entry, pack
+from otel_dbevents.bus.redis.entries import Entry, pack_all
 from otel_dbevents.bus.redis.reader import Held, Reader
 from otel_dbevents.bus.redis.sender import Sender
 from otel_dbevents.bus.redis.signing import Keyring
 from otel_dbevents.codec import encode
 from otel_dbevents.events import Event
+from tests.bus import singles
 from tests.bus.contract import PATIENCE, checked, in_child
 from tests.services.process import wait_until
 from tests.services.proxy import proxy
@@ -247,7 +248,7 @@ def test_foreign_entries_are_dead_letters_and_the_stream_goes_on(way: Way) -> No
     send(stranger, 0, 1)
     send(way.sender(), 0, 1)
     way.client.xadd(way.stream, {"hello": "world"})
-    way.client.xadd(way.stream, {"v": "2", "p": "a newer one"})
+    way.client.xadd(way.stream, {"v": "3", "p": "a newer one"})
     send(sender, 1, 1)
     assert numbers(take(reader)) == [0, 1]
     assert reader.settle() == {}
@@ -257,7 +258,7 @@ def test_foreign_entries_are_dead_letters_and_the_stream_goes_on(way: Way) -> No
 
 
 def test_an_entry_that_was_kept_for_more_than_a_day_is_a_replay(way: Way) -> None:
-    [(count, body)] = pack([encode(checked(1))])
+    [(count, body)] = pack_all([checked(1)])
     old = Entry("app", "1", 0, count, time.time_ns() - 90_000 * 10**9, b"", body)
     way.client.execute_command("XADD", way.stream, "*", *old.fields(way.stream, KEYS))
     assert take(way.reader(keys=KEYS)) == []
@@ -266,8 +267,8 @@ def test_an_entry_that_was_kept_for_more_than_a_day_is_a_replay(way: Way) -> Non
 
 def test_an_event_that_cannot_be_read_is_a_dead_letter_and_the_others_come(way: Way) -> None:
     bodies = [encode(checked(1)), b"\x81\xaaevent_type\xa7Unknown", encode(checked(2))]
-    [(count, body)] = pack(bodies)
-    entry = Entry("app", "1", 0, count, time.time_ns(), b"", body)
+    body, count = singles.body_of(bodies), len(bodies)
+    entry = Entry("app", "1", 0, count, time.time_ns(), b"", body, version=singles.VERSION)
     way.client.execute_command("XADD", way.stream, "*", *entry.fields(way.stream, None))
     entry = Entry("app", "1", count, 2, time.time_ns(), b"", b"\xc1")
     way.client.execute_command("XADD", way.stream, "*", *entry.fields(way.stream, None))
@@ -293,7 +294,7 @@ def test_a_stream_that_is_deleted_is_made_again_and_nothing_is_counted_twice(way
 def test_what_was_handled_is_no_loss_though_redis_forgets_it_before_it_is_settled(
     way: Way,
 ) -> None:
-    sender, reader = way.sender(), way.reader()
+    sender, reader = way.sender(), way.reader(patience_s=0.0)
     send(sender, 0, 10)
     take(reader)
     again = way.entries()[0][1]
@@ -307,6 +308,32 @@ def test_what_was_handled_is_no_loss_though_redis_forgets_it_before_it_is_settle
     assert [dict(counts) for counts in reader.settle().values()] == [{"gap": 10}]
     assert reader.counts.lost == {"gap": 10}
     assert reader.counts.duplicates == 10
+
+
+def test_what_another_reader_handled_or_holds_is_no_loss_though_redis_forgets_it(way: Way) -> None:
+    sender, one, other = way.sender(), way.reader(patience_s=2.0), way.reader(patience_s=2.0)
+    send(sender, 0, 10)
+    take(one)
+    one.settle()
+    send(sender, 10, 10)
+    take(other)
+    other.settle()  # one does not know of it
+    send(sender, 20, 10)
+    take(other)  # and nobody has settled this
+    send(sender, 30, 10)
+    held = take(other, commit=False)
+    way.client.delete(way.stream, *way.client.keys(f"{way.stream}:*"))
+    send(sender, 40, 10)
+    way.client.delete(way.stream)
+    assert one.read(10, 0) == []  # its group is gone as well
+    send(sender, 50, 10)
+    take(one)
+    assert one.settle() == {}  # it waits for what the others know
+    assert one.open_lines
+    other.commit(held)
+    wait_until(lambda: other.read(10, 0) or one.settle() or not one.open_lines, 20)
+    wait_until(lambda: other.settle() == {} and not other.open_lines, 20)
+    assert one.counts.lost + other.counts.lost == {"gap": 10}
 
 
 @pytest.mark.swallows

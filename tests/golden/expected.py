@@ -6,15 +6,17 @@ once written stays readable. For a new event type add an event to `V1` and run
 
     python -m tests.golden.expected
 
-which writes the files that do not exist yet and leaves the others alone. A field added later
-needs nothing here: its default is what old bytes mean. When the format itself must change, begin
-``v2`` beside it and keep ``v1``.
+which writes the files that do not exist yet and leaves the others alone. ``bodies/`` has the same
+events as an entry on Redis holds them: each type in a body of its own, and ``all`` in one. A field
+added later needs nothing here: its default is what old bytes mean. When the format must change,
+begin ``v2`` beside it and keep ``v1``.
 """
 
 from datetime import UTC, datetime
 from pathlib import Path
 
 from otel_dbevents import codec
+from otel_dbevents.bus.redis.packing import encode_columns
 from otel_dbevents.events import (
     CheckoutTimedOut,
     CommitFailed,
@@ -47,6 +49,7 @@ from otel_dbevents.events import (
 )
 
 FOLDER = Path(__file__).parent / "v1"
+BODIES = Path(__file__).parent / "bodies"
 
 TIME = 1_760_000_000_123_456_789
 DATABASE = Database(
@@ -169,6 +172,10 @@ def main() -> None:
             path = FOLDER / (name + ending)
             if not path.exists():
                 path.write_bytes(content)
+    for name, events in {**{name: [event] for name, event in V1.items()}, "all": _EVENTS}.items():
+        path = BODIES / f"{name}.msgpack"
+        if not path.exists():
+            path.write_bytes(encode_columns(events))
 
 
 if __name__ == "__main__":

@@ -95,12 +95,17 @@ def every_value(board: Mapping[str, Any], one: Mapping[str, str]) -> dict[str, s
 
 
 def one_value(board: Mapping[str, Any], one: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables' values with one chosen of each: a regular expression, in brackets."""
+    """Return the variables' values with one chosen of each."""
     found = every_value(board, one)
     for each in board["templating"]["list"]:
         if each.get("multi"):
-            found[each["name"]] = f"({re.escape(one[each['name']])})"
+            found[each["name"]] = escaped(one[each["name"]])
     return found
+
+
+def escaped(value: str) -> str:
+    """Return a chosen value as Grafana puts it into a query: a regular expression in quotes."""
+    return re.sub(r"[$^*{}\[\]'+?.()|]", r"\\\\\g<0>", value)
 
 
 class Stores:
@@ -151,7 +156,7 @@ class Stores:
             "limit": query["limit"],
             "start": int(shown.start * 1e6),
             "end": int(shown.end * 1e6),
-            **({"minDuration": query["minDuration"]} if query["minDuration"] else {}),
+            "minDuration": shown.put_into(query["minDuration"]),
         }
         found: list[Any] = self.get("jaeger", "/api/traces", question)["data"]
         return found

@@ -144,10 +144,11 @@ def held(small: Engine) -> None:
 
 
 def refused(other: Engine, where: dict[str, Any]) -> None:
-    """Be refused twice by a database that is away, and taken when it is back."""
+    """Be refused twice by a database that is away for a while, and taken when it is back."""
     right = dict(where)
     for port in (9, 9, None):
         where["port"] = port or right["port"]
+        ended.wait(0.0 if port else 1.5)
         with tracer.start_as_current_span("GET /prices"), suppress(exc.OperationalError):
             other.connect().close()
     other.dispose()
@@ -166,7 +167,7 @@ def assisting(engine: Engine) -> None:
                 for number in range(1, 13):
                     session.get(Customer, number)
             with engine.connect() as connection, suppress(exc.ProgrammingError):
-                connection.execute(select(func.pg_sleep(0.06))).all()
+                connection.execute(select(func.pg_sleep(0.21))).all()
                 connection.execute(text("SELECT guessed_by_the_model FROM orders"))
 
 

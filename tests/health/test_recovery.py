@@ -405,7 +405,9 @@ def test_the_worker_is_there_only_while_something_is_to_be_done() -> None:
         return DatabaseHealthCheckCompleted("healthy", 1, {"synthetic": True}, database=database)
 
     def workers() -> list[threading.Thread]:
-        return [each for each in threading.enumerate() if each.name == "otel-dbevents-recovery"]
+        return [
+            each for each in threading.enumerate() if each.name == "otel-dbevents-health-recovery"
+        ]
 
     recovery = Recovery(ask, lambda *_: None, lambda *_: None, first_s=0.01)
     try:

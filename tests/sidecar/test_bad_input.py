@@ -12,11 +12,10 @@ import pytest
 from otel_dbevents import Config, ConfigError
 from otel_dbevents.bus.redis import connecting
 from otel_dbevents.bus.redis.connecting import connect
-from otel_dbevents.bus.redis.entries import Entry, pack
+from otel_dbevents.bus.redis.entries import Entry, pack_all
 from otel_dbevents.bus.redis.reader import Reader
 from otel_dbevents.bus.redis.sender import Sender
 from otel_dbevents.bus.redis.signing import Keyring
-from otel_dbevents.codec import encode
 from otel_dbevents.sidecar.outlets import Outlets
 from otel_dbevents.sidecar.tellers import Tellers
 from otel_dbevents.sidecar.work import Work
@@ -173,22 +172,27 @@ def test_a_group_that_is_missing_is_made_again(redis: Redis) -> None:
 
 
 def entry(**changed: Any) -> Entry:
-    [(count, body)] = pack([encode(checked(1))])
+    [(count, body)] = pack_all([checked(1)])
     said = {"sent_ns": time.time_ns(), "body": body, **changed}
     return Entry("app", "1", 0, count, said["sent_ns"], b"", said["body"])
+
+
+def of_a_type_that_nobody_knows() -> bytes:
+    [(_, body)] = pack_all([checked(1)])
+    return body.replace(b"DatabaseHealthCheckCompleted", b"DatabaseHealthCheckImagined_")
 
 
 Put = Callable[[Any, str], object]
 ENTRIES: list[tuple[str, str, Put]] = [
     ("malformed", "has somebody else this stream", lambda c, s: c.xadd(s, {"order": "Xq7"})),
-    ("version", "update the sidecar", lambda c, s: c.xadd(s, {"v": "2", "p": "Xq7"})),
+    ("version", "update the sidecar", lambda c, s: c.xadd(s, {"v": "3", "p": "Xq7"})),
     ("unsigned", "give the application OTEL_DBEVENTS_SIGNING_KEY", lambda c, s: put(c, s, None)),
     ("unknown_key", "give both sides one", lambda c, s: put(c, s, Keyring("Xq7 of a stranger"))),
     ("stale", "a clock that is wrong", lambda c, s: put(c, s, Keyring(KEY), sent_ns=1)),
     (
         "undecodable",
         "update the sidecar",
-        lambda c, s: put(c, s, Keyring(KEY), body=b"\x91\x81\xaaevent_type\xa7Unknown"),
+        lambda c, s: put(c, s, Keyring(KEY), body=of_a_type_that_nobody_knows()),
     ),
     ("malformed", "no entry of ours", lambda c, s: put(c, s, Keyring(KEY), body=b"\xc1")),
     ("signature", "find out who can write", lambda c, s: put(c, s, Keyring(KEY), stream="other")),

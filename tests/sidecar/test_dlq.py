@@ -10,11 +10,12 @@ import pytest
 from otel_dbevents import cli
 from otel_dbevents.bus.redis.connecting import connect
 from otel_dbevents.bus.redis.dead import MENDS, Again, DeadLetters, name_of, with_again
-from otel_dbevents.bus.redis.entries import Entry, pack
+from otel_dbevents.bus.redis.entries import Entry
 from otel_dbevents.bus.redis.reader import Reader
 from otel_dbevents.bus.redis.signing import Keyring
 from otel_dbevents.codec import encode
 from otel_dbevents.events import DatabaseHealthCheckCompleted, HealthStatus
+from tests.bus import singles
 from tests.services.redis import Redis
 
 KEY = "Xq7 a key of the tests, long enough"
@@ -34,9 +35,10 @@ class Queue:
 
     def put(self, bodies: list[bytes], *, keys: Keyring | None = KEYS, **changed: Any) -> None:
         """Put an entry of these events into the stream."""
-        [(count, body)] = pack(bodies)
         said = {"epoch": "1", "first": 0, "sent_ns": time.time_ns(), **changed}
-        entry = Entry("app", said["epoch"], said["first"], count, said["sent_ns"], b"", body)
+        numbers = said["first"], len(bodies), said["sent_ns"]
+        body, version = singles.body_of(bodies), singles.VERSION
+        entry = Entry("app", said["epoch"], *numbers, b"", body, version=version)
         self.client.execute_command("XADD", self.stream, "*", *entry.fields(self.stream, keys))
 
     def reader(self, group: str = "sidecar", **options: Any) -> Reader:

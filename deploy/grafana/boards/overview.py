@@ -4,6 +4,7 @@ from typing import Final
 
 from deploy.grafana.boards.chosen import CHOICES, DATABASE, MARKS, logs_in_database
 from deploy.grafana.panels import (
+    DASHED,
     OBJECTIVE_S,
     OF_LATENCY,
     OF_NONE,
@@ -13,8 +14,10 @@ from deploy.grafana.panels import (
     Row,
     board,
     choice,
+    counted,
     linked,
     logs,
+    painted,
     prom,
     series,
     stat,
@@ -24,7 +27,12 @@ from deploy.grafana.panels import (
 )
 
 _SECONDS: Final = "db_client_operation_duration_seconds"
+# Not the recording rule of that name, which has no identity.
+_STATUS: Final = f'database_connection_status{{{DATABASE},dbevents_aggregate_id!=""}}'
 _BY: Final = "deployment_environment_name, db_system_name, db_namespace"
+_CHECKS: Final = "database_health_latency_seconds"
+_COUNT: Final = f"{_SECONDS}_count{{{DATABASE}}}"
+_FAILED: Final = f'{_SECONDS}_count{{{DATABASE},error_type!=""}}'
 _UP: Final[Json] = {
     "0": {"text": "away", "color": "red", "index": 0},
     "1": {"text": "up", "color": "green", "index": 1},
@@ -35,8 +43,8 @@ _OF_ERRORS: Final = steps(("green", 0), ("yellow", 0.01), ("red", 0.05))
 
 def fast(window: str) -> str:
     """Return the share of queries below the objective, exactly: it is a histogram's boundary."""
-    within = f'sum(rate({_SECONDS}_bucket{{{DATABASE},le="{OBJECTIVE_S}"}}[{window}]))'
-    return f"{within} / sum(rate({_SECONDS}_count{{{DATABASE}}}[{window}]))"
+    within = counted(f'{_SECONDS}_bucket{{{DATABASE},le="{OBJECTIVE_S}"}}', window)
+    return f"sum({within}) / sum({counted(_COUNT, window)})"
 
 
 def burnt(window: str) -> str:
@@ -44,14 +52,9 @@ def burnt(window: str) -> str:
     return f"(1 - {fast(window)}) / {1 - TARGET:.2f}"
 
 
-def _quantile(share: float, window: str = "$__rate_interval") -> str:
-    rates = f"sum by (le) (rate({_SECONDS}_bucket{{{DATABASE}}}[{window}]))"
+def _quantile(share: float) -> str:
+    rates = f"sum by (le) (rate({_SECONDS}_bucket{{{DATABASE}}}[$__rate_interval]))"
     return f"histogram_quantile({share}, {rates})"
-
-
-def _failed(window: str) -> str:
-    failed = f'sum(rate({_SECONDS}_count{{{DATABASE},error_type!=""}}[{window}]))'
-    return f"{failed} / sum(rate({_SECONDS}_count{{{DATABASE}}}[{window}]))"
 
 
 def _connects_failed(window: str) -> str:
@@ -64,14 +67,15 @@ _NOW = Row(
         stat(
             "Databases away",
             "Databases that did not give the last connection asked for.",
-            f"count(min by ({_BY}) (database_connection_status{{{DATABASE}}}) == 0) or vector(0)",
+            f"count(min by ({_BY}) ({_STATUS}) == 0) or vector(0)",
             limits=OF_NONE,
         ),
         linked(
             stat(
                 "P95 of queries",
-                f"95 of 100 queries took less. The objective is {OBJECTIVE_S} s.",
-                _quantile(0.95),
+                f"95 of 100 queries in the time shown took less. The objective is {OBJECTIVE_S} s.",
+                f"histogram_quantile(0.95, sum by (le) "
+                f"({counted(f'{_SECONDS}_bucket{{{DATABASE}}}')}))",
                 unit="s",
                 limits=OF_LATENCY,
             ),
@@ -99,13 +103,13 @@ _NOW = Row(
         stat(
             "Queries per second",
             "Queries, COMMITs and ROLLBACKs, failed ones included.",
-            f"sum(rate({_SECONDS}_count{{{DATABASE}}}[$__rate_interval]))",
+            f"sum(rate({_COUNT}[$__rate_interval]))",
             unit="ops",
         ),
         stat(
             "Queries that failed",
-            "Failed queries, COMMITs and ROLLBACKs, of all.",
-            _failed("$__rate_interval"),
+            "Failed queries, COMMITs and ROLLBACKs, of all in the time shown.",
+            f"sum({counted(_FAILED)}) / sum({counted(_COUNT)})",
             unit="percentunit",
             limits=_OF_ERRORS,
             decimals=1,
@@ -162,33 +166,30 @@ _DATABASES = Row(
                 [
                     Column(
                         "Status",
-                        f"min by ({_BY}) (database_connection_status{{{DATABASE}}})",
+                        f"min by ({_BY}) ({_STATUS})",
                         names=_UP,
                     ),
                     Column(
-                        "Queries/s",
-                        f"sum by ({_BY}) (rate({_SECONDS}_count{{{DATABASE}}}[$__range]))",
-                        "ops",
-                        decimals=1,
+                        "Queries",
+                        f"sum by ({_BY}) ({counted(_COUNT)})",
+                        decimals=0,
                     ),
                     Column(
                         "P95",
                         f"histogram_quantile(0.95, sum by (le, {_BY}) "
-                        f"(rate({_SECONDS}_bucket{{{DATABASE}}}[$__range])))",
+                        f"({counted(f'{_SECONDS}_bucket{{{DATABASE}}}')}))",
                         "s",
                         OF_LATENCY,
                     ),
                     Column(
                         "Failed",
-                        f'sum by ({_BY}) (rate({_SECONDS}_count{{{DATABASE},error_type!=""}}'
-                        f"[$__range])) / sum by ({_BY}) "
-                        f"(rate({_SECONDS}_count{{{DATABASE}}}[$__range]))",
+                        f"sum by ({_BY}) ({counted(_FAILED)}) / sum by ({_BY}) ({counted(_COUNT)})",
                         "percentunit",
                         _OF_ERRORS,
                         1,
                     ),
                 ],
-                "Queries/s",
+                "Queries",
             ),
             "Queries",
             "dbevents-queries",
@@ -196,13 +197,71 @@ _DATABASES = Row(
         states(
             "Reachable",
             "When each database gave the last connection that was asked for, and when it did not.",
-            f"min by ({_BY}) (database_connection_status{{{DATABASE}}})",
+            f"min by ({_BY}) ({_STATUS})",
             "{{db_system_name}} {{db_namespace}}",
             _UP,
         ),
     ],
     title="Databases",
     widths=(14, 10),
+)
+
+_HEALTH = Row(
+    [
+        series(
+            "Round trip of a health check",
+            "P95 by database: from 0.1 s on a database is degraded, from 0.2 s on unhealthy. Each "
+            "is asked on a connection of its own, so that a full pool is not in it.",
+            prom(
+                f"histogram_quantile(0.95, sum by (le, {_BY}) "
+                f"(rate({_CHECKS}_bucket{{{DATABASE}}}[$__rate_interval])))",
+                "{{db_system_name}} {{db_namespace}}",
+            ),
+            unit="s",
+            limits=steps(("transparent", 0), ("orange", 0.1), ("red", OBJECTIVE_S)),
+        ),
+        series(
+            "Health checks",
+            "How they ended, per minute.",
+            prom(
+                "60 * sum by (dbevents_health_status) "
+                f"(rate({_CHECKS}_count{{{DATABASE}}}[$__rate_interval]))",
+                "{{dbevents_health_status}}",
+            ),
+            stacked=True,
+            overrides=[
+                painted("healthy", "green"),
+                painted("degraded", "orange"),
+                painted("unhealthy", "red"),
+            ],
+        ),
+        series(
+            "P95 as the applications see it",
+            "Of each database's last minutes, from the durations themselves, and the objective "
+            "that the application was given (dashed). It says nothing below 20 queries.",
+            prom(
+                f"max by (service_name, {_BY}) (dbevents_slo_p95_seconds{{{DATABASE}}})",
+                "{{service_name}} {{db_namespace}}",
+            ),
+            prom(
+                f"max by (service_name, {_BY}) (dbevents_slo_objective_seconds{{{DATABASE}}})",
+                "most {{service_name}} {{db_namespace}}",
+            ),
+            unit="s",
+            overrides=[DASHED],
+        ),
+        logs(
+            "Checks that were not well",
+            "Each check that found a database degraded or unhealthy, with what it saw of the pool "
+            "and of the last minutes' queries.",
+            logs_in_database("database.health_check.completed")
+            + ' | dbevents_health_status!="healthy" | line_format '
+            "`{{.dbevents_health_status}} {{.db_system_name}}/{{.db_namespace}} "
+            "{{.dbevents_health_latency}} s {{.dbevents_health_detail_error_type}} "
+            "pool {{.dbevents_health_detail_pool_used}}/{{.dbevents_health_detail_pool_max}}`",
+        ),
+    ],
+    title="Health checks",
 )
 
 _CONNECTIONS = Row(
@@ -251,7 +310,7 @@ BOARD: Final = board(
     "dbevents-overview",
     "Databases: overview and SLO",
     "Is the database reachable, are queries within their objective, and what failed.",
-    [_NOW, _SLO, _DATABASES, _CONNECTIONS],
+    [_NOW, _SLO, _DATABASES, _HEALTH, _CONNECTIONS],
     [*CHOICES, choice("window", "SLO window", ("1h", "6h", "1d", "7d", "30d"), "1d")],
     MARKS,
 )

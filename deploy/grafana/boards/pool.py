@@ -4,10 +4,12 @@ from typing import Final
 
 from deploy.grafana.boards.chosen import ENVIRONMENT_OF, MARKS, POOL, POOL_OF, SERVICE_OF, logs_of
 from deploy.grafana.panels import (
+    DASHED,
     OF_NONE,
     Json,
     Row,
     board,
+    counted,
     logs,
     prom,
     series,
@@ -67,7 +69,7 @@ _NOW = Row(
         stat(
             "Waits that ran out of time",
             "In the time shown: callers that got an error in the place of a connection.",
-            f"sum(increase({_CONNECTION}_timeouts_total{{{POOL}}}[$__range])) or vector(0)",
+            f"sum({counted(f'{_CONNECTION}_timeouts_total{{{POOL}}}')}) or vector(0)",
             limits=OF_NONE,
             decimals=0,
         ),
@@ -84,15 +86,7 @@ _FULL = Row(
             prom(f"sum by ({_BY}) ({_count('used')})", f"used {_POOL}"),
             prom(f"sum by ({_BY}) ({_count('idle')})", f"idle {_POOL}"),
             prom(f"sum by ({_BY}) ({_CONNECTION}_max{{{POOL}}})", f"most {_POOL}"),
-            overrides=[
-                {
-                    "matcher": {"id": "byRegexp", "options": "/^most /"},
-                    "properties": [
-                        {"id": "custom.fillOpacity", "value": 0},
-                        {"id": "custom.lineStyle", "value": {"dash": [8, 6], "fill": "dash"}},
-                    ],
-                }
-            ],
+            overrides=[DASHED],
         ),
         series(
             "How full",

@@ -8,9 +8,10 @@ from deploy.grafana.panels import (
     OF_NONE,
     Row,
     board,
+    choice,
+    counted,
     jaeger,
     logs,
-    loki,
     prom,
     series,
     stat,
@@ -25,8 +26,12 @@ _OF_SHARE: Final = steps(("green", 0), ("yellow", 0.25), ("red", 0.5))
 _IN_LLM_WORK: Final = "dbevents.llm=true"
 
 
-def _sum(metric: str, window: str = "$__rate_interval") -> str:
-    return f"sum(rate({_TURN}_{metric}{{{SERVICE}}}[{window}]))"
+def _sum(metric: str) -> str:
+    return f"sum(rate({_TURN}_{metric}{{{SERVICE}}}[$__rate_interval]))"
+
+
+def _all(metric: str) -> str:
+    return f"sum({counted(f'{_TURN}_{metric}{{{SERVICE}}}')})"
 
 
 def _quantile(metric: str, share: float) -> str:
@@ -34,8 +39,8 @@ def _quantile(metric: str, share: float) -> str:
     return f"histogram_quantile({share}, sum by (le) (rate({buckets})))"
 
 
-def _share(window: str = "$__rate_interval") -> str:
-    return f"{_sum('database_time_seconds_sum', window)} / {_sum('duration_seconds_sum', window)}"
+def _share() -> str:
+    return f"{_sum('database_time_seconds_sum')} / {_sum('duration_seconds_sum')}"
 
 
 _NOW = Row(
@@ -50,7 +55,7 @@ _NOW = Row(
             "The database's share",
             "Of the time that turns took, what they waited for the database. Work that ran side by "
             "side counts once.",
-            _share(),
+            f"{_all('database_time_seconds_sum')} / {_all('duration_seconds_sum')}",
             unit="percentunit",
             limits=_OF_SHARE,
             decimals=1,
@@ -58,14 +63,15 @@ _NOW = Row(
         stat(
             "P95 of the database's time",
             "What 95 of 100 turns waited less for the database.",
-            _quantile("database_time_seconds", 0.95),
+            "histogram_quantile(0.95, sum by (le) "
+            f"({counted(f'{_TURN}_database_time_seconds_bucket{{{SERVICE}}}')}))",
             unit="s",
             limits=OF_LATENCY,
         ),
         stat(
             "Queries per turn",
             "The mean. Many of them are a tool that asks row by row.",
-            f"{_sum('queries_sum')} / {_sum('queries_count')}",
+            f"{_all('queries_sum')} / {_all('queries_count')}",
             limits=_OF_QUERIES,
             decimals=1,
         ),
@@ -73,7 +79,7 @@ _NOW = Row(
             "Errors in turns",
             "In the time shown: failed queries, COMMITs, ROLLBACKs, connections and checkouts "
             "within turns.",
-            f"sum(increase({_TURN}_errors_total{{{SERVICE}}}[$__range]))",
+            f"sum({counted(f'{_TURN}_errors_total{{{SERVICE}}}')})",
             limits=OF_NONE,
             decimals=0,
         ),
@@ -123,9 +129,9 @@ _TRACES = Row(
             jaeger("$service", _IN_LLM_WORK),
         ),
         traces(
-            "Failures within turns",
-            "Traces in which a query within LLM work failed.",
-            jaeger("$service", f"{_IN_LLM_WORK} error=true"),
+            "Turns with a slow query",
+            "The same, where a query took at least as long as chosen above.",
+            jaeger("$service", _IN_LLM_WORK, longer_than="$slow"),
         ),
     ],
     title="Traces",
@@ -136,13 +142,12 @@ _LOOPS = Row(
     [
         series(
             "Loops over queries (N+1)",
-            "How often one statement ran again and again under one span, by query.",
-            loki(
-                "sum by (db_query_summary) (count_over_time("
-                f"{logs_of('database.query.repeated')} [$__auto]))",
+            "How often per minute one statement ran again and again under one span, by query.",
+            prom(
+                "60 * sum by (db_query_summary) (rate(dbevents_repeated_queries_total"
+                f"{{{SERVICE}}}[$__rate_interval]))",
                 "{{db_query_summary}}",
             ),
-            bars=True,
             stacked=True,
         ),
         logs(
@@ -172,6 +177,7 @@ BOARD: Final = board(
             '{deployment_environment_name=~"$environment"}, service_name)',
             multi=False,  # Jaeger asks for one
         ),
+        choice("slow", "A slow query takes", ("50ms", "200ms", "1s"), "200ms"),
     ],
     MARKS,
 )

@@ -10,9 +10,9 @@ from deploy.grafana.panels import (
     Column,
     Row,
     board,
+    counted,
     heatmap,
     logs,
-    loki,
     prom,
     series,
     steps,
@@ -23,6 +23,7 @@ _SECONDS: Final = "db_client_operation_duration_seconds"
 _ROWS: Final = "db_client_response_returned_rows"
 _BY: Final = "db_query_summary, db_namespace"
 _NAMES: Final = {"db_query_summary": "Query", "db_namespace": "Database"}
+_FAILURES: Final = f'{_SECONDS}_count{{{DATABASE},error_type!=""}}'
 _NAMED: Final = f'{DATABASE},db_query_summary!=""'
 
 
@@ -30,13 +31,16 @@ def _top(number: int, what: str) -> str:
     return f"topk({number}, {what})"
 
 
-def _sum(metric: str, window: str, by: str = _BY) -> str:
-    return f"sum by ({by}) (increase({metric}{{{_NAMED}}}[{window}]))"
+def _sum(metric: str) -> str:
+    return f"sum by ({_BY}) ({counted(f'{metric}{{{_NAMED}}}')})"
 
 
-def _quantile(by: str, window: str) -> str:
-    rates = f"sum by (le, {by}) (rate({_SECONDS}_bucket{{{_NAMED}}}[{window}]))"
-    return f"histogram_quantile(0.95, {rates})"
+def _mean(metric: str) -> str:
+    return f"{_sum(f'{metric}_sum')} / ({_sum(f'{metric}_count')} > 0)"
+
+
+def _quantile(buckets: str) -> str:
+    return f"histogram_quantile(0.95, sum by (le, {_BY}) ({buckets}))"
 
 
 _TOP = Row(
@@ -47,22 +51,13 @@ _TOP = Row(
             "goes. A query is its summary: what it does and to which tables.",
             _NAMES,
             [
-                Column("Time", _sum(f"{_SECONDS}_sum", "$__range"), "s", decimals=2, bar=True),
-                Column("Runs", _sum(f"{_SECONDS}_count", "$__range"), decimals=0),
+                Column("Time", _sum(f"{_SECONDS}_sum"), "s", decimals=2, bar=True),
+                Column("Runs", _sum(f"{_SECONDS}_count"), decimals=0),
+                Column("Mean", _mean(_SECONDS), "s", OF_LATENCY),
                 Column(
-                    "Mean",
-                    f"{_sum(f'{_SECONDS}_sum', '$__range')} / "
-                    f"({_sum(f'{_SECONDS}_count', '$__range')} > 0)",
-                    "s",
-                    OF_LATENCY,
+                    "P95", _quantile(counted(f"{_SECONDS}_bucket{{{_NAMED}}}")), "s", OF_LATENCY
                 ),
-                Column("P95", _quantile(_BY, "$__range"), "s", OF_LATENCY),
-                Column(
-                    "Rows",
-                    f"{_sum(f'{_ROWS}_sum', '$__range')} / "
-                    f"({_sum(f'{_ROWS}_count', '$__range')} > 0)",
-                    decimals=1,
-                ),
+                Column("Rows", _mean(_ROWS), decimals=1),
             ],
             "Time",
         )
@@ -85,7 +80,7 @@ _TIME = Row(
         ),
         series(
             "Runs",
-            "Queries per second.",
+            "Queries per second, of the ten that run most often.",
             prom(
                 _top(10, f"sum by ({_BY}) (rate({_SECONDS}_count{{{_NAMED}}}[$__rate_interval]))"),
                 "{{db_query_summary}} {{db_namespace}}",
@@ -108,7 +103,7 @@ _SLOW = Row(
             f"P95 of the ten slowest. The line is the objective, {OBJECTIVE_S} s. A dot is a query "
             "with its trace.",
             prom(
-                _top(10, _quantile(_BY, "$__rate_interval")),
+                _top(10, _quantile(f"rate({_SECONDS}_bucket{{{_NAMED}}}[$__rate_interval])")),
                 "{{db_query_summary}} {{db_namespace}}",
                 exemplars=True,
             ),
@@ -131,13 +126,12 @@ _REPEATED = Row(
     [
         series(
             "Loops over queries (N+1)",
-            "How often one statement ran again and again under one span, by query.",
-            loki(
-                "sum by (db_query_summary) (count_over_time("
-                f"{logs_in_database('database.query.repeated')} [$__auto]))",
+            "How often per minute one statement ran again and again under one span, by query.",
+            prom(
+                "60 * sum by (db_query_summary) (rate(dbevents_repeated_queries_total"
+                f"{{{DATABASE}}}[$__rate_interval]))",
                 "{{db_query_summary}}",
             ),
-            bars=True,
             stacked=True,
         ),
         logs(
@@ -157,12 +151,11 @@ _FAILED = Row(
         table(
             "Queries that failed",
             "Failed queries in the time shown, by query and error. The code is the database's own.",
-            _NAMES | {"error_type": "Error"},
+            _NAMES | {"db_operation_name": "Operation", "error_type": "Error"},
             [
                 Column(
                     "Failed",
-                    f"sum by ({_BY}, error_type) (increase({_SECONDS}_count"
-                    f'{{{DATABASE},error_type!=""}}[$__range])) > 0',
+                    f"sum by ({_BY}, db_operation_name, error_type) ({counted(_FAILURES)}) > 0",
                     decimals=0,
                     limits=OF_NONE,
                 )

@@ -4,11 +4,13 @@ from typing import Final
 
 from deploy.grafana.boards.chosen import ENVIRONMENT_OF, SERVICE, SERVICE_OF
 from deploy.grafana.panels import (
+    DASHED,
     OF_NONE,
     Column,
     Json,
     Row,
     board,
+    counted,
     prom,
     series,
     stat,
@@ -184,7 +186,7 @@ _HANDLERS = Row(
                 Column("Lag", f"max by (handler) ({_all('handler_lag_seconds')})", "s", _OF_LAG, 1),
                 Column(
                     "Tried again",
-                    f"sum by (handler) (increase({_all('handler_retries_total')}[$__range]))",
+                    f"sum by (handler) ({counted(_all('handler_retries_total'))})",
                     decimals=0,
                 ),
                 Column(
@@ -210,15 +212,7 @@ _APPLICATION = Row(
                 f"sum by (service_name) (dbevents_bus_capacity{{{SERVICE}}})",
                 "most {{service_name}}",
             ),
-            overrides=[
-                {
-                    "matcher": {"id": "byRegexp", "options": "/^most /"},
-                    "properties": [
-                        {"id": "custom.fillOpacity", "value": 0},
-                        {"id": "custom.lineStyle", "value": {"dash": [8, 6], "fill": "dash"}},
-                    ],
-                }
-            ],
+            overrides=[DASHED],
         ),
         series(
             "Redis took nothing",

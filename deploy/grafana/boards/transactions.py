@@ -10,6 +10,7 @@ from deploy.grafana.panels import (
     Column,
     Row,
     board,
+    counted,
     logs,
     prom,
     series,
@@ -19,6 +20,9 @@ from deploy.grafana.panels import (
 )
 
 _ALL: Final = f"dbevents_transactions_total{{{DATABASE}}}"
+_COMMITS_FAILED: Final = (
+    f'dbevents_transactions_total{{{DATABASE},dbevents_transaction_outcome="commit_failed"}}'
+)
 _SECONDS: Final = "db_client_operation_duration_seconds"
 _OUTCOME: Final = "dbevents_transaction_outcome"
 
@@ -44,8 +48,7 @@ _NOW = Row(
         stat(
             "COMMITs that failed",
             "In the time shown: transactions that were to be kept, and were not.",
-            "sum(increase(dbevents_transactions_total"
-            f'{{{DATABASE},{_OUTCOME}="commit_failed"}}[$__range])) or vector(0)',
+            f"sum({counted(_COMMITS_FAILED)}) or vector(0)",
             limits=OF_NONE,
             decimals=0,
         ),
@@ -115,7 +118,7 @@ _WHERE = Row(
                 Column(
                     "Transactions",
                     f"sum by (service_name, db_system_name, db_namespace, {_OUTCOME}) "
-                    f"(increase({_ALL}[$__range]))",
+                    f"({counted(_ALL)})",
                     decimals=0,
                     bar=True,
                 )

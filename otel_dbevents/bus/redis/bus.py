@@ -228,6 +228,7 @@ class RedisBus:
                 self._moved.notify_all()
         if in_hand and self._far.flush(0):
             self._reader.commit(in_hand)
-            self._reader.settle()
             in_hand = []
+        if self._reader.open_lines:
+            self._reader.settle()
         return in_hand

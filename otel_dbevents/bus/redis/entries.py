@@ -1,23 +1,26 @@
 """Entries: what one message of the stream holds, and its events as bytes.
 
-In: events, each encoded by `codec`. Out: entries of at most 100 events and 64 KiB (one event may be
-larger), and the events back. A reader refuses an entry of a version that it does not know.
+In: events. Out: entries of at most 100 events and 64 KiB (one event may be larger), in columns
+(`packing`), and the events back. A reader refuses an entry of a version that it does not know.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 from msgspec.structs import force_setattr
 
+from otel_dbevents.bus.redis.packing import encode_columns
 from otel_dbevents.bus.redis.signing import Keyring
-from otel_dbevents.codec import DecodeError, decode, encode_all
-from otel_dbevents.events import AnyEvent, Event
+from otel_dbevents.bus.redis.unpacking import BodyError, BodyReader
+from otel_dbevents.codec import DecodeError, decode
+from otel_dbevents.events import Event
 
-VERSION: Final = b"1"
+VERSION: Final = b"2"
+"""What is written. Entries of the versions before are read still."""
+_READ: Final = (b"1", VERSION)
 MOST_EVENTS: Final = 100
 MOST_BYTES: Final = 64 * 1024
-_MOST_KNOWN: Final = 4_096
 _FIELDS: Final = (b"v", b"p", b"e", b"s", b"n", b"t", b"r", b"d")
 """Version, producer, epoch, first number, count, time, resource, events: all that is signed."""
 
@@ -48,6 +51,8 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     line of its own."""
     chosen: tuple[int, ...] = ()
     """Which events of the body it has; empty: all."""
+    version: bytes = VERSION
+    """In which form its body is."""
 
     @property
     def line(self) -> str:
@@ -62,7 +67,7 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     def fields(self, stream: str, keys: Keyring | None) -> list[bytes]:
         """Return names and values in turn, as XADD takes them, signed where there are keys."""
         values = [
-            VERSION,
+            self.version,
             self.producer.encode(),
             self.epoch.encode(),
             b"%d" % self.first,
@@ -86,13 +91,15 @@ def verified(
     With ``keys`` its signature must be one of theirs; ``required`` says that there must be keys.
     Raises `EntryError`: ``version``, ``malformed``, ``unsigned``, ``unknown_key``, ``signature``.
     """
-    if fields.get(b"v") != VERSION:
+    if fields.get(b"v") not in _READ:
         raise EntryError("version" if b"v" in fields else "malformed")
     try:
         values = [fields[name] for name in _FIELDS]
         producer, epoch = values[1].decode(), values[2].decode()
         first, count, sent_ns = (_number(text) for text in values[3:6])
-        entry = Entry(producer, epoch, first, count, sent_ns, values[6], values[7])
+        entry = Entry(
+            producer, epoch, first, count, sent_ns, values[6], values[7], version=values[0]
+        )
     except (KeyError, ValueError):
         raise EntryError("malformed") from None
     if keys is not None or required:
@@ -100,29 +107,15 @@ def verified(
     return entry
 
 
-def pack(events: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
-    """Put encoded events together: how many, and one body for them."""
-    held: list[bytes] = []
-    size = 0
-    for event in events:
-        if held and (len(held) == MOST_EVENTS or size + len(event) > MOST_BYTES):
-            yield len(held), _body(held)
-            held, size = [], 0
-        held.append(event)
-        size += len(event)
-    if held:
-        yield len(held), _body(held)
-
-
 def pack_all(events: Sequence[Event]) -> Iterator[tuple[int, bytes]]:
-    """Encode events and put them together, as `pack` does, at less cost.
+    """Put events together: how many, and one body for them.
 
     Raises where an event cannot be encoded; what was given until then is whole.
     """
     at_once, done = MOST_EVENTS, 0
     while done < len(events):
         part = events[done : done + at_once]
-        body = encode_all(part)
+        body = encode_columns(part)
         if len(body) > MOST_BYTES and len(part) > 1:
             at_once = max(1, min(len(part) - 1, len(part) * MOST_BYTES // len(body)))
             continue
@@ -131,15 +124,11 @@ def pack_all(events: Sequence[Event]) -> Iterator[tuple[int, bytes]]:
 
 
 class Unpacker:
-    """Makes events of a body. What repeats in them (databases, statements) is one object.
-
-    The bridge remembers what it knows of those by which objects they are.
-    """
+    """Makes events of a body. What repeats in them (databases, statements) is one object."""
 
     def __init__(self) -> None:
-        self._all = msgspec.msgpack.Decoder(list[AnyEvent])
-        self._each = msgspec.msgpack.Decoder(list[msgspec.Raw])
-        self._known: dict[Any, Any] = {}
+        self._bodies = BodyReader()
+        self._read = {VERSION: self._bodies.read, b"1": self._singles}
 
     def unpack(self, entry: Entry) -> tuple[list[Event], list[int]]:
         """Return the entry's events, and the places in its body of those that cannot be read.
@@ -148,44 +137,42 @@ class Unpacker:
         """
         if not entry.count:
             return [], []
+        try:
+            found, bad = self._read[entry.version](entry.body)
+        except BodyError:
+            raise EntryError("malformed") from None
+        if entry.chosen:
+            found = {place: found[place] for place in entry.chosen if place in found}
+            bad = [place for place in bad if place in entry.chosen]
+        if len(found) + len(bad) != entry.count:
+            raise EntryError("malformed")
+        return [found[place] for place in sorted(found)], bad
+
+    def _singles(self, body: bytes) -> tuple[dict[int, Event], list[int]]:
+        """Read a body of the version 1: a list of what `codec.encode` gives."""
+        found: dict[int, Event] = {}
         bad: list[int] = []
         try:
-            if entry.chosen:
-                raise ValueError("not all of them are wanted")
-            events: Sequence[Event] = self._all.decode(entry.body)
-        except (ValueError, OverflowError, RecursionError):
-            events, bad = self._one_by_one(entry)
-        if len(events) + len(bad) != entry.count:
-            raise EntryError("malformed")
-        return [self._one_object(event) for event in events], bad
-
-    def _one_by_one(self, entry: Entry) -> tuple[list[Event], list[int]]:
-        events, bad = list[Event](), list[int]()
-        try:
-            raws = self._each.decode(entry.body)
+            raws = _singles.decode(body)
         except (ValueError, RecursionError):
-            raise EntryError("malformed") from None
+            raise BodyError("it is no list") from None
         for place, raw in enumerate(raws):
-            if entry.chosen and place not in entry.chosen:
-                continue
             try:
-                events.append(decode(raw))
+                found[place] = self._one_object(decode(raw))
             except DecodeError:
                 bad.append(place)
-        return events, bad
+        return found, bad
 
     def _one_object(self, event: Any) -> Event:
-        if len(self._known) > _MOST_KNOWN:
-            self._known.clear()
-        known = self._known.setdefault
         for name in ("database", "statement"):
             value = getattr(event, name, None)
             if value is not None:
-                same = known(value, value)
-                if same is not value:
-                    force_setattr(event, name, same)
+                force_setattr(event, name, self._bodies.one_object(value))
         found: Event = event
         return found
+
+
+_singles: Final = msgspec.msgpack.Decoder(list[msgspec.Raw])
 
 
 def _check_signature(
@@ -208,10 +195,3 @@ def _number(text: bytes) -> int:
     if not text.isdigit() or len(text) > 19:
         raise ValueError("no number")
     return int(text)
-
-
-def _body(events: Sequence[bytes]) -> bytes:
-    """Return a msgpack array of what is msgpack already."""
-    number = len(events)
-    head = bytes([0x90 | number]) if number < 16 else b"\xdc" + number.to_bytes(2, "big")
-    return b"".join([head, *events])

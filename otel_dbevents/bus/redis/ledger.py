@@ -5,10 +5,15 @@ A sorted set for each producer's epoch has an interval for each entry that was h
 an entry that comes again is known, whoever handled it, and what never came is counted once,
 whoever sees it. What is missing between two handled entries is lost when nothing that was read
 before the later of them is still in anybody's hands: a producer writes in order.
+
+Redis may forget all of it. So each reader keeps what it has seen settled and what it added since,
+and writes it again when the ledger's ``life`` is another; and nothing is settled for a while then,
+as the others do the same, and hold entries that Redis does not know of any more.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
+from time import monotonic
 from typing import Any, Final, TypeAlias
 
 from otel_dbevents.bus.redis.entries import Entry
@@ -18,8 +23,10 @@ KEPT_S: Final = 7 * 86_400
 """For how long a producer that writes nothing is remembered."""
 _MOST_LINES: Final = 10_000
 _MOST_NOTED: Final = 50_000
+_FORGOTTEN_S: Final = 60.0
 _BASE: Final = "base"
 _BY: Final = "by:"
+_LIFE: Final = "life"
 
 Interval: TypeAlias = tuple[int, int]
 """A first number and a count."""
@@ -28,8 +35,12 @@ Interval: TypeAlias = tuple[int, int]
 class Ledger:
     """What is known of the producers of one stream, for one group."""
 
-    def __init__(self, stream: str, group: str) -> None:
+    def __init__(self, stream: str, group: str, *, patience_s: float) -> None:
         self._prefix = f"{stream}:ledger:{group}:"
+        self._patience_s = patience_s
+        self._life = frozenset[bytes]()
+        """What names the ledger that Redis had when it was last looked at."""
+        self._forgotten_at = float("-inf")
         self._mark = _BY + new_id().hex()
         self._unsure: dict[str, tuple[int, list[Interval]]] = {}
         """By line: what we tried to settle, and do not know whether we did."""
@@ -38,6 +49,23 @@ class Ledger:
         self._noted: dict[str, dict[str, int]] = {}
         """By line: what this process handled and nobody has settled, should Redis forget it."""
         self._noted_count = 0
+
+    def is_remembered(self, client: Any) -> bool:
+        """Whether Redis knows what it was told; else it is told again, and all wait for a while."""
+        life = self._read_life(client)
+        if not life:
+            client.zadd(self._key(_LIFE), {new_id().hex(): 0})
+            life = self._read_life(client)  # another may have begun one too
+        if self._life and life != self._life:
+            self._forgotten_at = monotonic()
+            self._tell_again(client)
+        self._life = life
+        return monotonic() - self._forgotten_at >= self._patience_s
+
+    @property
+    def has_forgotten(self) -> bool:
+        """Whether Redis was found to have forgotten everything within the last minute."""
+        return monotonic() - self._forgotten_at < _FORGOTTEN_S
 
     def known(self, client: Any, entries: Sequence[Entry]) -> list[bool]:
         """Say of each entry whether it was handled before, or counted as lost."""
@@ -133,6 +161,23 @@ class Ledger:
         self._saw_settled(line, until)
         return missing
 
+    def _read_life(self, client: Any) -> frozenset[bytes]:
+        pipe = client.pipeline(transaction=False)
+        pipe.zrange(self._key(_LIFE), 0, -1)
+        pipe.expire(self._key(_LIFE), KEPT_S)
+        return frozenset(pipe.execute()[0])
+
+    def _tell_again(self, client: Any) -> None:
+        """Write what this process knows; never less than what another has written already."""
+        pipe = client.pipeline(transaction=False)
+        for line in {*self._settled, *self._noted}:
+            key = self._key(line)
+            pipe.zadd(key, {_BASE: self._settled.get(line, 0)}, gt=True)
+            if noted := self._noted.get(line):
+                pipe.zadd(key, noted)
+            pipe.expire(key, KEPT_S)
+        pipe.execute()
+
     def begin(self, line: str, first: int) -> None:
         """Take all below ``first`` for settled: what was before this group."""
         self._settled.setdefault(line, first)
@@ -140,7 +185,7 @@ class Ledger:
     def drop(self, client: Any) -> None:
         """Have Redis forget what this process settled, where the group ends with it."""
         if self._settled:
-            client.delete(*map(self._key, self._settled))
+            client.delete(*map(self._key, (_LIFE, *self._settled)))
 
     def _base(self, line: str, said: float | None) -> int:
         return max(int(said or 0), self._settled.get(line, 0))

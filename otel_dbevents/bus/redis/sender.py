@@ -8,22 +8,23 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from time import monotonic, time_ns
 from typing import Any, Final
 
 from otel_dbevents.bus import Delivery
 from otel_dbevents.bus.redis.connecting import Backoff, connect, explained, let_go
-from otel_dbevents.bus.redis.entries import Entry, pack, pack_all
+from otel_dbevents.bus.redis.entries import Entry, pack_all
+from otel_dbevents.bus.redis.packing import encode_columns
 from otel_dbevents.bus.redis.signing import Keyring
-from otel_dbevents.codec import encode
-from otel_dbevents.events import new_id
+from otel_dbevents.events import Event, new_id
 from otel_dbevents.forks import in_child
 from otel_dbevents.swallowing import Swallowing, told
 
 MOST_ENTRIES: Final = 10_000
 _SAY_AGAIN_S: Final = 60.0
 _LOOK_S: Final = 0.25
+_LEAST_BYTES: Final = 250.0
 _log = logging.getLogger("otel_dbevents.bus")
 _abandoned: Final[list[object]] = []
 """Clients of a parent process: to close one in the child is the parent's business."""
@@ -99,10 +100,15 @@ class Sender:
 
     @property
     def mean_bytes(self) -> float:
-        """How many bytes an event of those that are being sent has, encoded; 0: there are none."""
+        """How many bytes an event has, by those that are being sent; 0: there are none.
+
+        That is as it is stored, and at least what an event that waits has in memory.
+        """
         entries = self._in_hand
         number = sum(each.count for each in entries)
-        return sum(len(each.body) for each in entries) / number if number else 0.0
+        if not number:
+            return 0.0
+        return max(_LEAST_BYTES, sum(len(each.body) for each in entries) / number)
 
     def consume(self, batch: Sequence[Delivery]) -> None:
         """Ship a batch, and return when it is there or was given up."""
@@ -153,19 +159,21 @@ class Sender:
         self._turn: threading.Lock = threading.Lock()
 
     def _packed(self, batch: Sequence[Delivery]) -> list[tuple[int, bytes]]:
+        events = [event for event, _ in batch]
         try:
-            return list(pack_all([event for event, _ in batch]))
+            return list(pack_all(events))
         except Exception as error:  # noqa: BLE001 - one of them: it is found below, and counted
             told("redis sender", error)
-            return list(pack(self._encoded(batch)))
+            return list(pack_all([event for event in events if self._can_be_packed(event)]))
 
-    def _encoded(self, batch: Sequence[Delivery]) -> Iterator[bytes]:
-        for event, _ in batch:
-            try:
-                yield encode(event)
-            except Exception as error:  # noqa: BLE001 - a value of an application's own kind
-                self._count("rejected", 1)
-                self._swallowing.caught(error, "%s cannot be shipped", event.event_type)
+    def _can_be_packed(self, event: Event) -> bool:
+        try:
+            encode_columns([event])
+        except Exception as error:  # noqa: BLE001 - a value of an application's own kind
+            self._count("rejected", 1)
+            self._swallowing.caught(error, "%s cannot be shipped", event.event_type)
+            return False
+        return True
 
     def _describe(self) -> bytes:
         """Return what the producer is; what it was before, where it cannot say."""

@@ -1,0 +1,111 @@
+"""What was measured of the way through Redis, as text and as JSON: ratios first."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import NamedTuple
+
+from benchmarks.result import Spread, versions
+
+_TITLES = {
+    "shipping": "Shipping: events that are there become entries, on the application's side",
+    "telling": "Telling: entries become spans and numbers that the collector took",
+}
+_RATE = 10_000
+_HEADS = ("speed", "CPU us an event", "bytes in Redis", "core at 10,000/s")
+
+
+class Measured(NamedTuple):
+    """What an event took in one round, in nanoseconds, and its bytes in Redis."""
+
+    cpu: float
+    wall: float
+    size: float
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a share."""
+
+    name: str
+    cpu_ns: Spread
+    wall_ns: Spread
+    bytes_in_redis: float
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One sidecar alone, and two that share a stream: CPU time of both together."""
+
+    one: Row
+    two: Row
+
+    @property
+    def by_cpu(self) -> float:
+        """How many times as much two can do, where each has a core."""
+        return 2 * self.one.cpu_ns.median / self.two.cpu_ns.median
+
+    @property
+    def by_wall(self) -> float:
+        """How many times as much two did here, where Redis and the receiver want cores too."""
+        return self.one.wall_ns.median / self.two.wall_ns.median
+
+
+@dataclass(frozen=True)
+class Part:
+    """A share: its rows, and which of them the others' ratios are to."""
+
+    share: str
+    ceiling: str
+    rows: Sequence[Row]
+    pairs: Sequence[Pair] = ()
+
+    def speed(self, row: Row) -> float:
+        """How many times the ceiling's speed a row has, by CPU time."""
+        of = next(each for each in self.rows if each.name == self.ceiling)
+        return of.cpu_ns.median / row.cpu_ns.median
+
+
+@dataclass(frozen=True)
+class Result:
+    """Everything of one run."""
+
+    rounds: int
+    parts: Sequence[Part]
+    versions: dict[str, str] = field(default_factory=versions)
+
+    def to_json(self) -> str:
+        """Return it with its ratios."""
+        said = asdict(self)
+        for part, told in zip(self.parts, said["parts"], strict=True):
+            for row, of in zip(part.rows, told["rows"], strict=True):
+                of["speed"] = part.speed(row)
+            for pair, of in zip(part.pairs, told["pairs"], strict=True):
+                of["by_cpu"], of["by_wall"] = pair.by_cpu, pair.by_wall
+        return json.dumps(said, indent=2)
+
+
+def row_of(name: str, samples: Sequence[Measured]) -> Row:
+    """Make a row of its rounds."""
+    cpu, wall, size = zip(*samples, strict=True)
+    return Row(name, Spread.of(cpu), Spread.of(wall), sum(size) / len(size))
+
+
+def text_of(result: Result) -> str:
+    """Return the table."""
+    return "\n".join(_lines(result))
+
+
+def _lines(result: Result) -> Iterator[str]:
+    yield ", ".join(f"{name} {number}" for name, number in result.versions.items())
+    for part in result.parts:
+        yield ""
+        yield f"{_TITLES[part.share]} (medians of {result.rounds} rounds)"
+        yield "".join(["  ", " " * 32, *(f"{head:>18}" for head in _HEADS)])
+        for row in part.rows:
+            speed, cpu = part.speed(row), row.cpu_ns.median / 1_000
+            size = f"{row.bytes_in_redis:.0f}" if row.bytes_in_redis > 0 else ""
+            core = f"{cpu * _RATE / 1e6:.1%}"
+            yield f"  {row.name:32}{speed:>17.2f}x{cpu:>18.2f}{size:>18}{core:>18}"
+        for pair in part.pairs:
+            yield f"  two of ours: {pair.by_cpu:.2f}x one by CPU time, {pair.by_wall:.2f}x here"

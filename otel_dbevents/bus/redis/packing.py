@@ -1,0 +1,250 @@
+"""Packing: many events as one body, in columns, in which what repeats is told once.
+
+A body is a msgpack array of two: what the events refer to, and the events.
+
+- ``{"Database": TABLE, "Statement": TABLE, ...}``: the databases, statements, parents, places in
+  the code, failures and LLM contexts that events of this body have.
+- a list of ``TABLE``: all events of one type each, with their ``event_type``, and as ``at`` their
+  places in the body, where there is more than one type.
+
+A ``TABLE`` has a column for each field, under the field's name: a list of the values in their
+order, or of one where all are equal. A field that has its default in all is left out. Three kinds
+of columns are told otherwise:
+
+- what has a table of its own is told by its number there, counted from one; 0: none.
+- times are told as differences to the one before, ids as one string of bytes.
+- trace ids, which several parents have in common, are told as such a string and numbers in it.
+
+Each body says everything that its events say. A reader ignores columns and tables that it does not
+know, and fills in the defaults of those that are missing: so a default must never change.
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from operator import sub
+from types import NoneType, UnionType
+from typing import Any, Final, TypeAlias, Union, get_args, get_origin, get_type_hints
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import astuple
+
+from otel_dbevents.codec import EVENT_TYPES, plain_value, tidied
+from otel_dbevents.events import (
+    CodeLocation,
+    Database,
+    Event,
+    Failure,
+    LlmContext,
+    Statement,
+    TraceParent,
+)
+
+TABLES: Final[tuple[type[Struct], ...]] = (
+    Database,
+    Statement,
+    TraceParent,
+    CodeLocation,
+    Failure,
+    LlmContext,
+)
+"""What events refer to. None of these refers to another."""
+_ID_BYTES: Final = {"id": 16, "query_id": 16, "span_id": 8}
+TIMES: Final = frozenset({"end_time_ns"})
+TRACE_ID: Final = "trace_id"
+TRACE_ID_BYTES: Final = 16
+
+Columns: TypeAlias = dict[str, Any]
+_Write: TypeAlias = "Callable[[Packer, tuple[Any, ...]], Any]"
+
+_encoder: Final = msgspec.msgpack.Encoder(enc_hook=plain_value)
+
+
+class Field(Struct, frozen=True):
+    """A field, and how its column is told."""
+
+    name: str
+    hint: Any
+    """Its type, with what a decoder checks of it."""
+    default: Any
+    """`NODEFAULT` where it has none."""
+    is_optional: bool
+    """Whether it may be None."""
+    is_plain: bool
+    """Whether equal values are the same: no mapping, in which 1 and True would be equal."""
+    table: type[Struct] | None
+    """Where its values are told; None: here."""
+    id_bytes: int
+    """How many bytes each of its ids has, which are told as one; 0: it has no such."""
+
+
+def fields_of(kind: type[Struct]) -> list[Field]:
+    """Return the fields of an event's type or a table's, in the order of the constructor."""
+    hints = get_type_hints(kind, include_extras=True)
+    return [
+        _field(each.name, hints[each.name], each.default) for each in msgspec.structs.fields(kind)
+    ]
+
+
+def _field(name: str, hint: Any, default: Any) -> Field:
+    kinds = _alternatives(hint)
+    table = next((each for each in kinds if each in TABLES), None)
+    is_optional, is_plain = NoneType in kinds, not any(map(get_origin, kinds))
+    id_bytes = 0 if is_optional else _ID_BYTES.get(name, 0)
+    return Field(name, hint, default, is_optional, is_plain, table, id_bytes)
+
+
+def encode_columns(events: Sequence[Event]) -> bytes:
+    """Return events as one body.
+
+    Raises where one of them cannot be encoded: `TypeError`, `ValueError`, `OverflowError`.
+    """
+    packer = Packer()
+    body = packer.pack(events)
+    try:
+        return _encoder.encode(body)
+    except UnicodeEncodeError:
+        plain = msgspec.to_builtins(body, builtin_types=(bytes, datetime), enc_hook=plain_value)
+        return _encoder.encode(tidied(plain))
+
+
+class Packer:
+    """Puts the events of one body into columns."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[type[Struct], dict[int, int]] = {}
+        """By table and identity: an object's number."""
+        self._things: dict[type[Struct], dict[Any, int]] = {}
+        """By table: the different objects, each with its number."""
+
+    def pack(self, events: Sequence[Event]) -> tuple[dict[str, Columns], list[Columns]]:
+        """Return the body, as what msgspec encodes."""
+        groups: list[Columns] = []
+        kinds = set(map(type, events))
+        if len(kinds) == 1:
+            groups.append(self._group(type(events[0]), events))
+        else:
+            parted: dict[type[Event], list[int]] = {}
+            for place, event in enumerate(events):
+                parted.setdefault(type(event), []).append(place)
+            for kind, places in parted.items():
+                group = self._group(kind, [events[place] for place in places])
+                groups.append({**group, "at": places})
+        tables = {
+            kind.__name__: self._columns(kind, list(things))
+            for kind, things in self._things.items()
+        }
+        return tables, groups
+
+    def _group(self, kind: type[Event], events: Sequence[Event]) -> Columns:
+        return {"event_type": kind.__name__, **self._columns(kind, events)}
+
+    def _columns(self, kind: type[Struct], items: Sequence[Any]) -> Columns:
+        found: Columns = {}
+        told = zip(*map(astuple, items), strict=True)
+        for (name, write), values in zip(_WRITERS[kind], told, strict=True):
+            column = write(self, values)
+            if column is not None:
+                found[name] = column
+        return found
+
+    def numbers(self, table: type[Struct], values: tuple[Any, ...]) -> list[int]:
+        """Return the values' numbers in their table; one where all are the same object."""
+        numbers = self._numbers.setdefault(table, {id(None): 0})
+        keys = [*map(id, values)]
+        different = dict(zip(keys, values, strict=True))
+        if not different.keys() <= numbers.keys():
+            things = self._things.setdefault(table, {})
+            for key, value in different.items():
+                if key not in numbers:
+                    numbers[key] = things.setdefault(value, len(things) + 1)
+        if len(different) == 1:
+            return [numbers[keys[0]]]
+        return [*map(numbers.__getitem__, keys)]
+
+
+def _alternatives(hint: Any) -> tuple[Any, ...]:
+    """Return the types that a value may have, without what a decoder checks beside."""
+    if hasattr(hint, "__metadata__"):
+        return _alternatives(get_args(hint)[0])
+    if get_origin(hint) in (Union, UnionType):
+        return tuple(each for one in get_args(hint) for each in _alternatives(one))
+    return (hint,)
+
+
+def _writer(field: Field) -> _Write:
+    """Return what makes a field's column; None of it: all have the default."""
+    if field.table is not None:
+        return _by_number(field)
+    if field.name in TIMES:
+        return _differences
+    if field.name == TRACE_ID:
+        return _trace_ids
+    if field.id_bytes:
+        return _ids(field.id_bytes)
+    return _values(field) if field.is_plain else _objects(field)
+
+
+def _by_number(field: Field) -> _Write:
+    table: Any = field.table
+    is_left_out = field.default is None
+
+    def write(packer: Packer, values: tuple[Any, ...]) -> Any:
+        is_default = is_left_out and values[0] is None and values.count(None) == len(values)
+        return None if is_default else packer.numbers(table, values)
+
+    return write
+
+
+def _values(field: Field) -> _Write:
+    default = field.default
+
+    def write(_packer: Packer, values: tuple[Any, ...]) -> Any:
+        first = values[0]
+        if values.count(first) != len(values):
+            return values
+        return None if first == default and type(first) is type(default) else (first,)
+
+    return write
+
+
+def _objects(field: Field) -> _Write:
+    default = field.default
+
+    def write(_packer: Packer, values: tuple[Any, ...]) -> Any:
+        return None if values.count(default) == len(values) else values
+
+    return write
+
+
+def _ids(size: int) -> _Write:
+    def write(_packer: Packer, values: tuple[Any, ...]) -> Any:
+        return _joined(values, size)
+
+    return write
+
+
+def _differences(_packer: Packer, values: tuple[Any, ...]) -> Any:
+    return [values[0], *map(sub, values[1:], values)]
+
+
+def _trace_ids(_packer: Packer, values: tuple[Any, ...]) -> Any:
+    numbers: dict[bytes, int] = {}
+    refs = [numbers.setdefault(value, len(numbers)) for value in values]
+    return _joined(tuple(numbers), TRACE_ID_BYTES), _one_or_all(refs)
+
+
+def _joined(values: tuple[bytes, ...], size: int) -> bytes:
+    if {*map(len, values)} != {size}:
+        raise ValueError(f"an id has {size} bytes")
+    return b"".join(values)
+
+
+def _one_or_all(numbers: list[int]) -> list[int]:
+    return numbers[:1] if numbers.count(numbers[0]) == len(numbers) else numbers
+
+
+_WRITERS: Final = {
+    kind: [(field.name, _writer(field)) for field in fields_of(kind)]
+    for kind in (*EVENT_TYPES, *TABLES)
+}
