@@ -6,6 +6,8 @@ from collections import Counter
 from typing import Any
 
 import pytest
+import yaml
+from msgspec.structs import replace
 from rich.console import Console
 
 from otel_dbevents.demo import alerts, database_driver
@@ -17,6 +19,7 @@ from otel_dbevents.demo.timeline import Timeline
 from otel_dbevents.events import Event
 from tests.bridge import support
 from tests.demo.running import Document
+from tests.services.tools import REPOSITORY
 
 
 @pytest.fixture
@@ -96,9 +99,9 @@ def said(outage: Outage) -> list[str]:
 
 def test_a_rule_fires_when_its_condition_held_for_as_long_as_it_asks() -> None:
     away = [*points(status=0, attempts=20, failures=10), checks(2)]
-    recovered: Any = support.recovered(duration_ns=int(29.9e9))
+    recovered: Any = replace(support.recovered(), duration_ns=int(29.9e9))
     assert said(Outage(recovered=recovered, away=away)) == ["pending", "firing", "pending"]
-    recovered = support.recovered(duration_ns=int(301e9))
+    recovered = replace(support.recovered(), duration_ns=int(301e9))
     assert said(Outage(recovered=recovered, away=away)) == ["firing", "firing", "firing"]
 
 
@@ -147,7 +150,7 @@ def test_the_summary_fits_eighty_columns_and_claims_no_prometheus() -> None:
         sold_after=90,
         refused=Counter(OperationalError=230, IntegrityError=1),
         killed_s=12.3,
-        recovered=support.recovered(duration_ns=12_400_000_000, failed_attempts=240),
+        recovered=replace(support.recovered(), duration_ns=12_400_000_000, failed_attempts=240),
         health=[support.health("healthy"), support.health("unhealthy")] * 2,
         before=points(status=1),
         away=[*points(status=0, attempts=400, failures=230), checks(40)],
@@ -193,5 +196,30 @@ def test_a_server_that_cannot_be_run_is_told(tmp_path: Any) -> None:
         server.start()
 
 
-def test_the_limits_are_those_of_the_rules() -> None:
-    assert (alerts.LOST_FOR_S, alerts.FAILURES_FOR_S) == (30, 300)
+def rules() -> dict[str, dict[str, Any]]:
+    """Return the project's rules, by their names."""
+    files = (REPOSITORY / "deploy/prometheus/rules").glob("*.yml")
+    groups = [group for file in files for group in yaml.safe_load(file.read_text())["groups"]]
+    return {
+        each.get("alert") or each["record"]: each for group in groups for each in group["rules"]
+    }
+
+
+def test_the_limits_and_times_are_those_of_the_rules() -> None:
+    found = rules()
+    for_s = {each.rule: found[each.rule].get("for", "0s") for each in verdicts(Outage())}
+    assert for_s == {
+        "DatabaseConnectionLost": f"{alerts.LOST_FOR_S:.0f}s",
+        "DatabaseHealthCheckFailing": "0s",
+        "DatabaseConnectionFailureRateHigh": f"{alerts.FAILURES_FOR_S / 60:.0f}m",
+    }
+    limits = {
+        "connection_failure_ratio": alerts.FAILURE_RATIO,
+        "connection_attempts": alerts.LEAST_ATTEMPTS,
+        "unhealthy_checks": alerts.UNHEALTHY_CHECKS,
+    }
+    for name, limit in limits.items():
+        assert found[f"dbevents:threshold:{name}"]["expr"] == f"vector({limit})"
+    assert found["DatabaseConnectionLost"]["expr"] == "dbevents:connection_status:min == 0"
+    watched = found["dbevents:unhealthy_checks:increase3m"]["expr"]
+    assert 'database_health_latency_seconds_count{dbevents_health_status="unhealthy"}' in watched
