@@ -391,10 +391,11 @@ class Queries:
     def settle(self, failed: Callable[[], None]) -> None:
         """Record all. ``failed`` is called as an error is handled."""
         samples: Samples = {}
+        of_database: dict[int, tuple[Database, list[float]]] = {}
         for pair, (events, places) in self._groups.items():
             durations = [event.duration_ns / 1e9 for event in events]
-            if self._seen is not None:
-                attempt(failed, self._seen, events[0].database, durations, 0)
+            database = events[0].database
+            of_database.setdefault(id(database), (database, []))[1].extend(durations)
             attempt(failed, pair.first.record_all, durations, places, samples)
             rows = [event.returned_rows for event in events]
             of = places
@@ -403,6 +404,9 @@ class Queries:
                 rows, of = list(compress(rows, told)), list(compress(places, told))
             if rows:
                 attempt(failed, pair.second.record_all, rows, of, samples)
+        if self._seen is not None:
+            for database, seen in of_database.values():
+                attempt(failed, self._seen, database, seen, 0)
 
 
 def _whereabouts(event: Event) -> dict[str, at.Value]:

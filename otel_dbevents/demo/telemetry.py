@@ -104,7 +104,9 @@ class Telemetry:
 
     def add(self, others: Iterable[Sent]) -> None:
         """Count what the same exporters did elsewhere as done here."""
-        for here, there in zip(self.sent, others, strict=True):
+        known = {(one.signal, one.exporter): one for one in self.sent}
+        for there in others:
+            here = known[there.signal, there.exporter]
             here.taken += there.taken
             here.refused += there.refused
             here.reason = here.reason or there.reason

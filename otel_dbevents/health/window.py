@@ -83,10 +83,8 @@ class _Window:
         self.held = 0
         """How many durations are kept, at the most."""
 
-    def slot(self, number: int) -> _Slot:
-        """Return the slot of now."""
-        if self.slots and self.slots[-1].number == number:
-            return self.slots[-1]
+    def open(self, number: int) -> _Slot:
+        """Begin another slot."""
         made = _Slot(number)
         self.slots.append(made)
         return made
@@ -116,7 +114,8 @@ class Windows:
             known = self._known.get(id(database))
             # Looked up by which object it is: to make its name each time would cost more.
             window = known[1] if known is not None else self._know(database)
-            slot = window.slot(number)
+            slots = window.slots
+            slot = slots[-1] if slots and slots[-1].number == number else window.open(number)
             slot.errors += errors
             before = len(slot.kept)
             slot.take(durations)

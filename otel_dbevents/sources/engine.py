@@ -36,6 +36,7 @@ from otel_dbevents.sources.retiring import retire
 from otel_dbevents.sources.transaction import TransactionSource
 from otel_dbevents.sources.watch import (
     INFO_KEY,
+    WATCH_KEY,
     ConnectionState,
     Defer,
     FindLedger,
@@ -51,9 +52,6 @@ AnyEngine: TypeAlias = Any
 
 EngineFilter: TypeAlias = Callable[[Engine], bool]
 """Whether an engine is observed. Asked once for each, about an `AsyncEngine` by its sync engine."""
-
-_WATCH = "_otel_dbevents"
-"""Where an engine's watch lives: in its dialect, which all its option engines share."""
 
 _lock = threading.RLock()
 hold(lambda: (_lock,))
@@ -140,7 +138,7 @@ class EngineSource:
                 self._adopt(found)
             for record in records:
                 of = pool.pool_of(record)
-                watch = of._dialect.__dict__.get(_WATCH)
+                watch = of._dialect.__dict__.get(WATCH_KEY)
                 if watch is not None and watch in self._watches:
                     pool.adopt(watch, record)
                     if pool.CAN_FOLLOW and "_return_conn" not in of.__dict__:
@@ -205,7 +203,7 @@ class EngineSource:
         """Put an engine under watch, unless one of the sources has it already."""
         with _lock:
             dialect = engine.dialect
-            known: Watch | None = dialect.__dict__.get(_WATCH)
+            known: Watch | None = dialect.__dict__.get(WATCH_KEY)
             if known is not None and known.active:
                 return known
             if known is not None:
@@ -286,7 +284,7 @@ def sync_engine(engine: AnyEngine) -> Engine:
 
 def watch_of(engine: Engine) -> Watch | None:
     """Return the engine's watch, if it is under one."""
-    watch: Watch | None = engine.dialect.__dict__.get(_WATCH)
+    watch: Watch | None = engine.dialect.__dict__.get(WATCH_KEY)
     return watch if watch is not None and watch.active else None
 
 
@@ -319,13 +317,13 @@ def _wrap(dialect: Any, watch: Watch) -> None:
     watch.methods = methods
     for name, method in methods.items():
         setattr(dialect, name, method)
-    dialect.__dict__[_WATCH] = watch
+    dialect.__dict__[WATCH_KEY] = watch
 
 
 def _unwrap(dialect: Any, watch: Watch) -> None:
     """Take our methods away; one that somebody wrapped in turn stays, and only passes on."""
-    if dialect.__dict__.get(_WATCH) is watch:
-        del dialect.__dict__[_WATCH]
+    if dialect.__dict__.get(WATCH_KEY) is watch:
+        del dialect.__dict__[WATCH_KEY]
     for name, method in watch.methods.items():
         if dialect.__dict__.get(name) is method:
             del dialect.__dict__[name]
@@ -381,7 +379,7 @@ def _raw_connection(original: _RawConnection) -> _RawConnection:
     def raw_connection(engine: Engine) -> Any:
         watch = pending = None
         try:
-            watch = engine.dialect.__dict__.get(_WATCH)
+            watch = engine.dialect.__dict__.get(WATCH_KEY)
             if watch is None or not watch.active:
                 watch = EngineSource.seen(engine) if _sources else None
             if watch is not None:
@@ -409,7 +407,7 @@ def _raw_connection(original: _RawConnection) -> _RawConnection:
     return raw_connection
 
 
-_Tell: TypeAlias = Callable[[Watch, ConnectionState, Any, BaseException | None], None]
+_Tell: TypeAlias = Callable[[Watch, ConnectionState, Any, BaseException | None, Any], None]
 
 
 def _listener(tell: _Tell) -> Callable[..., None]:
@@ -419,17 +417,20 @@ def _listener(tell: _Tell) -> Callable[..., None]:
         try:
             state: ConnectionState | None = record.info.get(INFO_KEY) if record else None
             if state is not None and state.watch.active:
-                tell(state.watch, state, connection, error)
+                tell(state.watch, state, connection, error, record)
         except Exception as own:  # noqa: BLE001 - the application must not see it
             guard.noted(own)  # it may be a finalizer that comes here
 
     return listener
 
 
+def _soft(watch: Watch, state: ConnectionState, connection: Any, error: Any, _record: Any) -> None:
+    pool.invalidated(watch, state, connection, error, soft=True)
+
+
 _POOL_LISTENERS: dict[str, Callable[..., None]] = {
-    **({} if pool.CAN_FOLLOW else {"checkin": pool.checked_in}),
+    **({} if pool.CAN_FOLLOW else {"checkin": pool.checked_in, "close": pool.closed}),
     "detach": _listener(pool.detached),
-    "invalidate": _listener(lambda *told: pool.invalidated(*told, soft=False)),
-    "soft_invalidate": _listener(lambda *told: pool.invalidated(*told, soft=True)),
-    "close": pool.closed,
+    "invalidate": _listener(pool.invalidated_for_good),
+    "soft_invalidate": _listener(_soft),
 }

@@ -50,6 +50,9 @@ def no_ledger(_context: Any) -> None:
     """Find none."""
 
 
+WATCH_KEY: Final = "_otel_dbevents"
+"""Where an engine's watch lives: in its dialect, which all its option engines share."""
+
 INFO_KEY = "otel_dbevents"
 """Where a connection's state lives: in ``info`` of SQLAlchemy's connection record."""
 
@@ -252,7 +255,6 @@ class ConnectionState:
         "latest",
         "others",
         "proxied",
-        "returned",
         "seen",
         "since_ns",
         "spare",
@@ -278,9 +280,6 @@ class ConnectionState:
         """The context that it was taken from the pool in, until it comes back."""
         self.proxied: weakref.ref[Any] | None = None
         """What the pool gave to the application, until it comes back."""
-        self.returned: tuple[Any, int, int] | None = None
-        """In which context and when it came back, and for how long it was out, where it is closed
-        and told at once."""
         self.spot: Spot | None = None
         """Where in the application it was taken."""
         self.latest: weakref.ref[Any] | None = None

@@ -7,14 +7,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.health.crashing import crash
-from tests.services.postgresql import postgresql as run_postgresql
+from tests.services.postgresql import Postgresql
 from tests.services.process import wait_until
 from tests.services.tools import REPOSITORY
 
 
-def test_the_handlers_are_told_of_the_failure_and_once_that_it_is_over(tmp_path: Path) -> None:
+def test_the_handlers_are_told_of_the_failure_and_once_that_it_is_over(
+    tmp_path: Path, mortal_postgresql: Postgresql
+) -> None:
     output = tmp_path / "output"
-    with run_postgresql() as server, output.open("wb") as file:
+    server = mortal_postgresql
+    with output.open("wb") as file:
         done = subprocess.Popen(
             [sys.executable, REPOSITORY / "examples/on_failure.py"],
             env={

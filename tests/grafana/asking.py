@@ -62,10 +62,12 @@ class Shown:
     start: float
     end: float
     values: Mapping[str, str]
+    points: int = 500
+    """How many fit into a panel."""
 
     @property
     def step(self) -> int:
-        return max(1, SCRAPE_S, int((self.end - self.start) / 500))
+        return max(1, SCRAPE_S, int((self.end - self.start) / self.points))
 
     def put_into(self, text: str) -> str:
         """Return a text with the variables' values in the place of their names."""

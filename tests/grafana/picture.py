@@ -21,7 +21,7 @@ from tests.grafana.drawing import Answer, Box, text
 from tests.grafana.stack import stack
 
 BOARDS = ("overview", "queries", "pool")
-SECONDS = 150
+SECONDS, POINTS = 150, 50
 CELL, ROW, GAP, TOP = 50, 34, 6, 52
 WIDTH = 24 * CELL + 2 * GAP
 STYLE = """
@@ -122,7 +122,7 @@ def main(directory: Path) -> None:
         for name in BOARDS:
             board = load(DASHBOARDS / f"{name}.json")
             # The first seconds are the start: what is slow then is slow once.
-            shown = Shown(running.started + 10, time.time(), every_value(board, {}))
+            shown = Shown(running.started + 10, time.time(), every_value(board, {}), POINTS)
             (directory / f"dashboard-{name}.svg").write_text(svg_of(board, stores, shown))
 
 

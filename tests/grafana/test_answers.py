@@ -1,17 +1,21 @@
 """Every question of every dashboard, asked of the real stores with the data of one real run."""
 
 import json
+import re
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import pytest
 import yaml
 
+from tests.grafana import picture
 from tests.grafana.asking import Asked, Shown, every_value, one_value, panels
 from tests.grafana.conftest import BOARDS, ONE, QUESTIONS, Run
 from tests.services.tools import REPOSITORY
 
 pytestmark = pytest.mark.e2e
 
+SVG = "{http://www.w3.org/2000/svg}"
 SOURCES = REPOSITORY / "deploy/grafana/provisioning/datasources/stores.yaml"
 VARIABLES = [
     (name, each)
@@ -80,6 +84,18 @@ def test_a_log_line_leads_to_its_trace_and_the_trace_back_to_it(run: Run) -> Non
     query = jaeger["tracesToLogsV2"]["query"].replace("$${__span.traceId}", trace_id)
     events = {stream["stream"]["event_name"] for stream in ask_loki(run, query)}
     assert "db.client.operation.exception" in events
+
+
+@pytest.mark.parametrize("name", picture.BOARDS)
+def test_a_picture_has_every_panel_and_nothing_from_elsewhere(run: Run, name: str) -> None:
+    board = BOARDS[name]
+    drawn = picture.svg_of(board, run.stores, run.shown(every_value(board, ONE)))
+    for svg in (drawn, (REPOSITORY / "docs" / f"dashboard-{name}.svg").read_text()):
+        texts = [each.text for each in ET.fromstring(svg).iter(f"{SVG}text")]
+        for panel in board["panels"]:
+            assert panel["title"] in texts
+        assert "not drawn by Grafana" in str(texts[-1])
+        assert re.findall(r"https?://[^\"]*", svg) == ["http://www.w3.org/2000/svg"]
 
 
 def sources() -> list[dict[str, Any]]:

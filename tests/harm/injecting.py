@@ -88,6 +88,11 @@ IN_THE_WAY: dict[str, dict[str, str]] = {
         "take_back": _SQLALCHEMYS,
         "this": "a weak reference",
     },
+    "followed.close_connection": {
+        "_closing": _GUARDED,
+        "close": _SQLALCHEMYS,
+        "this": "a weak reference",
+    },
     "TransactionSource._quick.quick": {"driver_call": _DRIVERS, "end": "its own steps are tried"},
     "Around.enter": {"Call": _NAMES_ONLY},
     "Around.ending": {"Call": _NAMES_ONLY},

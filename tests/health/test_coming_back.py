@@ -19,18 +19,15 @@ from otel_dbevents.health.circuit import State
 from tests.health.crashing import Watching, crash, standing_still, watching
 from tests.services.mariadb import mariadb as run_mariadb
 from tests.services.postgresql import Postgresql
-from tests.services.postgresql import postgresql as run_postgresql
 from tests.services.process import wait_until
 
 ONE = text("SELECT 1")
 SESSION = text("SELECT pg_backend_pid()")
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Postgresql]:
-    """Run a PostgreSQL that these tests may kill."""
-    with run_postgresql() as running:
-        yield running
+@pytest.fixture
+def server(mortal_postgresql: Postgresql) -> Postgresql:
+    return mortal_postgresql
 
 
 @pytest.fixture

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from otel_dbevents.events import (
+    ConnectionCheckedIn,
+    ConnectionCheckedOut,
     ConnectionInvalidated,
     Database,
     DatabaseConnectionEstablished,
@@ -19,6 +21,10 @@ from otel_dbevents.events import (
     Environment,
     Event,
     Failure,
+    QueryExecuted,
+    QueryFailed,
+    TransactionCommitted,
+    TransactionReleased,
 )
 from otel_dbevents.health.circuit import Circuit, State
 from otel_dbevents.health.recovery import Recovery
@@ -433,3 +439,15 @@ def test_times_between_tries_grow() -> None:
     ward.pass_time(1_000)
     ends = [each.end_time_ns / 1e9 for each in ward.checks]
     assert [after - before for before, after in pairwise(ends)] == [2, 4, 4, 4]
+
+
+def test_nothing_is_heard_of_what_happens_in_a_query() -> None:
+    in_queries = {
+        QueryExecuted,
+        QueryFailed,
+        ConnectionCheckedOut,
+        ConnectionCheckedIn,
+        TransactionCommitted,
+        TransactionReleased,
+    }
+    assert not in_queries & {*Recovery.types}

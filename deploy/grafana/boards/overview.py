@@ -201,9 +201,23 @@ _DATABASES = Row(
             "{{db_system_name}} {{db_namespace}}",
             _UP,
         ),
+        table(
+            "Alerts that fire",
+            "What Prometheus' rules say now: deploy/prometheus/rules, and what to do of each in "
+            "docs/runbooks. Empty where none fires, or where no rules are loaded.",
+            {"severity": "Severity", "alertname": "Alert"},
+            [
+                Column(
+                    "Number",
+                    'sum by (severity, alertname) (ALERTS{alertstate="firing"})',
+                    decimals=0,
+                )
+            ],
+            "Number",
+        ),
     ],
     title="Databases",
-    widths=(14, 10),
+    widths=(11, 6, 7),
 )
 
 _HEALTH = Row(
