@@ -71,7 +71,7 @@ class _Slot:
         Not every second one: what repeats in a rhythm would be kept, or not, as a whole.
         """
         number = len(self.kept)
-        coins = f"{random.getrandbits(number):0{number}b}".encode().translate(_COINS)  # noqa: S311
+        coins = f"{random.getrandbits(number):0{number}b}".encode().translate(_COINS)
         self.kept = list(compress(self.kept, coins))
         self.stride *= 2
 
