@@ -9,6 +9,7 @@ the server, which they share, stands still, and is killed.
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -35,6 +36,7 @@ from tests.services.web import Capture, capture
 pytestmark = [pytest.mark.e2e, pytest.mark.newest]
 
 TIMES = 60
+RECORDED = REPOSITORY / "deploy" / "prometheus" / "tests" / "recorded.yml"
 MISFORTUNES = {"waits": "locks", "holds": "held", "loops": "loops", "breaks": "commits"}
 """By service: its misfortune. In all of them the server is the same."""
 OWN = {
@@ -286,6 +288,17 @@ def test_a_database_that_is_killed_is_told_to_slack_and_discord_and_so_is_its_re
     assert not world.slack(f"Ended: {back}")  # a recovery that is over is no news
     assert "<no value>" not in str(world.chat.requests)
     assert "Xq7password" not in str(world.chat.requests)
+
+
+def test_the_recorded_run_has_the_names_and_labels_of_this_one(everything: World) -> None:
+    """Else the rules' tests would be of metrics that nobody exports any more."""
+    recorded: dict[str, set[str]] = {}
+    for metric, labels in re.findall(r"- series: '(\w+)\{(.*)\}'", RECORDED.read_text()):
+        recorded.setdefault(metric, set()).update(re.findall(r'(\w+)="', labels))
+    assert recorded
+    for metric, labels in recorded.items():
+        found = everything.prometheus.query(f'last_over_time({metric}{{service_name!=""}}[5m])')
+        assert labels <= set.union(*(set(each.labels) for each in found)), metric
 
 
 def test_an_application_that_has_ended_leaves_nothing_behind(everything: World) -> None:
