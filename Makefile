@@ -7,7 +7,7 @@ FUZZ_SECONDS ?= 600
 BENCH ?=
 SOAK ?= --seconds 600 --rate 10000 --faults 9
 
-.PHONY: demo demo-sidecar test lint suite oldest bench fuzz soak setup clean
+.PHONY: demo demo-sidecar test lint suite oldest bench fuzz soak dashboards setup clean
 
 demo: $(VENV)/.demo
 	@$(BIN)/otel-dbevents demo
@@ -51,6 +51,10 @@ soak: $(VENV)/.dev
 	$(BIN)/python -m tests.harm.endless statements 50000 250000
 	$(BIN)/python -m tests.harm.endless engines 2000 10000
 	$(BIN)/python -m tests.sidecar.soak $(SOAK)
+
+# The JSON of Grafana's dashboards, from the Python in deploy/grafana.
+dashboards: $(VENV)/bin/python
+	$(BIN)/python -m deploy.grafana
 
 setup: $(VENV)/.dev
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         Event,
         HealthStatus,
     )
+    from otel_dbevents.health import check_database_health, check_database_health_async
     from otel_dbevents.pipeline import Pipeline, flush, instrument, uninstrument
 
 __version__ = VERSION
@@ -36,6 +37,8 @@ __all__ = [
     "EventBus",
     "HealthStatus",
     "Pipeline",
+    "check_database_health",
+    "check_database_health_async",
     "flush",
     "instrument",
     "uninstrument",
@@ -46,6 +49,8 @@ _HOMES = {
     "ConfigError": "config",
     "EventBus": "bus",
     "Pipeline": "pipeline",
+    "check_database_health": "health",
+    "check_database_health_async": "health",
     "flush": "pipeline",
     "instrument": "pipeline",
     "uninstrument": "pipeline",

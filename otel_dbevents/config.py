@@ -52,6 +52,15 @@ class Langfuse(StrEnum):
     ALL = "all"
 
 
+class EventLogTarget(StrEnum):
+    """Where domain events are written as log lines, beside their OTLP form or in its place."""
+
+    OFF = "off"
+    STDOUT = "stdout"
+    STDERR = "stderr"
+    LOGGING = "logging"
+
+
 class ConfigError(ValueError):
     """One or more settings are wrong. The message tells each, what it takes, and an example."""
 
@@ -105,6 +114,7 @@ def _environment(value: object) -> object:
 Milliseconds = Annotated[
     float, Field(ge=0, le=_DAY_MS, allow_inf_nan=False), BeforeValidator(_number)
 ]
+Seconds = Annotated[float, Field(ge=0.01, le=86_400, allow_inf_nan=False), BeforeValidator(_number)]
 Key = Annotated[SecretStr | None, BeforeValidator(_key)]
 Count = Annotated[int, Field(ge=0, le=1_000_000), BeforeValidator(_number)]
 
@@ -172,6 +182,47 @@ class Config(BaseSettings):
         "ten minutes.",
         examples=["5"],
     )
+    health_interval_s: Annotated[
+        float, Field(ge=0, le=86_400, allow_inf_nan=False), BeforeValidator(_number)
+    ] = Field(
+        30,
+        description="So often each database in use is asked whether it answers: "
+        "`DatabaseHealthCheckCompleted`. 0 turns it off.",
+        examples=["10"],
+    )
+    health_timeout_ms: Annotated[
+        float, Field(ge=10, le=60_000, allow_inf_nan=False), BeforeValidator(_number)
+    ] = Field(
+        2_000,
+        description="For how long it may take to connect, and then to answer; beyond it the "
+        "database is unhealthy.",
+        examples=["500"],
+    )
+    health_degraded_ms: Milliseconds = Field(
+        100,
+        description="From this round trip on a database is degraded.",
+        examples=["50"],
+    )
+    health_unhealthy_ms: Milliseconds = Field(
+        200,
+        description="From this round trip on it is unhealthy.",
+        examples=["150"],
+    )
+    slo_p95_ms: Annotated[
+        float, Field(ge=0.1, le=_DAY_MS, allow_inf_nan=False), BeforeValidator(_number)
+    ] = Field(
+        200,
+        description="The objective: 95 of 100 queries are faster than this. The histogram of "
+        "durations has it among its bounds.",
+        examples=["50"],
+    )
+    slo_window_s: Annotated[
+        float, Field(ge=10, le=86_400, allow_inf_nan=False), BeforeValidator(_number)
+    ] = Field(
+        300,
+        description="Over so many last seconds the percentiles and the error rate are told.",
+        examples=["60"],
+    )
     require_parent: bool = Field(
         False,
         description="Spans only within a span of the application; metrics count all still.",
@@ -225,6 +276,12 @@ class Config(BaseSettings):
     spans: bool = Field(True, description="Emit spans.", examples=["false"])
     metrics: bool = Field(True, description="Emit metrics.", examples=["false"])
     logs: bool = Field(True, description="Emit domain events as log records.", examples=["false"])
+    event_log: Annotated[EventLogTarget, BeforeValidator(_mode)] = Field(
+        EventLogTarget.OFF,
+        description="Write domain events as log lines too: to `stdout` or `stderr`, each a JSON "
+        "object; or to Python's `logging`, as records of `otel_dbevents.events`.",
+        examples=["stdout"],
+    )
     langfuse: Annotated[Langfuse, BeforeValidator(_mode)] = Field(
         Langfuse.SUMMARY,
         description="What Langfuse is shown of the database: `summary`, totals on the LLM spans "
@@ -268,6 +325,29 @@ class Config(BaseSettings):
         description="Encode spans for OTLP ourselves where `import otel_dbevents.auto` sets up the "
         "exporter; false: the SDK's slower encoder.",
         examples=["false"],
+    )
+    recovery: bool = Field(
+        False,
+        description="Ask a database that failed until it answers, and have what its pools held "
+        "from before replaced: `DatabaseRecovered` comes without the application's help.",
+        examples=["true"],
+    )
+    recovery_tries: Annotated[int, Field(ge=1, le=1_000), BeforeValidator(_number)] = Field(
+        10,
+        description="So often it is asked before it is given up, until the application itself gets "
+        "a connection.",
+        examples=["20"],
+    )
+    recovery_first_s: Seconds = Field(
+        1,
+        description="The longest wait before it is asked for the first time; the next may take "
+        "twice as long each.",
+        examples=["0.5"],
+    )
+    recovery_most_s: Seconds = Field(
+        60,
+        description="The longest wait before any.",
+        examples=["30"],
     )
 
     bus_url: Annotated[str, BeforeValidator(_bus_url)] = Field(
@@ -363,6 +443,13 @@ class Config(BaseSettings):
             self._refuse_scores_that_cannot_be()
         if self.ships:
             self._refuse_what_does_not_ship()
+        if self.health_degraded_ms > self.health_unhealthy_ms:
+            lower, upper = self._shown("health_degraded_ms"), self._shown("health_unhealthy_ms")
+            raise ConfigError(
+                f"{lower} is {self.health_degraded_ms:g} and {upper} is "
+                f"{self.health_unhealthy_ms:g}, but a database is degraded before it is unhealthy: "
+                f"set {lower} to {upper} or less"
+            )
         if self.signing_key_previous is not None and self.signing_key is None:
             key, previous = self._shown("signing_key"), self._shown("signing_key_previous")
             raise ConfigError(f"{previous} is set, but {key} is not: set both, or {key} alone")
@@ -429,11 +516,12 @@ def takes(name: str) -> str:
     rule: dict[str, Any] = Config.model_json_schema()["properties"][name]
     rule = rule.get("anyOf", [rule])[0]
     if "$ref" in rule:
-        kinds = {kind.__name__: kind for kind in (Environment, Langfuse)}
+        kinds = {kind.__name__: kind for kind in (Environment, EventLogTarget, Langfuse)}
         return "one of " + ", ".join(kinds[rule["$ref"].rpartition("/")[2]])
     if rule["type"] == "boolean":
         return "true or false"
-    number = "a whole number" if rule["type"] == "integer" else "a number of milliseconds"
+    unit = "seconds" if name.endswith("_s") else "milliseconds"
+    number = "a whole number" if rule["type"] == "integer" else f"a number of {unit}"
     return f"{number} from {rule['minimum']} to {rule['maximum']}"
 
 

@@ -693,6 +693,16 @@ class DatabaseHealthCheckCompleted(Event, frozen=True, gc=False):
         return self.status is HealthStatus.HEALTHY
 
     @property
+    def was_answered(self) -> bool:
+        """Whether the database answered at all, however slowly.
+
+        Of one that the application made itself the status decides.
+        """
+        if self.details is not None and "synthetic" in self.details:
+            return "error.type" not in self.details
+        return self.status is not HealthStatus.UNHEALTHY
+
+    @property
     def requires_alert(self) -> bool:
         """Whether somebody should be told: degraded or worse."""
         return self.status is not HealthStatus.HEALTHY

@@ -4,7 +4,7 @@ In: batches from the bus. Out: judgements, published to the bus with the context
 """
 
 import threading
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from time import time_ns
@@ -12,9 +12,6 @@ from typing import Any, Final, TypeAlias
 
 from otel_dbevents.bursts import Burst, Bursts
 from otel_dbevents.events import (
-    DatabaseConnectionEstablished,
-    DatabaseConnectionFailed,
-    DatabaseRecovered,
     Event,
     QueryExecuted,
     QueryFailed,
@@ -22,6 +19,7 @@ from otel_dbevents.events import (
     SlowQueryDetected,
 )
 from otel_dbevents.forks import in_child
+from otel_dbevents.outages import Outages
 
 Publish: TypeAlias = Callable[[Event, Any], None]
 Delivery: TypeAlias = tuple[Event, Any]
@@ -29,7 +27,6 @@ Delivery: TypeAlias = tuple[Event, Any]
 _Query: TypeAlias = QueryExecuted | QueryFailed
 
 _NEVER_NS: Final = 2**63
-_OPEN_OUTAGES: Final = 1_000
 
 
 class Judges:
@@ -54,8 +51,7 @@ class Judges:
     types: tuple[type[Event], ...] = (
         QueryExecuted,
         QueryFailed,
-        DatabaseConnectionEstablished,
-        DatabaseConnectionFailed,
+        *Outages.types,
     )
     """The facts that are judged."""
 
@@ -85,7 +81,9 @@ class Judges:
                 elif kind is QueryFailed:
                     spent_ns = event.duration_ns
                 else:
-                    self._judge_connection(event, delivery[1])
+                    recovered = self._outages.hear(event)
+                    if recovered is not None:
+                        self._found.append((recovered, delivery[1]))
                     continue
                 if spent_ns >= slow_ns:
                     self._found.append((self._slow(event), delivery[1]))
@@ -113,7 +111,7 @@ class Judges:
         self._found: deque[Delivery] = deque()
         """What is to be published, once the lock is free."""
         self._bursts = Bursts(self._repeated, self._repeats)
-        self._outages: OrderedDict[str, _Outage] = OrderedDict()
+        self._outages = Outages()
         self._lock = threading.Lock()
 
     def _tell(self) -> None:
@@ -147,44 +145,3 @@ class Judges:
             llm=burst.llm,
         )
         self._found.append((repeated, burst.context))
-
-    def _judge_connection(self, event: Event, context: Any) -> None:
-        if isinstance(event, DatabaseConnectionFailed):
-            self._note_failure(event)
-        elif isinstance(event, DatabaseConnectionEstablished):
-            recovered = self._recovered(event)
-            if recovered is not None:
-                self._found.append((recovered, context))
-
-    def _note_failure(self, event: DatabaseConnectionFailed) -> None:
-        began_ns = event.end_time_ns - max(0, event.duration_ns)
-        outage = self._outages.setdefault(event.aggregate_id, _Outage(began_ns))
-        outage.attempts += 1
-        outage.last_ns = max(outage.last_ns, event.end_time_ns)
-        if len(self._outages) > _OPEN_OUTAGES:
-            self._outages.popitem(last=False)
-
-    def _recovered(self, event: DatabaseConnectionEstablished) -> DatabaseRecovered | None:
-        outage = self._outages.get(event.aggregate_id)
-        # A connection that was there before the last failure says nothing about what is now.
-        if outage is None or event.database is None or event.end_time_ns < outage.last_ns:
-            return None
-        del self._outages[event.aggregate_id]
-        return DatabaseRecovered(
-            event.database,
-            event.parent,
-            event.end_time_ns,
-            max(0, event.end_time_ns - outage.began_ns),
-            outage.attempts,
-            llm=event.llm,
-        )
-
-
-class _Outage:
-    """A database that refuses connections: since when, until when, and how often."""
-
-    __slots__ = ("attempts", "began_ns", "last_ns")
-
-    def __init__(self, began_ns: int) -> None:
-        self.began_ns = self.last_ns = began_ns
-        self.attempts = 0

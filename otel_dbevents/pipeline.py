@@ -16,22 +16,38 @@ from typing import TYPE_CHECKING, Any
 
 from opentelemetry import metrics, trace
 from opentelemetry._logs import get_logger_provider
+from opentelemetry.context import Context
 from opentelemetry.propagate import get_global_textmap
 from opentelemetry.propagators.textmap import TextMapPropagator
 
-from otel_dbevents.bridge import OPEN_SPAN_TYPES, Bridge, Flow, Shown, SpanFilter
+from otel_dbevents.bridge import (
+    OPEN_SPAN_TYPES,
+    Bridge,
+    Flow,
+    Objective,
+    Shown,
+    SpanFilter,
+    Standing,
+)
 from otel_dbevents.bus import Delivery, EventBus, Subscription
 from otel_dbevents.bus.limiter import Limiter
 from otel_dbevents.bus.memory import MemoryBus
 from otel_dbevents.bus.subscription import MemorySubscription
 from otel_dbevents.compat import check_versions, warn_if_contrib_active
-from otel_dbevents.config import Config, Langfuse
+from otel_dbevents.config import Config, EventLogTarget, Langfuse
 from otel_dbevents.ending import ending
-from otel_dbevents.events import Environment
+from otel_dbevents.event_log import EventLog
+from otel_dbevents.events import Database, DatabaseHealthCheckCompleted, Environment
 from otel_dbevents.exporters import lost as lost_in_export
 from otel_dbevents.exporters import sdk_disabled
+from otel_dbevents.health import desk
+from otel_dbevents.health.checks import Checks
+from otel_dbevents.health.schedule import Schedule
+from otel_dbevents.health.status import Thresholds
+from otel_dbevents.health.targets import Target, targets_of
+from otel_dbevents.health.window import Windows
 from otel_dbevents.judges import Judges
-from otel_dbevents.llm import shared
+from otel_dbevents.llm import RollUp, shared
 from otel_dbevents.sources.around import RequestHook, ResponseHook, Wishes
 from otel_dbevents.sources.engine import AnyEngine, EngineFilter, EngineSource
 from otel_dbevents.sources.explain.explainer import Explainer
@@ -40,6 +56,7 @@ from otel_dbevents.sources.watch import FindLedger, Notice, guard, is_recording,
 
 if TYPE_CHECKING:
     from otel_dbevents.bus.redis.sender import Sender
+    from otel_dbevents.health.recovery import Recovery
     from otel_dbevents.langfuse.scores import Scores
     from otel_dbevents.langfuse.sending import Sending
 
@@ -112,7 +129,14 @@ class Pipeline:
             lambda: self.sender is not None or self.bridge.has_own_ids,
         )
         self.source, self.clients = self._make_sources(wishes, engine_filter)
+        self.windows = Windows(config.slo_window_s)
+        self.recovery = self._make_recovery()
+        self.checks, self._schedule = self._make_checks()
         self.bridge = self._make_bridge(span_filter)
+        if self.turns is not None and config.metrics:
+            self._restore.append(
+                self.turns.on_turn_measured(partial(_measure, weakref.ref(self.bridge)))
+            )
         if self._sending is not None:
             self._sending.begin(self.tracer_provider)
         self.judges = Judges(
@@ -120,6 +144,7 @@ class Pipeline:
             slow_query_ns=int(config.slow_query_ms * _MS),
             repeated_queries=config.repeated_queries,
         )
+        self.event_log = self._writes(config)
         self._telling = self.bus.subscribe(self._consume, name="bridge", idle=self.bridge.settle)
         self._subscriptions = [
             self._telling,
@@ -131,6 +156,14 @@ class Pipeline:
             ),
             self._subscribe_open_spans(),
         ]
+        if self.recovery is not None:
+            hear, types = self.recovery.consume, self.recovery.types
+            self._subscriptions.append(self.bus.subscribe(hear, *types, name="recovery"))
+        if self.event_log is not None:
+            log = self.event_log
+            self._subscriptions.append(
+                self.bus.subscribe(log.consume, *log.types, name="event-log")
+            )
         if self.sender is not None and config.buffer_bytes:
             self.sender.on_wait = partial(self._keep_within, config.buffer_bytes, self.sender)
         self._missed_by_others: dict[int, int] = {}
@@ -149,6 +182,7 @@ class Pipeline:
             config.capture_error_messages,
             int(config.slow_query_ms * _MS),
             config.repeated_queries,
+            (config.logs and self.sender is None) or config.event_log is not EventLogTarget.OFF,
         )
         ledger: FindLedger = no_ledger
         if self.turns is not None:
@@ -181,6 +215,9 @@ class Pipeline:
             read_pools=self.source.pools,
             read_lost=self.lost,
             read_flow=self._flow if has_flow else None,
+            seen=self.windows.take if is_told_here else None,
+            objective=objective_of(config),
+            read_standings=self._standings,
             min_duration_ns=int(config.min_duration_ms * _MS),
             require_parent=config.require_parent,
             span_filter=span_filter,
@@ -192,6 +229,45 @@ class Pipeline:
             logs=config.logs and is_told_here,
         )
 
+    def _make_recovery(self) -> "Recovery | None":
+        config, source = self.config, self.source
+        if not config.recovery:
+            return None
+        from otel_dbevents.health.recovery import Recovery
+
+        def probe(database: Database) -> DatabaseHealthCheckCompleted | None:
+            engine = next(iter(source.engines_of(database)), None)
+            return None if engine is None else self.checks.check(engine)
+
+        return Recovery(
+            probe,
+            source.retire,
+            self.bus.publish,
+            first_s=config.recovery_first_s,
+            most_s=config.recovery_most_s,
+            tries=config.recovery_tries,
+        )
+
+    def _make_checks(self) -> tuple[Checks, Schedule | None]:
+        config = self.config
+        checks = Checks(
+            environment=self.environment,
+            thresholds=Thresholds(config.health_degraded_ms, config.health_unhealthy_ms),
+            timeout_ms=config.health_timeout_ms,
+            slo_p95_ms=config.slo_p95_ms,
+            publish=self.bus.publish if self.recovery is None else self.recovery.pass_on,
+            pools=self.source.pools,
+            windows=self.windows,
+        )
+        if not config.health_interval_s:
+            return checks, None
+        environment, engines, clients = self.environment, self.source.in_use, self.clients.in_use
+
+        def targets() -> list[Target]:
+            return targets_of((*engines(), *clients()), environment)
+
+        return checks, Schedule(checks, targets, config.health_interval_s)
+
     def attach(self, engine: AnyEngine | None = None) -> None:
         """Listen to ``engine``, or to every engine there is and will be. Twice is harmless.
 
@@ -201,6 +277,7 @@ class Pipeline:
             self.source.attach(engine)
         if engine is None or is_client(engine):
             self.clients.attach(engine)
+        desk.take_over(self.checks)
         if self.turns is not None:
             repeated, look_anew = self.config.repeated_queries, self.source.look_anew
             self.turns.join(look_anew, self.tracer_provider, repeated)
@@ -230,7 +307,13 @@ class Pipeline:
         lost |= {"handler_queue_full": elsewhere} if elsewhere else {}
         lost |= {"source_error": guard.errors} if guard.errors else {}
         lost |= lost_in_export(self.tracer_provider, self.logger_provider)
-        for asked_for in (self.explainer, self.scores, self._sending, self.sender):
+        for asked_for in (
+            self.explainer,
+            self.scores,
+            self._sending,
+            self.sender,
+            self.event_log,
+        ):
             lost |= {} if asked_for is None else asked_for.lost
         return lost
 
@@ -258,6 +341,11 @@ class Pipeline:
             return True
         deadline = monotonic() + timeout
         self._closed = True
+        desk.leave(self.checks)
+        if self.recovery is not None:
+            self.recovery.close()
+        if self._schedule is not None:
+            self._schedule.close()
         atexit.unregister(self._at_exit)
         self.detach()
         done = self.flush(timeout)
@@ -293,17 +381,26 @@ class Pipeline:
             warn_if_contrib_active()
         if self._sending is not None:
             self._sending.begin(self.tracer_provider)
+        whole = batch
         if self._limiter is not None:
             batch, limited = self._limiter.split(batch)
             if limited:
                 self.bridge.count(limited)
+        if self._schedule is not None:
+            self._schedule.awake()
         if self.sender is None:
             self.bridge.consume(batch)
         else:
             self.bridge.consume(())  # it has the pools' numbers and the losses to tell
             self.sender.consume(batch)
+        if self.sender is not None or not self.bridge.has_metrics:
+            self.windows.take_events(whole)
         if self.turns is not None:
             self.turns.settle()
+
+    def _standings(self) -> list[Standing]:
+        """Return how the databases fare, for the metrics."""
+        return [Standing(*each) for each in self.windows.standings()]
 
     def _flow(self) -> Flow:
         """Return what waits and what was limited, for the metrics."""
@@ -327,7 +424,21 @@ class Pipeline:
             return None
         from otel_dbevents.shipping import Description, sender_of
 
-        return sender_of(config, Description(config, shown_of(config), self._in_force))
+        return sender_of(
+            config, Description(config, shown_of(config), self._in_force, objective_of(config))
+        )
+
+    def _writes(self, config: Config) -> EventLog | None:
+        """Return what writes the events as log lines, where that was asked for."""
+        target = config.event_log
+        if target is EventLogTarget.OFF:
+            return None
+        return EventLog(str(target), service=self._service, limiter=_limiter(config))
+
+    def _service(self) -> str:
+        """Return the service's name, as the provider in force by now has it."""
+        resource = getattr(self._in_force()["tracer"], "resource", None)
+        return str(getattr(resource, "attributes", {}).get("service.name", ""))
 
     def _in_force(self) -> Mapping[str, Any]:
         """Return the providers, the global ones in the place of the API's proxies."""
@@ -349,6 +460,13 @@ class Pipeline:
             ours = _after(weakref.WeakMethod(self._drain), original)
             setattr(provider, name, ours)
             self._restore.append(_restorer(provider, name, ours))
+
+
+def objective_of(config: Config) -> Objective:
+    """Return what the settings promise, in seconds."""
+    return Objective(
+        config.slo_p95_ms / 1e3, config.health_degraded_ms / 1e3, config.health_unhealthy_ms / 1e3
+    )
 
 
 def shown_of(config: Config) -> Shown | None:
@@ -528,6 +646,16 @@ def uninstrument(engine: AnyEngine | None = None) -> None:
 def flush(timeout: float = 2.0) -> bool:
     """Make telemetry of all events so far; False when ``timeout`` seconds ran out."""
     return _active is None or _active.flush(timeout)
+
+
+def _measure(
+    reference: "weakref.ref[Bridge]", lasted_ns: int, found: RollUp, context: Context
+) -> None:
+    """Have the metrics count a turn of LLM work."""
+    bridge = reference()
+    if bridge is not None:
+        numbers = found.busy_ns, found.query_count, found.error_count
+        bridge.measure_turn(lasted_ns, *numbers, context)
 
 
 def _check_functions(given: Mapping[str, object]) -> None:

@@ -10,6 +10,7 @@ from typing import Any, Final
 import msgspec
 from opentelemetry.sdk.resources import Resource
 
+from otel_dbevents.bridge.objective import Objective
 from otel_dbevents.bridge.observations import Shown
 from otel_dbevents.bridge.sampling import LAST_BYTES, Verdicts, verdicts_of
 from otel_dbevents.bus.redis.connecting import RedisSetupError, check_package
@@ -39,6 +40,7 @@ class Origin(msgspec.Struct, frozen=True):
     spans: bool = True
     metrics: bool = True
     logs: bool = True
+    objective: Objective = Objective()
 
 
 _encoder: Final = msgspec.msgpack.Encoder(enc_hook=str)
@@ -75,9 +77,14 @@ class Description:
     """
 
     def __init__(
-        self, config: Config, shown: Shown | None, providers: Callable[[], Mapping[str, Any]]
+        self,
+        config: Config,
+        shown: Shown | None,
+        providers: Callable[[], Mapping[str, Any]],
+        objective: Objective = Objective(),  # noqa: B008 - it is immutable
     ) -> None:
         self._config, self._shown, self._providers = config, shown, providers
+        self._objective = objective
         self._seen: tuple[object, object] | None = None
         self._said = b""
 
@@ -111,6 +118,7 @@ class Description:
                 config.spans,
                 config.metrics,
                 config.logs,
+                self._objective,
             )
         )
 

@@ -104,7 +104,7 @@ def say_all() -> None:
         logging.getLogger(name).removeFilter(_one_line)
 
 
-def tell_lost(what: str, lost: Mapping[str, int], error: str = "") -> bool:
+def tell_lost(what: str, lost: Mapping[str, int], why: str = "") -> bool:
     """Say how many of ``what`` were lost so far, and why. False: a line was said a moment ago."""
     if not _one_line.is_count_due():
         return False
@@ -113,7 +113,7 @@ def tell_lost(what: str, lost: Mapping[str, int], error: str = "") -> bool:
         sum(lost.values()),
         what,
         _listed(lost),
-        f"; the exporter raised {error}" if error else "",
+        f"; {why}" if why else "",
     )
     return True
 

@@ -107,11 +107,11 @@ def test_the_demo_starts_when_the_collector_answers_and_the_collector_after_its_
     [*SERVICES.values(), *LANGFUSE["services"].values()],
     ids=[*SERVICES, *(f"{name}-with-langfuse" for name in LANGFUSE["services"])],
 )
-def test_every_mounted_file_exists_and_is_read_only(service: dict[str, Any]) -> None:
+def test_every_mounted_file_or_folder_exists_and_is_read_only(service: dict[str, Any]) -> None:
     for volume in service.get("volumes", []):
         source, _, mode = volume.split(":") if volume.count(":") == 2 else (*volume.split(":"), "")
         if source.startswith("."):
-            assert (REPOSITORY / source).is_file()
+            assert (REPOSITORY / source).exists()
             assert mode == "ro"
         else:
             assert source in COMPOSE["volumes"]

@@ -35,6 +35,8 @@ def test_the_public_names_are_these() -> None:
         "EventBus",
         "HealthStatus",
         "Pipeline",
+        "check_database_health",
+        "check_database_health_async",
         "flush",
         "instrument",
         "uninstrument",

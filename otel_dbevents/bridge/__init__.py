@@ -29,15 +29,26 @@ from otel_dbevents.bridge.filtering import Filtering, Record, SpanFilter
 from otel_dbevents.bridge.flow import Flow, ReadFlow
 from otel_dbevents.bridge.folding import Folding
 from otel_dbevents.bridge.logs import EVENT_NAMES, OPEN_SPAN_TYPES, Logs, add_to_open_span
-from otel_dbevents.bridge.metrics import Metrics
+from otel_dbevents.bridge.metrics import Metrics, Seen
+from otel_dbevents.bridge.objective import Objective, ReadStandings, Standing
 from otel_dbevents.bridge.observations import Observations, Shown
 from otel_dbevents.bridge.pointing import Place, context_of
 from otel_dbevents.bridge.spans import NOWHERE, Spans, parent_context
 from otel_dbevents.events import Event, PoolReading, QueryExecuted
 from otel_dbevents.forks import in_child
+from otel_dbevents.stacks import stack_of
 from otel_dbevents.swallowing import Swallowing
 
-__all__ = ["EVENT_NAMES", "OPEN_SPAN_TYPES", "Bridge", "Flow", "Shown", "SpanFilter"]
+__all__ = [
+    "EVENT_NAMES",
+    "OPEN_SPAN_TYPES",
+    "Bridge",
+    "Flow",
+    "Objective",
+    "Shown",
+    "SpanFilter",
+    "Standing",
+]
 
 _log = logging.getLogger(__name__)
 _CLOSE_S: Final = 2.0
@@ -65,6 +76,9 @@ class Bridge:
     - ``read_pools`` is called when metrics are collected, for each pool's numbers at that moment.
     - ``read_lost`` is called then too, for the events lost before they came here, by reason.
     - ``read_flow`` likewise, for what waits and what is limited; None: nothing is.
+    - ``seen`` takes the durations of all queries that the metrics have; see `has_metrics`.
+    - ``objective`` is among the bounds of the histograms; ``read_standings`` is called when metrics
+      are collected, for how each database holds it.
     - ``min_duration_ns``: a shorter call has no span, unless it failed or took at least
       ``slow_query_ns`` (0: no exception for slow ones).
     - ``require_parent``: what would be a trace of its own has no span, failed or not.
@@ -94,6 +108,9 @@ class Bridge:
         read_pools: Callable[[], Iterable[PoolReading]] = _no_pools,
         read_lost: Callable[[], Mapping[str, int]] = _no_losses,
         read_flow: ReadFlow | None = None,
+        seen: Seen | None = None,
+        objective: Objective = Objective(),  # noqa: B008 - it is immutable
+        read_standings: ReadStandings | None = None,
         min_duration_ns: int = 0,
         require_parent: bool = False,
         span_filter: SpanFilter | None = None,
@@ -106,7 +123,8 @@ class Bridge:
         logs: bool = True,
     ) -> None:
         self._read_pools, self._read_lost = read_pools, read_lost
-        self._read_flow = read_flow
+        self._read_flow, self._seen = read_flow, seen
+        self._objective, self._read_standings = objective, read_standings
         self._min_duration_ns, self._slow_query_ns = min_duration_ns, slow_query_ns
         self._require_parent, self._wait_span_ns = require_parent, wait_span_ns
         self._span_filter, self._fold_after = span_filter, fold_after
@@ -145,6 +163,11 @@ class Bridge:
         """Whether a span has the ids of its event, so that they are known before it is made."""
         return self._spans is not None and self._spans.has_own_ids
 
+    @property
+    def has_metrics(self) -> bool:
+        """Whether there is a meter provider by now, and metrics are made."""
+        return self._metrics is not None
+
     def consume(self, batch: Sequence[Delivery]) -> None:
         """Tell a batch of events. What telling one of them raises is counted in `lost`."""
         if self._is_closed:
@@ -179,6 +202,18 @@ class Bridge:
                 self._failed("metric_error", event)
         self._settle_metrics()
 
+    def measure_turn(
+        self, duration_ns: int, busy_ns: int, queries: int, errors: int, context: Context
+    ) -> None:
+        """Have the metrics count a turn of LLM work, on the thread that ends it.
+
+        Times are nanoseconds; ``busy_ns`` is what it waited for the database. May raise what the
+        meter provider's own raise.
+        """
+        metrics = self._metrics
+        if metrics is not None:
+            metrics.turns.record(duration_ns, busy_ns, queries, errors, context)
+
     def settle(self, timeout: float = -1) -> bool:
         """Tell what is held back: the queries that fold. Call it when nothing more comes for now.
 
@@ -210,7 +245,7 @@ class Bridge:
         self._spans, self._metrics, self._logs = None, None, None
         self._folding, self._record_span = None, None
         self._read_pools, self._read_lost = _no_pools, _no_losses
-        self._read_flow = None
+        self._read_flow = self._seen = self._read_standings = None
 
     def _begin(self) -> None:
         """Begin to count at nothing."""
@@ -286,7 +321,7 @@ class Bridge:
         try:
             logs = self._logs
             if logs is not None and type(event) in EVENT_NAMES:
-                logs.record(event, context_of(place))
+                logs.record(event, context_of(place), stack_of(captured))
         except Exception:  # noqa: BLE001 - the next event must not suffer
             self._failed("log_error", event)
 
@@ -343,6 +378,9 @@ class Bridge:
                     read_pools=self._read_pools,
                     read_lost=self._all_lost,
                     read_flow=self._read_flow,
+                    seen=self._seen,
+                    objective=self._objective,
+                    read_standings=self._read_standings,
                 )
             loggers = _settled(self._logger_provider, get_logger_provider)
             if loggers is not None and self._logs is None:

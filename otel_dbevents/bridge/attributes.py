@@ -54,6 +54,7 @@ CONNECTION_STATE: Final = "db.client.connection.state"
 ERROR_TYPE: Final = "error.type"
 EXCEPTION_TYPE: Final = "exception.type"
 EXCEPTION_MESSAGE: Final = "exception.message"
+EXCEPTION_STACKTRACE: Final = "exception.stacktrace"
 # docs/registry/attributes/code.md
 CODE_FILE_PATH: Final = "code.file.path"
 CODE_LINE_NUMBER: Final = "code.line.number"
@@ -153,6 +154,12 @@ def database_of(event: Event) -> Database | None:
 def environment_of(event: Event) -> str:
     """Return the environment's name: an aggregate's id begins with it."""
     return event.aggregate_id.partition("/")[0]
+
+
+def whereabouts(database: Database) -> dict[str, Value]:
+    """Return what names a database in a metric of ours: where it runs, and which it is."""
+    environment, identity = database.environment.value, database.aggregate_id
+    return {**database_attributes(database), ENVIRONMENT: environment, AGGREGATE_ID: identity}
 
 
 @lru_cache(maxsize=256)

@@ -58,14 +58,16 @@ class Logs:
     def __init__(self, logger_provider: LoggerProvider) -> None:
         self._logger = logger_provider.get_logger(at.SCOPE, at.VERSION, at.SCHEMA_URL)
 
-    def record(self, event: Event, context: Context) -> None:
-        """Emit the event's record, if it has one, under the span that ``context`` holds."""
+    def record(self, event: Event, context: Context, stack: str = "") -> None:
+        """Emit the event's record, if it has one, under the span that ``context`` holds.
+
+        ``stack`` is that of the call that failed, where it is known.
+        """
         kind = _KINDS.get(type(event))
         if kind is None or isinstance(self._logger, NoOpLogger):
             return
-        severity = _severity(event, kind)
-        attributes = event_attributes(event)
-        attributes.update(_only_in_records(event))
+        severity = severity_of(event)
+        attributes = record_attributes(event, stack)
         self._logger.emit(
             timestamp=event.time_ns,
             context=context,
@@ -103,6 +105,15 @@ def event_attributes(event: Event) -> dict[str, at.Value]:
     return found
 
 
+def record_attributes(event: Event, stack: str = "") -> dict[str, at.Value]:
+    """Return what an event's log record says, its ``stack`` with it where there is one."""
+    attributes = event_attributes(event)
+    attributes.update(_only_in_records(event))
+    if stack:
+        attributes[at.EXCEPTION_STACKTRACE] = stack
+    return attributes
+
+
 def _only_in_records(event: Event) -> Iterator[tuple[str, at.Value]]:
     """Give what a log record has beyond the event on a span: the exception, the whole identity."""
     yield at.AGGREGATE_ID, event.aggregate_id
@@ -118,10 +129,16 @@ def _only_in_records(event: Event) -> Iterator[tuple[str, at.Value]]:
         yield at.POOL_HOLDER_CODE, [_place(holder) for holder in event.holders]
 
 
-def _severity(event: Event, kind: "_Kind") -> SeverityNumber:
+def severity_of(event: Event) -> SeverityNumber:
+    """Return how grave an event that has a log record is."""
     if isinstance(event, DatabaseHealthCheckCompleted):
         return _HEALTH[event.status]
-    return kind.severity
+    return _KINDS[type(event)].severity
+
+
+def body_of(event: Event) -> str:
+    """Return the fixed sentence of an event that has a log record."""
+    return _KINDS[type(event)].body
 
 
 def _traceparent(holder: Holder) -> str:

@@ -17,10 +17,14 @@ from opentelemetry.metrics import Counter, Histogram, Meter, MeterProvider, Obse
 from otel_dbevents.bridge import attributes as at
 from otel_dbevents.bridge.feeding import Pair
 from otel_dbevents.bridge.flow import ReadFlow, observe
+from otel_dbevents.bridge.objective import DURATION_BUCKETS, Objective, ReadStandings
+from otel_dbevents.bridge.objective import observe as observe_standings
 from otel_dbevents.bridge.observables import Observables
 from otel_dbevents.bridge.pointing import Place
 from otel_dbevents.bridge.series import AllSeries, Series, attempt
+from otel_dbevents.bridge.spans import NOWHERE
 from otel_dbevents.bridge.streams import Samples
+from otel_dbevents.bridge.turns import TurnNumbers
 from otel_dbevents.events import (
     CheckoutTimedOut,
     CommitFailed,
@@ -36,6 +40,7 @@ from otel_dbevents.events import (
     PoolReading,
     QueryExecuted,
     QueryFailed,
+    RepeatedQueryDetected,
     RollbackFailed,
     Statement,
     TransactionCommitted,
@@ -43,17 +48,15 @@ from otel_dbevents.events import (
     TransactionRolledBack,
 )
 
-DURATION_BUCKETS: Final = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0)
-"""Seconds: the convention's for ``db.client.operation.duration``; ours for the connection times."""
 ROWS_BUCKETS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000)
 """Rows: the convention's for ``db.client.response.returned_rows``."""
-HEALTH_BUCKETS: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.5, 5.0)
-"""Seconds: ours; 0.1 and 0.2 are bounds, so that a promise of either can be checked exactly."""
 
 _MOST_DATABASES = 1000
 _MOST_QUERIES: Final = 2048
 Calls: TypeAlias = tuple[list[QueryExecuted], list[Place]]
 """Queries, and what their exemplars point to."""
+Seen: TypeAlias = Callable[[Database, Sequence[float], int], None]
+"""Takes what queries of a database took, in seconds, and how many of them failed."""
 _Query: TypeAlias = tuple[Series, Series, Pair | None, Database, Statement]
 """The durations and the rows of a statement on a database, alone and together."""
 
@@ -63,6 +66,9 @@ class Metrics:
 
     ``read_pools`` is called at collection for the pools' numbers, ``read_lost`` for the events
     that were lost until then, by reason, ``read_flow``, if there is one, for how events flow out.
+    ``seen`` takes the durations of all queries, many at a time where they come so. The histograms
+    have the ``objective`` among their bounds; ``read_standings`` says how it is held, if anybody
+    knows that here.
     """
 
     def __init__(
@@ -72,10 +78,15 @@ class Metrics:
         read_pools: Callable[[], Iterable[PoolReading]],
         read_lost: Callable[[], Mapping[str, int]],
         read_flow: ReadFlow | None = None,
+        seen: Seen | None = None,
+        objective: Objective = Objective(),  # noqa: B008 - it is immutable
+        read_standings: ReadStandings | None = None,
     ) -> None:
+        self._seen = seen
         meter = meter_provider.get_meter(at.SCOPE, at.VERSION, at.SCHEMA_URL)
         self.begin_anew()
-        self._make_instruments(meter)
+        self._make_instruments(meter, objective)
+        self.turns = TurnNumbers(meter)
         self._series = AllSeries()
         self._of = self._series.of
         self._queries: dict[tuple[int, int, bool], _Query] = {}
@@ -85,6 +96,8 @@ class Metrics:
         self._observe(read_pools, read_lost)
         if read_flow is not None:
             observe(self._observed, read_flow)
+        if read_standings is not None:
+            observe_standings(self._observed, objective, read_standings)
         self._recorders: dict[type[Event], Callable[[Any, Place], None]] = {
             QueryFailed: self._query_failed,
             TransactionCommitted: self._committed,
@@ -99,6 +112,7 @@ class Metrics:
             DatabaseConnectionFailed: self._connect_failed,
             DatabaseRecovered: self._recovered,
             DatabaseHealthCheckCompleted: self._health_checked,
+            RepeatedQueryDetected: self._repeated,
         }
 
     def begin_anew(self) -> None:
@@ -108,6 +122,7 @@ class Metrics:
         """
         self._status: dict[str, tuple[at.Attributes, int]] = {}
         self._lock = threading.Lock()
+        self._at_nothing = lru_cache(256)(self._begin_at_nothing)
 
     def record(self, event: Event, context: Place) -> None:
         """Record what the event measures; exemplars point to the span of ``context``.
@@ -123,7 +138,7 @@ class Metrics:
 
     def queries(self) -> "Queries":
         """Return what takes many queries at once, for one batch."""
-        return Queries(self._known)
+        return Queries(self._known, self._seen)
 
     def settle(self, failed: Callable[[], None]) -> None:
         """Record what waits: the end of a batch. ``failed`` is called as an error is handled."""
@@ -135,18 +150,21 @@ class Metrics:
         self._queries.clear()
         self._pools.cache_clear()
         self._outcomes.cache_clear()
+        self._at_nothing.cache_clear()
         self._series.clear()
         with self._lock:
             self._status.clear()
 
-    def _make_instruments(self, meter: Meter) -> None:
+    def _make_instruments(self, meter: Meter, objective: Objective) -> None:
         def seconds(name: str, text: str, buckets: Sequence[float] = DURATION_BUCKETS) -> Histogram:
             return meter.create_histogram(
                 name, "s", text, explicit_bucket_boundaries_advisory=buckets
             )
 
         self._duration = seconds(
-            "db.client.operation.duration", "Duration of database client operations."
+            "db.client.operation.duration",
+            "Duration of database client operations.",
+            objective.query_buckets,
         )
         self._rows = meter.create_histogram(
             "db.client.response.returned_rows",
@@ -170,8 +188,11 @@ class Metrics:
         self._transactions = meter.create_counter(
             "dbevents.transactions", "{transaction}", "Transactions that ended, by outcome."
         )
+        self._repetitions = meter.create_counter(
+            "dbevents.repeated_queries", "{burst}", "Bursts of one statement under one span."
+        )
         self._health = seconds(
-            "database.health.latency", "Round trip of a health check.", HEALTH_BUCKETS
+            "database.health.latency", "Round trip of a health check.", objective.health_buckets
         )
 
     def _observe(
@@ -213,7 +234,7 @@ class Metrics:
             lambda: [Observation(n, {at.LOST_REASON: why}) for why, n in read_lost().items()],
         )
         # No unit: Prometheus would append "_ratio" to the name of a gauge with unit 1.
-        text = "1 when the database gave the last connection asked for, 0 when it did not."
+        text = "1 when the database gave the last connection asked for or answered the last check."
         observed.gauge("database.connection.status", "", text, self._read_status)
 
     def _read_status(self) -> list[Observation]:
@@ -223,6 +244,8 @@ class Metrics:
     def _query_executed(self, event: QueryExecuted, context: Place) -> None:
         duration, rows, *_ = self._known(event)
         duration.record(event.duration_ns / 1e9, context)
+        if self._seen is not None:
+            self._seen(event.database, (event.duration_ns / 1e9,), 0)
         if event.returned_rows >= 0:
             rows.record(event.returned_rows, context)
 
@@ -237,6 +260,8 @@ class Metrics:
         labels = at.query_labels(event.database, event.statement, event.batch_size != 1)
         failed = self._of(self._duration, labels, at.failure_attributes(event.failure))
         failed.record(event.duration_ns / 1e9, context)
+        if self._seen is not None:
+            self._seen(event.database, (event.duration_ns / 1e9,), 1)
 
     def _committed(self, event: TransactionCommitted, context: Place) -> None:
         self._transaction(event, context, "COMMIT", "committed")
@@ -286,6 +311,8 @@ class Metrics:
         # Zero, so that a rate can be computed from the start.
         self._of(self._failures, labels).record(0, context)
         self._set_status(event, 1)
+        if event.database is not None:
+            self._at_nothing(event.database)
         if event.duration_ns >= 0 and event.database is not None:
             self._pools(self._create, event.database).record(event.duration_ns / 1e9, context)
 
@@ -303,8 +330,16 @@ class Metrics:
         status = {at.HEALTH_STATUS: event.status.value}
         checked = self._of(self._health, _whereabouts(event), status)
         checked.record(event.latency_ms / 1e3, context)
-        if event.is_healthy:
-            self._set_status(event, 1)
+        self._set_status(event, int(event.was_answered))
+
+    def _repeated(self, event: RepeatedQueryDetected, context: Place) -> None:
+        labels = at.query_labels(event.database, event.statement, is_batch=False)
+        self._of(self._repetitions, labels).record(1, context)
+
+    def _begin_at_nothing(self, database: Database) -> None:
+        """Report zero of what should not happen: a total that begins at one has no rate."""
+        self._pools(self._timeouts, database).record(0, NOWHERE)
+        self._outcomes(database, "COMMIT", "commit_failed")[0].record(0, NOWHERE)
 
     def _know(self, database: Database, statement: Statement, is_batch: bool) -> _Query:
         labels = at.query_labels(database, statement, is_batch)
@@ -339,8 +374,8 @@ class Metrics:
 class Queries:
     """The numbers of a batch's queries, statement by statement. For one thread."""
 
-    def __init__(self, known: Callable[[QueryExecuted], _Query]) -> None:
-        self._known = known
+    def __init__(self, known: Callable[[QueryExecuted], _Query], seen: Seen | None = None) -> None:
+        self._known, self._seen = known, seen
         self._groups: dict[Pair, Calls] = {}
 
     def of(self, event: QueryExecuted) -> Calls | None:
@@ -356,8 +391,11 @@ class Queries:
     def settle(self, failed: Callable[[], None]) -> None:
         """Record all. ``failed`` is called as an error is handled."""
         samples: Samples = {}
+        of_database: dict[int, tuple[Database, list[float]]] = {}
         for pair, (events, places) in self._groups.items():
             durations = [event.duration_ns / 1e9 for event in events]
+            database = events[0].database
+            of_database.setdefault(id(database), (database, []))[1].extend(durations)
             attempt(failed, pair.first.record_all, durations, places, samples)
             rows = [event.returned_rows for event in events]
             of = places
@@ -366,6 +404,9 @@ class Queries:
                 rows, of = list(compress(rows, told)), list(compress(places, told))
             if rows:
                 attempt(failed, pair.second.record_all, rows, of, samples)
+        if self._seen is not None:
+            for database, seen in of_database.values():
+                attempt(failed, self._seen, database, seen, 0)
 
 
 def _whereabouts(event: Event) -> dict[str, at.Value]:

@@ -30,7 +30,7 @@ Promised by every backend (``tests/bus/contract.py`` checks it):
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar, overload
 
 from otel_dbevents.drafts import Draft
 from otel_dbevents.events import Event
@@ -85,10 +85,27 @@ class EventBus(Protocol):
         """
         ...
 
+    @overload
     def subscribe(
         self,
         consumer: Consumer,
+        /,
         *types: type[Event],
+        name: str = "",
+        capacity: int = 0,
+        idle: Idle | None = None,
+    ) -> Subscription: ...
+
+    @overload
+    def subscribe(
+        self, kind: type[E], handler: Handler[E], /, *, capacity: int = 0
+    ) -> Subscription: ...
+
+    def subscribe(
+        self,
+        consumer: Any,
+        /,
+        *types: Any,
         name: str = "",
         capacity: int = 0,
         idle: Idle | None = None,
@@ -98,6 +115,9 @@ class EventBus(Protocol):
         ``capacity`` is the buffer's size in events; 0 takes the bus's own. ``idle`` is called when
         nothing has come for a second. Raises `ValueError` when ``capacity`` is negative,
         `TypeError` for what is no consumer or no event type; so do the other two ways to subscribe.
+
+        ``subscribe(DatabaseConnectionFailed, handler)``, the type first, has single events of that
+        type brought to a handler: it is ``handle(handler, DatabaseConnectionFailed)``.
         """
         ...
 

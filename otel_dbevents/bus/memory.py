@@ -4,7 +4,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, overload
 
 from otel_dbevents.bus import Consumer, Delivery, E, Handler, Idle, InlineHandler, Item, Wanted
 from otel_dbevents.bus.buffer import Buffer, Tally
@@ -27,9 +27,9 @@ from otel_dbevents.forks import in_child
 
 _ROUNDS = 16
 
-_Queued: TypeAlias = tuple[Callable[[Item], None], deque[Item], int, MemorySubscription]
+_Queued: TypeAlias = tuple[Callable[[Item], None], deque[Item], MemorySubscription]
 _Route: TypeAlias = tuple[tuple[_Queued, ...], tuple[Direct, ...]]
-"""Where events of a type go: the buffers' ``append``, items, capacity; what is called at once."""
+"""Where events of a type go: the buffers' ``append`` and items; what is called at once."""
 
 
 class MemoryBus:
@@ -75,23 +75,22 @@ class MemoryBus:
 
     def publish(self, event: Event, context: Any = None) -> None:
         """Hand an event to all subscribers. Never raises, never waits."""
-        if self._closed:
-            self._losses.add("closed", 1)
-            return
-        route = self._routes.get(type(event))
+        routes = self._routes
+        route = routes.get(type(event))
         if route is None:
-            route = self._route(type(event))
+            if self._closed:
+                self._losses.add("closed", 1)
+                return
+            route = routes[type(event)] = self._find_route(type(event))
             self._deliver_left()
         if self._history is not None:
             self._history.append(event)
         item = (event, context)
         queued, at_once = route
-        for append, items, most, subscription in queued:
+        for append, items, subscription in queued:
             append(item)
-            if len(items) > most:
-                subscription.buffer.trim()
-            if subscription.asleep:
-                subscription.wake()
+            if len(items) > subscription.limit:
+                subscription.attend()
         if at_once:
             self._deliver_at_once(at_once, item)
 
@@ -101,12 +100,13 @@ class MemoryBus:
         They are made by the first of the subscribers' workers that comes to them; here only where
         a handler is to be called at once. They take one place in a buffer.
         """
-        if self._closed:
-            self._losses.add("closed", len(draft.kinds))
-            return
-        route = self._routes.get(type(draft))
+        routes = self._routes
+        route = routes.get(type(draft))
         if route is None:
-            route = self._route(type(draft))
+            if self._closed:
+                self._losses.add("closed", len(draft.kinds))
+                return
+            route = routes[type(draft)] = self._find_route(type(draft))
             self._deliver_left()
         queued, at_once = route
         if at_once and self._is_wanted(at_once, draft.context):
@@ -115,12 +115,10 @@ class MemoryBus:
             return
         if self._history is not None:
             self._history.append(draft)
-        for append, items, most, subscription in queued:
+        for append, items, subscription in queued:
             append(draft)
-            if len(items) > most:
-                subscription.buffer.trim()
-            if subscription.asleep:
-                subscription.wake()
+            if len(items) > subscription.limit:
+                subscription.attend()
 
     def publish_from_finalizer(self, event: Event, context: Any = None) -> None:
         """Hand an event over from a finalizer, which may run within anybody's locked region.
@@ -134,9 +132,9 @@ class MemoryBus:
         if self._history is not None:
             self._history.append(event)
         item = (event, context)
-        for append, items, most, subscription in queued:
+        for append, items, subscription in queued:
             append(item)
-            if len(items) > most:
+            if len(items) > subscription.buffer.capacity:
                 subscription.buffer.trim()
             if subscription.asleep:
                 subscription.nudge()
@@ -144,19 +142,41 @@ class MemoryBus:
             self._left.put((at_once, item))
             self._routes = {}  # so that the next publish comes by `_deliver_left`
 
+    @overload
     def subscribe(
         self,
         consumer: Consumer,
+        /,
         *types: type[Event],
+        name: str = "",
+        capacity: int = 0,
+        idle: Idle | None = None,
+    ) -> MemorySubscription | Direct: ...
+
+    @overload
+    def subscribe(
+        self, kind: type[E], handler: Handler[E], /, *, capacity: int = 0
+    ) -> MemorySubscription | Direct: ...
+
+    def subscribe(
+        self,
+        consumer: Any,
+        /,
+        *types: Any,
         name: str = "",
         capacity: int = 0,
         idle: Idle | None = None,
     ) -> MemorySubscription | Direct:
         """Have batches of these types (of all, when none is named) brought to ``consumer``.
 
-        ``idle`` is called when nothing has come for a second after a batch. Raises `ValueError`
-        when ``capacity`` is negative, `TypeError` for what is no consumer or no event type.
+        ``idle`` is called when nothing has come for a second after a batch. With a type first and
+        a handler after it, it is `handle`. Raises `ValueError` when ``capacity`` is negative,
+        `TypeError` for what is no consumer or no event type.
         """
+        if isinstance(consumer, type) and issubclass(consumer, Event):
+            if name or idle or len(types) != 1:
+                raise TypeError("after an event's type subscribe() takes one handler: see handle()")
+            return self.handle(types[0], consumer, capacity=capacity)
         _check_subscriber("consumer", consumer, types, capacity)
         if idle is not None:
             _check_subscriber("idle", idle, (), 0)
@@ -246,6 +266,7 @@ class MemoryBus:
         deadline = monotonic() + timeout
         done = self.flush(timeout)
         self._closed = True
+        self._routes = {}
         everybody = (*self._subscriptions, *self._leaving)
         for subscription in everybody:
             subscription.stop()
@@ -317,24 +338,19 @@ class MemoryBus:
             self._inline = tuple(s for s in self._inline if s is not gone)
             self._routes = {}
 
-    def _route(self, kind: type[Event | Draft]) -> _Route:
+    def _find_route(self, kind: type[Event | Draft]) -> _Route:
         """Find out where events of a type go, once; forgotten when a subscriber comes or goes.
 
-        No lock is needed: who comes or goes puts new routes in place after that, so that what was
-        found before is kept where nobody looks any more.
+        No lock is needed: who comes or goes, or closes the bus, puts new routes in place after
+        that, so that what was found before is kept where nobody looks any more.
         """
-        routes = self._routes
-        route = routes[kind] = self._find_route(kind)
-        return route
-
-    def _find_route(self, kind: type[Event | Draft]) -> _Route:
         kinds = kind.kinds if issubclass(kind, Draft) else (kind,)
 
         def wanted(types: tuple[type[Event], ...]) -> bool:
             return not types or any(issubclass(each, types) for each in kinds)
 
         queued = tuple(
-            (each.buffer.append, each.buffer.items, each.buffer.capacity, each)
+            (each.buffer.append, each.buffer.items, each)
             for each in self._subscriptions
             if wanted(each.types)
         )

@@ -82,6 +82,22 @@ class MemorySubscription:
         self._leave(self, False)
         self.stop()
 
+    @property
+    def asleep(self) -> bool:
+        """Whether the worker must be woken for what is put in the buffer."""
+        return self.limit == 0
+
+    @asleep.setter
+    def asleep(self, asleep: bool) -> None:
+        self.limit = 0 if asleep else self.buffer.capacity
+
+    def attend(self) -> None:
+        """Do what is to be done when there are more items than `limit`: trim, or wake."""
+        if len(self.buffer.items) > self.buffer.capacity:
+            self.buffer.trim()
+        if self.asleep:
+            self.wake()
+
     def wake(self, hurry: bool = False) -> bool:
         """Have the worker look at the buffer; started if there is none. False: none can be."""
         self.asleep = False
@@ -138,8 +154,8 @@ class MemorySubscription:
         self._renew()
 
     def _renew(self) -> None:
-        self.asleep = True
-        """Whether the worker must be woken for what is put in the buffer."""
+        self.limit = 0
+        """With more items than this in the buffer, who puts one in is to `attend`: 0 in sleep."""
         self._starting = threading.Lock()
         self._worker: threading.Thread | None = None
         self._busy = False

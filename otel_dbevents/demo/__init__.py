@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from otel_dbevents.config import ConfigError
-from otel_dbevents.demo.scenes import SCENES
+from otel_dbevents.demo.scenes import OUTAGE, SCENES
 from otel_dbevents.exporters import sdk_disabled
 
 _NEEDED = ("rich", "aiosqlite", "greenlet")
@@ -62,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--scene",
         action="append",
-        choices=[scene.name for scene in SCENES],
+        choices=[*(scene.name for scene in SCENES), OUTAGE],
         help="show only this scene; may be repeated",
     )
     parser.add_argument(

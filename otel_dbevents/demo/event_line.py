@@ -20,6 +20,7 @@ _ALARMING = (
     ev.QueryFailed,
     ev.CheckoutTimedOut,
 )
+_HEALTH = {"healthy": "green", "degraded": "yellow", "unhealthy": "red"}
 _WORTH_A_LOOK = (
     ev.SlowQueryDetected,
     ev.RepeatedQueryDetected,
@@ -50,6 +51,8 @@ def advice(event: ev.Event) -> Text | None:
 
 
 def _style(event: ev.Event) -> str:
+    if isinstance(event, ev.DatabaseHealthCheckCompleted):
+        return _HEALTH[event.status]
     if isinstance(event, _ALARMING):
         return "red"
     return "yellow" if isinstance(event, _WORTH_A_LOOK) else "green"
@@ -59,7 +62,8 @@ def _particulars(event: ev.Event) -> str:
     """Return what one would want to know of an event, in a few words."""
     match event:
         case ev.QueryFailed():
-            return f"{event.failure.error_type}, {event.statement.query_summary}"
+            kind = event.failure.error_type.rpartition(".")[2]
+            return f"{kind}, {event.statement.query_summary}"
         case ev.CommitFailed() | ev.RollbackFailed():
             return f"{event.failure.error_type}, {_statements(event.statement_count)}"
         case ev.TransactionCommitted() | ev.TransactionRolledBack():
@@ -76,8 +80,15 @@ def _particulars(event: ev.Event) -> str:
         case ev.DatabaseConnectionEstablished():
             return in_ms(event.duration_ns)
         case ev.DatabaseConnectionFailed():
-            kind = event.failure.error_type if event.failure else event.error_message
+            kind = event.error_message.rpartition(": ")[2]
+            if event.failure is not None and event.failure.status_code:
+                kind = event.failure.status_code
             return f"{kind}, retry {event.retry_count}" if event.retry_count else kind
+        case ev.DatabaseHealthCheckCompleted():
+            said = str((event.details or {}).get("error.text", "")).rpartition(": ")[2]
+            return f"{event.status}, {said or in_ms(int(event.latency_ms * 1e6))}"
+        case ev.ConnectionInvalidated():
+            return "the pool throws it away"
     return ""
 
 

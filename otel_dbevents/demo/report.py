@@ -5,9 +5,11 @@ from typing import TYPE_CHECKING, Any
 
 from opentelemetry.sdk.trace import ReadableSpan
 
+from otel_dbevents.demo.alerts import verdicts
 from otel_dbevents.demo.metrics import Point
+from otel_dbevents.demo.outage import Outage
 from otel_dbevents.demo.prompts import prompts_of
-from otel_dbevents.demo.scenes import Exchange, Scene
+from otel_dbevents.demo.scenes import OUTAGE, Exchange, Scene
 from otel_dbevents.demo.telemetry import Sent
 from otel_dbevents.demo.tree import attributes, ended, started, trace_id
 from otel_dbevents.events import Event
@@ -44,6 +46,28 @@ class Report:
         ]
         self._scenes[-1]["spans"] = [_span(span) for span in sorted(spans, key=started)]
         self._prompts += [prompt.to_dict() for prompt in prompts_of(exchanges, spans)]
+
+    def outage_begins(self) -> None:
+        """Start gathering for the second act."""
+        self._events = []
+        title = "The database is killed, and comes back"
+        self._scenes.append({"name": OUTAGE, "title": title, "events": self._events})
+
+    def outage_ends(self, outage: Outage, spans: Sequence[ReadableSpan]) -> None:
+        """Gather what was seen of it."""
+        self._scenes[-1]["exchanges"] = []
+        self._scenes[-1]["spans"] = [_span(span) for span in sorted(spans, key=started)]
+        self._more["outage"] = {
+            "sold_before": outage.sold_before,
+            "refused": dict(outage.refused),
+            "sold_after": outage.sold_after,
+            "killed_s": outage.killed_s,
+            "health": [str(each.status) for each in outage.health],
+            "alerts": [verdict._asdict() for verdict in verdicts(outage)],
+        } | {
+            when: [point.to_dict() for point in points]
+            for when, points in (("before", outage.before), ("away", outage.away))
+        }
 
     def metrics(self, points: Sequence[Point], lost: int) -> None:
         """Gather the metrics."""

@@ -15,9 +15,12 @@ from rich.console import Console
 
 import otel_dbevents
 from otel_dbevents.config import Config
+from otel_dbevents.demo.database_driver import Dialect
 from otel_dbevents.demo.metrics import Point
+from otel_dbevents.demo.outage import Outage
+from otel_dbevents.demo.outage import play as play_outage
 from otel_dbevents.demo.report import Report
-from otel_dbevents.demo.scenes import SCENES, Exchange, Scene, Shop
+from otel_dbevents.demo.scenes import OUTAGE, SCENES, Exchange, Scene, Shop
 from otel_dbevents.demo.telemetry import Telemetry
 from otel_dbevents.demo.terminal import WIDTH, TerminalView
 from otel_dbevents.demo.to_langfuse import ToLangfuse
@@ -47,6 +50,14 @@ class View(Protocol):
         """Take what was said in the scene, and all its spans."""
         ...
 
+    def outage_begins(self) -> None:
+        """Take note that the database of the second act is about to be killed."""
+        ...
+
+    def outage_ends(self, outage: Outage, spans: Sequence[ReadableSpan]) -> None:
+        """Take what was seen of it, and all its spans."""
+        ...
+
     def metrics(self, points: Sequence[Point], lost: int) -> None:
         """Take the metrics of the run, and how many events were lost on the way."""
         ...
@@ -66,7 +77,7 @@ def as_json(*, beside: bool = False) -> bool:
     False when what came out of that was not the same.
     """
     telemetry, report = Telemetry(SERVICE), Report()
-    same = play(telemetry, report, beside=beside)
+    same = play(telemetry, report, beside=beside, with_outage=not beside)
     json.dump(report.document(telemetry.sent), sys.stdout, indent=1)
     sys.stdout.write("\n")
     return same
@@ -83,16 +94,20 @@ def on_terminal(
     console.width = min(console.width, WIDTH) if console.is_terminal else WIDTH
     view = TerminalView(console, scenes)
     view.opening()
-    same = play(telemetry, view, beside=beside)
+    asked = not beside and (not scenes or OUTAGE in scenes)
+    same = play(telemetry, view, beside=beside, with_outage=asked)
     view.closing(telemetry.sent)
     if picture is not None:
         _save_picture(console, Path(picture))
     return same
 
 
-def play(telemetry: Telemetry, view: View, *, beside: bool = False) -> bool:
+def play(
+    telemetry: Telemetry, view: View, *, beside: bool = False, with_outage: bool = True
+) -> bool:
     """Play the scenes one after the other, and send what the exporters have not sent yet.
 
+    The second act needs nothing of the scenes: ``with_outage`` false leaves it out.
     With ``beside`` the events also go through a Redis to a sidecar; False when what that sent is
     not the same. Raises `LookupError` where the two cannot be run.
     """
@@ -101,6 +116,9 @@ def play(telemetry: Telemetry, view: View, *, beside: bool = False) -> bool:
     same = True
     with ExitStack() as stack:
         stack.callback(telemetry.close)
+        second = Telemetry(SERVICE) if with_outage else None  # its pipeline has its own meters
+        if second is not None:
+            stack.callback(second.close)
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="otel-dbevents-")))
         there = stack.enter_context(_through_redis(folder, telemetry)) if beside else None
         pipeline = stack.enter_context(_instrumented(telemetry, view))
@@ -117,7 +135,14 @@ def play(telemetry: Telemetry, view: View, *, beside: bool = False) -> bool:
                 if there is not None:
                     there.keep(spans)
             points = telemetry.read_metrics()
-            view.metrics(points, sum(pipeline.lost().values()))
+            lost = sum(pipeline.lost().values())
+            if second is None:
+                view.metrics(points, lost)
+            else:
+                view.outage_begins()
+                outage = play_outage(folder, second, view.event)
+                view.outage_ends(outage, second.take_spans())
+                view.metrics([*points, *outage.after], lost + outage.lost)
             if there is not None:
                 compared = there.compared(points)
                 view.compared(compared)
@@ -125,6 +150,9 @@ def play(telemetry: Telemetry, view: View, *, beside: bool = False) -> bool:
             if telemetry.sent:
                 view.sending()
                 telemetry.send()
+                if second is not None:
+                    second.send()
+                    telemetry.add(second.sent)
         finally:
             shop.close()
             langfuse.close()
@@ -149,8 +177,12 @@ def _instrumented(telemetry: Telemetry, view: View) -> Iterator[Pipeline]:
             meter_provider=telemetry.meter_provider,
             logger_provider=telemetry.logger_provider,
             config=Config(
-                slow_query_ms=SLOW_QUERY_MS, repeated_queries=REPEATED_QUERIES, bus_url="memory://"
+                slow_query_ms=SLOW_QUERY_MS,
+                repeated_queries=REPEATED_QUERIES,
+                bus_url="memory://",
+                health_interval_s=0,
             ),
+            engine_filter=lambda engine: engine.dialect.driver != Dialect.driver,
         )
         telling = pipeline.bus.handle(view.event)
         yield pipeline

@@ -181,6 +181,9 @@ def connect_failure(shop: Shop) -> Played:
     return [failed, shop.ask(ask.REPLICA, engine)]
 
 
+OUTAGE = "outage"
+"""The second act's name, beside those of the scenes."""
+
 SCENES = (
     Scene(
         "load",

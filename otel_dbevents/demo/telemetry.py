@@ -8,7 +8,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from importlib.metadata import entry_points
@@ -101,6 +101,15 @@ class Telemetry:
         with ThreadPoolExecutor(len(flushes)) as threads:
             for flushing in [threads.submit(flush) for flush in flushes]:
                 flushing.result()
+
+    def add(self, others: Iterable[Sent]) -> None:
+        """Count what the same exporters did elsewhere as done here."""
+        known = {(one.signal, one.exporter): one for one in self.sent}
+        for there in others:
+            here = known[there.signal, there.exporter]
+            here.taken += there.taken
+            here.refused += there.refused
+            here.reason = here.reason or there.reason
 
     def close(self) -> None:
         """Shut everything down. The exporters go first: what they refused is not tried again."""

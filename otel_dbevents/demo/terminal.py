@@ -1,7 +1,7 @@
 """The demonstration on a terminal: events and trees as they come, tables, and the verdicts."""
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from opentelemetry.sdk.trace import ReadableSpan
@@ -14,10 +14,13 @@ from rich.text import Text
 from otel_dbevents.demo.event_line import FLOODS, advice, event_line
 from otel_dbevents.demo.metric_tables import metric_tables
 from otel_dbevents.demo.metrics import Point
+from otel_dbevents.demo.outage import Outage
+from otel_dbevents.demo.outage_panel import outage_panel
 from otel_dbevents.demo.prompt_panel import contrast, verdicts
 from otel_dbevents.demo.prompts import Prompt, prompts_of
-from otel_dbevents.demo.scenes import Exchange, Scene
+from otel_dbevents.demo.scenes import OUTAGE, Exchange, Scene
 from otel_dbevents.demo.telemetry import Sent
+from otel_dbevents.demo.timeline import Timeline
 from otel_dbevents.demo.trace_panel import trace_panel
 from otel_dbevents.demo.tree import by_trace, ended, started
 from otel_dbevents.demo.tree import trace_id as trace_id_of
@@ -32,6 +35,12 @@ A text-to-SQL assistant answers questions about a shop. Its language model is a 
 the database, and whatever goes wrong with it, is real. Every tree, event and number below comes
 out of this run, by way of otel_dbevents and the OpenTelemetry SDK. The point is at the end: who
 held each prompt up, the model or the database, and what to mend.\
+"""
+ABOUT_OUTAGE = """\
+  A shop sells twenty times a second. Its database, a process of its own, gets
+  a SIGKILL, and is started again a little later. Health checks (every 0.3 s)
+  and recovery are on. Look for: one line for each change, not for each error;
+  how long it was away; what the alert rules would have said.
 """
 NAMES = {
     "traces": "spans",
@@ -61,6 +70,8 @@ class TerminalView:
         self._flood: Counter[str] = Counter()
         self._traces: list[tuple[str, str]] = []
         self._prompts: list[Prompt] = []
+        self._timeline: Timeline | None = None
+        """While the second act is played."""
 
     def opening(self) -> None:
         """Print what this is."""
@@ -76,6 +87,9 @@ class TerminalView:
 
     def event(self, event: Event) -> None:
         """Print an event, or count it when there are many of its kind."""
+        if self._timeline is not None:
+            self._lines(self._timeline.lines(event))
+            return
         if isinstance(event, FLOODS):
             self._flood[event.event_type] += 1
             return
@@ -85,6 +99,28 @@ class TerminalView:
         mend = advice(event)
         if mend is not None:
             self._print(Padding(mend, (0, 0, 0, 16)))
+
+    def outage_begins(self) -> None:
+        """Print the second act's title."""
+        self._console.quiet = bool(self._only) and OUTAGE not in self._only
+        self._heading("Second act: the database is killed, and comes back")
+        self._print(Text(ABOUT_OUTAGE, style="dim"))
+        self._timeline = Timeline()
+
+    def outage_ends(self, outage: Outage, spans: Sequence[ReadableSpan]) -> None:
+        """Print what is left of the timeline, then what was seen, alerted and recovered."""
+        del spans  # some forty that are alike
+        if self._timeline is not None:
+            self._lines(self._timeline.rest())
+        self._timeline = None
+        self._print()
+        for each in outage_panel(outage):
+            self._print(each)
+
+    def _lines(self, lines: Iterable[Text]) -> None:
+        for line in lines:
+            line.truncate(self._console.width, overflow="ellipsis")
+            self._print(line)
 
     def scene_ends(self, exchanges: Sequence[Exchange], spans: Sequence[ReadableSpan]) -> None:
         """Print each trace with what was said in it."""

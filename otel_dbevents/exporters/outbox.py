@@ -2,8 +2,8 @@
 
 In: spans or log records, one at a time, from any thread. Out: batches to an exporter. What was put
 in is delivered or counted in `Outbox.lost`, by reason: ``queue_full`` (the oldest gave way),
-``export_failed`` (the exporter said so, or raised), ``shutdown`` (not sent when time was up, or put
-in after it), ``error`` (an error of ours).
+``export_failed`` (the exporter said so, or raised), ``rejected`` (the receiver took the rest),
+``shutdown`` (not sent when time was up, or put in after it), ``error`` (an error of ours).
 """
 
 import logging
@@ -141,6 +141,11 @@ class Outbox(Generic[T]):
         self._swallowing.caught(error, "%s could not be taken", self._what)
         self._count("error", 1)
 
+    def reject(self, number: int, words: str) -> None:
+        """Count items of a batch that is delivered but for them; what is said of it is logged."""
+        self._count("rejected", number)
+        self._error = f"the receiver said: {words}" if words else ""
+
     def flush(self, timeout: float) -> bool:
         """Send what is there now; False when ``timeout`` seconds ran out, or it was given up."""
         deadline = monotonic() + timeout
@@ -219,7 +224,7 @@ class Outbox(Generic[T]):
                 return bool(batch) and self._export(batch)
         except BaseException as error:  # noqa: BLE001 - nothing an exporter does may end the worker
             told("exporter", error)
-            self._error = came_through(error)
+            self._error = f"the exporter raised {came_through(error)}"
             return False
 
     def _count_sent(self, number: int, delivered: bool, position: int) -> None:

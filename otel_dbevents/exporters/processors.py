@@ -8,7 +8,7 @@ then is counted in `lost` as everything else that was not delivered (`exporters.
 import copy
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from time import monotonic
 from typing import Any, ClassVar, Final
 
@@ -19,6 +19,7 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 
 from otel_dbevents.ending import ending
+from otel_dbevents.exporters.answers import Listening
 from otel_dbevents.exporters.outbox import Limits, Outbox
 
 _SHUTDOWN_S: Final = 2.0
@@ -34,13 +35,23 @@ class _Counting:
     def __init__(self, exporter: Any, limits: Limits, what: str, shutdown_s: float) -> None:
         self._exporter = exporter
         self._shutdown_s = shutdown_s
-        self._outbox: Outbox[Any] = Outbox(_delivering(exporter), limits, what)
+        self._listening = Listening(exporter)
+        self._outbox: Outbox[Any] = Outbox(self._deliver, limits, what)
         self._is_shut = False
 
     @property
     def lost(self) -> Mapping[str, int]:
-        """How many were lost, by reason: ``queue_full``, ``export_failed``, ``shutdown``."""
+        """How many were lost, by reason.
+
+        ``queue_full``, ``export_failed``, ``shutdown``, ``rejected`` (the collector took the rest).
+        """
         return self._outbox.lost
+
+    def _deliver(self, batch: list[Any]) -> bool:
+        answer = self._listening.send(batch)
+        if answer.rejected:
+            self._outbox.reject(min(answer.rejected, len(batch)), answer.words)
+        return answer.taken
 
     def force_flush(self, timeout_millis: int | None = 30_000) -> bool:
         """Send what is there; False when ``timeout_millis`` ran out.
@@ -156,15 +167,6 @@ def lasting(log_record: Any) -> ReadableLogRecord:
         instrumentation_scope=log_record.instrumentation_scope,
         limits=log_record.limits,
     )
-
-
-def _delivering(exporter: Any) -> Callable[[list[Any]], bool]:
-    """Have the exporter's answer read: only a plain FAILURE is one, as some answer nothing."""
-
-    def deliver(batch: list[Any]) -> bool:
-        return getattr(exporter.export(batch), "name", "") != "FAILURE"
-
-    return deliver
 
 
 def _limits(prefix: str, delay_ms: int) -> Limits:

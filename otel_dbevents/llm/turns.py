@@ -31,6 +31,8 @@ from otel_dbevents.swallowing import Swallowing
 
 TurnEnded: TypeAlias = Callable[[bytes, RollUp], object]
 """Takes the trace's id (16 bytes) and what was done in the turn, on the thread that ended it."""
+TurnMeasured: TypeAlias = Callable[[int, RollUp, Context], object]
+"""Takes how long a turn lasted (ns), what was done in it, and a context with its span."""
 
 Tell: TypeAlias = Callable[[], None]
 LookAnew: TypeAlias = Any
@@ -58,6 +60,7 @@ class Turns:
         self._key = f"_otel_dbevents_llm_{next(_numbers)}"
         self._users: dict[int, weakref.WeakMethod[Any]] = {}
         self._turn_listeners: tuple[TurnEnded, ...] = ()
+        self._measurers: tuple[TurnMeasured, ...] = ()
         self._guard = Swallowing("llm", _log)
         self._watching = Watching(self._started, self._ended, self._guard)
         self.repeated = _REPEATED
@@ -130,6 +133,19 @@ class Turns:
         def cancel() -> None:
             there = self._turn_listeners
             self._turn_listeners = tuple(each for each in there if each is not callback)
+
+        return cancel
+
+    def on_turn_measured(self, callback: TurnMeasured) -> Callable[[], None]:
+        """Have ``callback`` called when the outermost LLM span of a turn ends, sampled or not.
+
+        Also of turns without any database work. On the thread that ends it, as in `on_turn_end`.
+        """
+        self._measurers = (*self._measurers, callback)
+
+        def cancel() -> None:
+            there = self._measurers
+            self._measurers = tuple(each for each in there if each is not callback)
 
         return cancel
 
@@ -240,6 +256,8 @@ class Turns:
                     write(span, found, end_ns)
             above = node.above
             is_turn = is_llm and not (above and any(each.is_llm for each in above.path()))
+            if is_turn and self._measurers:
+                self._measure(span, found, end_ns)
             if not (self._turn_listeners and (is_turn or above is None)):
                 return None
             if span.get_span_context().trace_flags.sampled:
@@ -259,6 +277,12 @@ class Turns:
             node.over()
             tree.touched.pop(node, None)
         return found
+
+    def _measure(self, span: Any, found: RollUp, end_ns: int) -> None:
+        lasted = max(0, end_ns - (getattr(span, "start_time", None) or end_ns))
+        context = trace.set_span_in_context(span, Context())
+        for callback in self._measurers:
+            self._call(callback, lasted, found, context)
 
     def _ended(self, span: ReadableSpan) -> None:
         """Take note of an end that was not seen before it was over: nothing can be written."""

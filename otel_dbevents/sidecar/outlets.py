@@ -1,7 +1,8 @@
 """Outlets: the exporters, and how their answers are read.
 
-The SDK's exporters say SUCCESS or FAILURE, and why only in their log: that is listened to, since a
-collector that is down is waited for, and a request that is wrong is not sent again as it is.
+A collector that is down is waited for, and a request that is wrong is not sent again as it is; so
+why something was not taken is looked at. An exporter whose answers cannot be heard (`Listening`)
+says SUCCESS or FAILURE, and why only in its log: then that is read.
 """
 
 import logging
@@ -9,10 +10,11 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, TypeAlias
 
+from otel_dbevents.exporters.answers import Answer, Listening
 from otel_dbevents.swallowing import told
 from otel_dbevents.unreachable import EXPORTER_LOGGERS
 
-Answer: TypeAlias = Literal["taken", "later", "refused"]
+Outcome: TypeAlias = Literal["taken", "later", "refused"]
 
 _CODE: Final = re.compile(r"code: (?:StatusCode\.)?(\w+)")
 _PAUSE: Final = re.compile(r"retrying in ([\d.]+)s")
@@ -29,10 +31,15 @@ class Outlets:
 
     def __init__(self, exporters: Mapping[str, Sequence[Any]]) -> None:
         self._exporters = exporters
+        self._listening = {
+            id(each): Listening(each) for those in exporters.values() for each in those
+        }
         self._heard = _Heard()
         self.pause_s = 0.0
-        """The longest pause within the last call that was not taken: the exporter waits as long as
-        the collector asks for, within its own time-out."""
+        """For how long the collector asked to be left alone, when it did not take the last call.
+        The exporter itself waits so long within its own time-out."""
+        self.last = Answer(taken=True)
+        """What the last call came to."""
         for name in EXPORTER_LOGGERS:
             logger = logging.getLogger(name)
             logger.filters.insert(0, self._heard)  # before one that holds lines back
@@ -49,17 +56,21 @@ class Outlets:
             return temporality, getattr(each, "_preferred_aggregation", None)
         return None, None
 
-    def send(self, exporter: Any, batch: Any) -> Answer:
+    def send(self, exporter: Any, batch: Any) -> Outcome:
         """Send a batch, and say whether it was taken, or may be later, or never."""
         self._heard.last, self._heard.pauses = "", [0.0]
         try:
-            if getattr(exporter.export(batch), "name", "") != "FAILURE":
-                return "taken"
+            answer = self._listening[id(exporter)].send(batch)
         except Exception as error:  # noqa: BLE001 - whatever an exporter raises, it did not take it
             told("sidecar exporter", error)
-        self.pause_s = max(self._heard.pauses)
-        code = _CODE.search(self._heard.last)
-        return "refused" if code is not None and code[1] in _WRONG else "later"
+            answer = Answer(taken=False)
+        self.last = answer
+        if answer.taken:
+            return "taken"
+        self.pause_s = max(answer.wait_s, *self._heard.pauses)
+        said = _CODE.search(self._heard.last)
+        code = answer.code or (said[1] if said is not None else "")
+        return "refused" if code in _WRONG else "later"
 
     def abort(self) -> None:
         """Have the exporters give up what they are trying. From any thread."""

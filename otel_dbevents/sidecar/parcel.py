@@ -2,7 +2,8 @@
 
 In: spans, log records, metrics. Out: calls of exporters, whose answers are looked at: what one has
 taken is not sent to it again, what it has not is. What a collector refuses for good (it says that
-the request itself is wrong) is halved until the guilty item is alone, and left out.
+the request itself is wrong) is halved until the guilty item is alone, and left out. Where it takes
+a request but for some items, those are left out too, and which they are it does not say.
 """
 
 from collections import Counter
@@ -34,7 +35,10 @@ class Parcel:
     def __init__(self, made: Made, outlets: Outlets) -> None:
         self.spans, self.records = len(made.spans), len(made.records)
         self.refused: Counter[str] = Counter()
-        """How many items were refused for good, by signal."""
+        """How many items were refused for good, by signal: of metrics whole sets that were, and
+        points that the rest was taken without."""
+        self.words = ""
+        """What the collector said of that last, or which span it refused last."""
         self._outlets = outlets
         self._left = [
             _Part(signal, exporter, items, wrap)
@@ -61,6 +65,9 @@ class Parcel:
             self._left.pop(0)
             if answer == "refused":
                 self._halve(part)
+            elif rejected := self._outlets.last.rejected:
+                self.refused[part.signal] += rejected
+            self.words = self._outlets.last.words or self.words
         return True
 
     @property
@@ -71,6 +78,9 @@ class Parcel:
     def _halve(self, part: _Part) -> None:
         if len(part.items) == 1:
             self.refused[part.signal] += 1
+            if part.signal == "traces":
+                context = part.items[0].get_span_context()
+                self.words = f"span {context.span_id:016x} of trace {context.trace_id:032x}"
             return
         middle = len(part.items) // 2
         for items in (part.items[middle:], part.items[:middle]):

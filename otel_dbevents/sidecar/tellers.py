@@ -6,7 +6,7 @@ when it counts as sent, is the caller's.
 
 import logging
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -83,6 +83,7 @@ class Teller:
             require_parent=origin.require_parent,
             fold_after=origin.fold_after,
             shown=origin.shown,
+            objective=origin.objective,
             spans=origin.spans,
             metrics=origin.metrics,
             logs=origin.logs,
@@ -166,9 +167,13 @@ class Tellers:
             teller.collect(made)
         return made
 
-    def forget_ended(self) -> None:
-        """Let go of processes that have ended, once all of theirs was sent."""
-        for key in [key for key in self._all if key[0] in self._ended]:
+    def forget_ended(self, unsettled: Container[str] = ()) -> None:
+        """Let go of processes that have ended, once all of theirs was sent, and what is lost known.
+
+        ``unsettled`` are the lines of which it is not.
+        """
+        ended = [key for key in self._all if key[0] in self._ended and key[0] not in unsettled]
+        for key in ended:
             if not self._all[key].is_dirty:
                 self._all.pop(key).close()
         self._ended &= {line for line, _ in self._all}

@@ -46,7 +46,8 @@ class State(msgspec.Struct):
     retries: int = 0
     """How often the collector did not take something."""
     refused: Counter[str] = msgspec.field(default_factory=Counter)
-    """Spans, log records and sets of metrics that the collector refused for good, by signal."""
+    """What the collector refused for good, by signal: spans, log records, of metrics sets and
+    points."""
     redis_since: float = 0.0
     """Since when Redis is not there, by the monotonic clock; 0: it is."""
     collector_since: float = 0.0
@@ -75,6 +76,9 @@ class Work:
         self._until = float("inf")
         self._silent: dict[str, float] = {}
         self._looked = self._renewed = 0.0
+        self._again_at = 0.0
+        """By the monotonic clock: not before then the collector is to be asked again."""
+        self._slice_s = max(0.01, min(1.0, reader.claim_after_s / 4))
 
     @property
     def counts(self) -> Counts:
@@ -125,6 +129,8 @@ class Work:
             self._events += sum(len(each.events) for each in told)
         elif self._batch or self._tellers.is_dirty:
             self._send()
+        elif self._reader.open_lines:  # it was not known yet what of them is lost
+            self._settle()
 
     def _put_aside(self) -> None:
         """Put what could not be told to the dead letters, so that it does not hold up the rest."""
@@ -142,21 +148,57 @@ class Work:
         """Send what was made, wait where it is not taken, and take out what is sent."""
         if self._parcel is None:
             self._parcel = Parcel(self._tellers.collect(), self._outlets)
-        backoff = Backoff(0.1, 10.0)
-        while not self._parcel.send(self._beat):
-            self._collector_failed(self._parcel.waits_for)
-            self._wait(backoff.next())
-            if self._stopping.is_set() and monotonic() >= self._until:
-                return
+        if not self._is_sent(self._parcel):
+            return
         self.state.collector, self.state.collector_since = "", 0.0
         self._reader.commit(self._batch)
         self.state.spans += self._parcel.spans
         self.state.records += self._parcel.records
-        self.state.refused.update(self._parcel.refused)
+        self._count_refused(self._parcel)
         self._batch, self._events, self._began, self._parcel = [], 0, 0.0, None
+        self._settle()
+
+    def _settle(self) -> None:
+        """Tell what never came, and let go of processes that ended and of which all is known."""
         for line, counts in self._reader.settle().items():
             self._tellers.lose(line, counts)
-        self._tellers.forget_ended()
+        self._tellers.forget_ended(self._reader.open_lines)
+
+    def _is_sent(self, parcel: Parcel) -> bool:
+        """Send it, again and again until it is taken; False: time is up before that."""
+        backoff = Backoff(0.1, 10.0)
+        while self._may_send():
+            if parcel.send(self._beat):
+                return True
+            self._collector_failed(parcel.waits_for)
+            self._again_at = monotonic() + max(backoff.next(), self._outlets.last.wait_s)
+        return False
+
+    def _may_send(self) -> bool:
+        """Wait for as long as it was asked for, or failed; False: this process is to end first."""
+        while (left := self._again_at - monotonic()) > 0:
+            if not self._stopping.wait(min(left, self._slice_s)):
+                self._beat()
+            elif self._again_at >= self._until:
+                self._until = monotonic()  # what waits stays in Redis
+            else:
+                threading.Event().wait(min(left, self._slice_s))
+            if self._stopping.is_set() and monotonic() >= self._until:
+                return False
+        return not self._stopping.is_set() or monotonic() < self._until
+
+    def _count_refused(self, parcel: Parcel) -> None:
+        self.state.refused.update(parcel.refused)
+        for signal, number in parcel.refused.items():
+            words = f" ({parcel.words})" if parcel.words else ""
+            self._say(
+                f"refused {signal}",
+                "the collector refused %d of the %s for good%s; they are not sent again, and "
+                "counted in refused_total (said once a minute at most)",
+                number,
+                signal,
+                words,
+            )
 
     def _beat(self) -> None:
         """Show that it goes on: to whoever asks, and to the others of the group now and then."""
@@ -175,12 +217,6 @@ class Work:
         self._tellers.begin_anew()
         self._failed.clear()
         self._batch, self._events, self._began, self._parcel = [], 0, 0.0, None
-
-    def _wait(self, seconds: float) -> None:
-        self.state.beat = monotonic()
-        if self._stopping.wait(seconds):
-            left = max(0.0, self._until - monotonic())
-            threading.Event().wait(min(seconds, left))
 
     def _look(self) -> None:
         """Look now and then how much waits."""
@@ -211,7 +247,7 @@ class Work:
             signal,
         )
 
-    def _say(self, about: str, text: str, *words: str) -> None:
+    def _say(self, about: str, text: str, *words: object) -> None:
         now = monotonic()
         if now >= self._silent.get(about, 0.0):
             self._silent[about] = now + _SAY_AGAIN_S

@@ -24,7 +24,7 @@ from sqlalchemy.engine import Dialect, Engine
 from sqlalchemy.pool import Pool
 from sqlalchemy.pool.base import _ConnectionRecord
 
-from otel_dbevents.events import Environment, PoolReading
+from otel_dbevents.events import Database, Environment, PoolReading
 from otel_dbevents.forks import hold, in_child
 from otel_dbevents.sources import pool
 from otel_dbevents.sources.around import Around, Wishes
@@ -32,9 +32,11 @@ from otel_dbevents.sources.database import database_of
 from otel_dbevents.sources.explain.explainer import Explainer
 from otel_dbevents.sources.heap import objects_of
 from otel_dbevents.sources.query import QuerySource
+from otel_dbevents.sources.retiring import retire
 from otel_dbevents.sources.transaction import TransactionSource
 from otel_dbevents.sources.watch import (
     INFO_KEY,
+    WATCH_KEY,
     ConnectionState,
     Defer,
     FindLedger,
@@ -50,9 +52,6 @@ AnyEngine: TypeAlias = Any
 
 EngineFilter: TypeAlias = Callable[[Engine], bool]
 """Whether an engine is observed. Asked once for each, about an `AsyncEngine` by its sync engine."""
-
-_WATCH = "_otel_dbevents"
-"""Where an engine's watch lives: in its dialect, which all its option engines share."""
 
 _lock = threading.RLock()
 hold(lambda: (_lock,))
@@ -139,7 +138,7 @@ class EngineSource:
                 self._adopt(found)
             for record in records:
                 of = pool.pool_of(record)
-                watch = of._dialect.__dict__.get(_WATCH)
+                watch = of._dialect.__dict__.get(WATCH_KEY)
                 if watch is not None and watch in self._watches:
                     pool.adopt(watch, record)
                     if pool.CAN_FOLLOW and "_return_conn" not in of.__dict__:
@@ -173,6 +172,28 @@ class EngineSource:
             if reading is not None:
                 yield reading
 
+    def engines_of(self, database: Database) -> list[Engine]:
+        """Return the engines under watch that lead to a database: the very one first."""
+        pairs = [(watch.database, watch.engine()) for watch in list(self._watches)]
+        name, pool_name = database.aggregate_id, database.pool_name
+        pairs.sort(key=lambda pair: pair[0].pool_name != pool_name)
+        return [engine for of, engine in pairs if engine is not None and of.aggregate_id == name]
+
+    def retire(self, database: Database, before_s: float) -> None:
+        """Have no connection to a database given out again that was opened before a time.
+
+        Of all engines under watch that lead to it; see `sources.retiring`.
+        """
+        for engine in self.engines_of(database):
+            retire(engine, before_s)
+
+    def in_use(self) -> Iterator[Engine]:
+        """Give each engine under watch that the application has asked for a connection."""
+        for watch in list(self._watches):
+            engine = watch.engine()
+            if engine is not None and (watch.failures or _was_used(engine)):
+                yield engine
+
     def look_anew(self) -> None:
         """Look anew for the ledger of each connection's context. Nothing waits for it."""
         for watch in list(self._watches):
@@ -182,7 +203,7 @@ class EngineSource:
         """Put an engine under watch, unless one of the sources has it already."""
         with _lock:
             dialect = engine.dialect
-            known: Watch | None = dialect.__dict__.get(_WATCH)
+            known: Watch | None = dialect.__dict__.get(WATCH_KEY)
             if known is not None and known.active:
                 return known
             if known is not None:
@@ -263,7 +284,7 @@ def sync_engine(engine: AnyEngine) -> Engine:
 
 def watch_of(engine: Engine) -> Watch | None:
     """Return the engine's watch, if it is under one."""
-    watch: Watch | None = engine.dialect.__dict__.get(_WATCH)
+    watch: Watch | None = engine.dialect.__dict__.get(WATCH_KEY)
     return watch if watch is not None and watch.active else None
 
 
@@ -296,13 +317,13 @@ def _wrap(dialect: Any, watch: Watch) -> None:
     watch.methods = methods
     for name, method in methods.items():
         setattr(dialect, name, method)
-    dialect.__dict__[_WATCH] = watch
+    dialect.__dict__[WATCH_KEY] = watch
 
 
 def _unwrap(dialect: Any, watch: Watch) -> None:
     """Take our methods away; one that somebody wrapped in turn stays, and only passes on."""
-    if dialect.__dict__.get(_WATCH) is watch:
-        del dialect.__dict__[_WATCH]
+    if dialect.__dict__.get(WATCH_KEY) is watch:
+        del dialect.__dict__[WATCH_KEY]
     for name, method in watch.methods.items():
         if dialect.__dict__.get(name) is method:
             del dialect.__dict__[name]
@@ -358,7 +379,7 @@ def _raw_connection(original: _RawConnection) -> _RawConnection:
     def raw_connection(engine: Engine) -> Any:
         watch = pending = None
         try:
-            watch = engine.dialect.__dict__.get(_WATCH)
+            watch = engine.dialect.__dict__.get(WATCH_KEY)
             if watch is None or not watch.active:
                 watch = EngineSource.seen(engine) if _sources else None
             if watch is not None:
@@ -386,7 +407,7 @@ def _raw_connection(original: _RawConnection) -> _RawConnection:
     return raw_connection
 
 
-_Tell: TypeAlias = Callable[[Watch, ConnectionState, Any, BaseException | None], None]
+_Tell: TypeAlias = Callable[[Watch, ConnectionState, Any, BaseException | None, Any], None]
 
 
 def _listener(tell: _Tell) -> Callable[..., None]:
@@ -396,17 +417,20 @@ def _listener(tell: _Tell) -> Callable[..., None]:
         try:
             state: ConnectionState | None = record.info.get(INFO_KEY) if record else None
             if state is not None and state.watch.active:
-                tell(state.watch, state, connection, error)
+                tell(state.watch, state, connection, error, record)
         except Exception as own:  # noqa: BLE001 - the application must not see it
             guard.noted(own)  # it may be a finalizer that comes here
 
     return listener
 
 
+def _soft(watch: Watch, state: ConnectionState, connection: Any, error: Any, _record: Any) -> None:
+    pool.invalidated(watch, state, connection, error, soft=True)
+
+
 _POOL_LISTENERS: dict[str, Callable[..., None]] = {
-    **({} if pool.CAN_FOLLOW else {"checkin": pool.checked_in}),
+    **({} if pool.CAN_FOLLOW else {"checkin": pool.checked_in, "close": pool.closed}),
     "detach": _listener(pool.detached),
-    "invalidate": _listener(lambda *told: pool.invalidated(*told, soft=False)),
-    "soft_invalidate": _listener(lambda *told: pool.invalidated(*told, soft=True)),
-    "close": pool.closed,
+    "invalidate": _listener(pool.invalidated_for_good),
+    "soft_invalidate": _listener(_soft),
 }

@@ -86,6 +86,11 @@ def describe_connect(error: BaseException) -> str:
     return f"{told} [{code}]" if code else told
 
 
+def exception_name(error: BaseException) -> str:
+    """Return the qualified name of the driver's exception: what `Failure.exception_type` is."""
+    return _qualified_name(_original(error))
+
+
 def _original(error: BaseException) -> BaseException:
     """Return the driver's exception behind SQLAlchemy's adapter or wrapper of it."""
     while (error.__cause__ is not None) and type(error).__module__.startswith("sqlalchemy."):

@@ -61,9 +61,14 @@ def locate(place: Spot | None) -> CodeLocation | None:
     if place is None:
         return None
     code, at, module = place
-    line = next((line for begin, end, line in code.co_lines() if begin <= at < end and line), 0)
     name = f"{module}.{code.co_qualname}" if module else code.co_qualname
-    return CodeLocation(_path(code.co_filename), line or code.co_firstlineno, name)
+    return CodeLocation(path_of(code.co_filename), line_of(code, at), name)
+
+
+def line_of(code: CodeType, at: int) -> int:
+    """Return the line of an instruction."""
+    line = next((line for begin, end, line in code.co_lines() if begin <= at < end and line), 0)
+    return line or code.co_firstlineno
 
 
 def here() -> CodeLocation | None:
@@ -95,8 +100,13 @@ def _learn(file: str) -> int:
     return kind
 
 
+def is_own(file: str) -> bool:
+    """Whether a file is of this package, and not of its demonstration, which is an application."""
+    return file.startswith(_OWN) and not file.startswith(_DEMO)
+
+
 def _kind(file: str) -> int:
-    if file.startswith(_SQLALCHEMY) or (file.startswith(_OWN) and not file.startswith(_DEMO)):
+    if file.startswith(_SQLALCHEMY) or is_own(file):
         return _MACHINERY
     if file.startswith("<"):  # made at run time: SQLAlchemy's own decorators among them
         return _MACHINERY
@@ -105,7 +115,7 @@ def _kind(file: str) -> int:
     return _APPLICATION
 
 
-def _path(file: str) -> str:
+def path_of(file: str) -> str:
     """Return the file's path below the folder it was imported from; no folder above is told."""
     path = Path(file)
     if not path.is_absolute():

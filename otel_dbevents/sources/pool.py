@@ -25,6 +25,7 @@ from otel_dbevents.drafts import Draft
 from otel_dbevents.events import (
     CheckoutTimedOut,
     ConnectionInvalidated,
+    Database,
     DatabaseConnectionFailed,
     Event,
     Holder,
@@ -40,11 +41,13 @@ from otel_dbevents.sources.drafts import (
 )
 from otel_dbevents.sources.failure import describe, describe_connect, is_lost
 from otel_dbevents.sources.location import locate, spot
+from otel_dbevents.sources.stack import traced
 from otel_dbevents.sources.watch import (
     INFO_KEY,
     NOBODY,
     PLAIN,
     SUPPRESS,
+    WATCH_KEY,
     ConnectionState,
     Watch,
     current_context,
@@ -60,8 +63,8 @@ _OURS_AND_ENGINES = 2
 _MOST_PINGS = 100
 held: Final[WeakSet[Pool]] = WeakSet()
 """The pools that tell what comes back to them."""
-CAN_FOLLOW: Final = hasattr(Pool, "_return_conn")
-"""Else it is a pool's event that tells that."""
+CAN_FOLLOW: Final = hasattr(Pool, "_return_conn") and hasattr(Pool, "_close_connection")
+"""Else it is a pool's events that tell what comes back and what is closed."""
 _USUAL = frozenset({QueuePool, NullPool, AsyncAdaptedQueuePool})
 """Pools that are no `StaticPool`: asking that of their class is slower than to find them here."""
 
@@ -88,9 +91,10 @@ def checked_out(watch: Watch, pool: Pool, proxied: Any, start: int) -> None:
         caller = current_context()
         state.taken_in, state.since_ns, state.wrote = caller, end, False
         state.proxied = record.fairy_ref
-        state.spot = spot(_OURS_AND_ENGINES)
-        if type(pool) not in _USUAL and isinstance(pool, StaticPool):
-            watch.proxies.add(proxied)
+        if type(pool) is not NullPool:  # else nobody ever waits, and wants to know who holds it
+            state.spot = spot(_OURS_AND_ENGINES)
+            if type(pool) not in _USUAL and isinstance(pool, StaticPool):
+                watch.proxies.add(proxied)
         if (SUPPRESS in caller or PLAIN in caller) and suppressed(caller):
             state.told_out = False
             return
@@ -98,7 +102,8 @@ def checked_out(watch: Watch, pool: Pool, proxied: Any, start: int) -> None:
         draft: Draft
         waited = end - start if end > start else 0  # the clock may have been set back
         if is_new:
-            watch.look_around()
+            around = watch.surroundings
+            watch.around = None if around is None else around.if_needed()
             if not watch.recognised:  # by now SQLAlchemy has asked the server what it is
                 watch.database = recognised(watch.database, watch.engine())
                 watch.recognised = True
@@ -141,7 +146,7 @@ def refused(watch: Watch, pool: Pool, error: BaseException, start: int) -> None:
             )
             watch.failures += 1
         enter(watch, event, caller)
-        watch.publish(event, caller)
+        watch.publish(event, traced(caller, error) if watch.stacks else caller)
     except Exception as own:  # noqa: BLE001 - the application must not see it
         guard.caught(own)
 
@@ -167,14 +172,25 @@ def _timed_out(watch: Watch, pool: Pool, parent: Any, start: int, end: int) -> C
 
 
 def followed(pool: Pool) -> None:
-    """Have it told what comes back to a pool: it asks itself for that, and an event costs more."""
-    take_back, this = type(pool)._return_conn, ref(pool)  # else the pool would keep itself
+    """Have it told what comes back to a pool, and what it closes.
+
+    It asks itself for both, and an event of SQLAlchemy's costs more. What comes back to a
+    `NullPool` is closed at once, and told with that.
+    """
+    take_back, close = type(pool)._return_conn, type(pool)._close_connection
+    this: Any = ref(pool)  # else the pool would keep itself
     held.add(pool)
 
     def return_conn(record: Any) -> None:
         checked_in(None, record)
-        take_back(this(), record)  # type: ignore[arg-type]  # it is there: it was called
+        take_back(this(), record)  # it is there: it was called
 
+    def close_connection(connection: Any, **how: Any) -> None:
+        _closing(this(), connection)
+        close(this(), connection, **how)
+
+    if type(pool) is not NullPool:
+        pool._close_connection = close_connection  # type: ignore[method-assign]
     pool._return_conn = return_conn  # type: ignore[method-assign]
 
 
@@ -182,6 +198,7 @@ def let_go() -> None:
     """Have no pool tell any more what comes back to it."""
     for pool in list(held):
         pool.__dict__.pop("_return_conn", None)
+        pool.__dict__.pop("_close_connection", None)
     held.clear()
 
 
@@ -204,18 +221,28 @@ def checked_in(_connection: Any, record: Any) -> None:
         if state.transaction_ns:
             state.end_transaction()
         state.seen, state.taken_in = NOBODY, None  # nobody's context is kept alive
-        silent = (SUPPRESS in caller or PLAIN in caller) and suppressed(caller)
-        if was_told and not silent:
-            used = end - state.since_ns if end > state.since_ns else 0
-            if collected:
-                _from_finalizer(watch, CheckedInDraft(caller, watch.database, end, used))
-                return
-            if type(pool_of(record)) is NullPool and record.dbapi_connection is not None:
-                state.returned = (caller, end, used)  # it is closed now, and told with that
-            else:
-                watch.defer(CheckedInDraft(caller, watch.database, end, used))
-        if not collected:
+        if was_told and (SUPPRESS in caller or PLAIN in caller) and suppressed(caller):
+            was_told = False
+        used = end - state.since_ns if end > state.since_ns else 0
+        if not collected:  # else what closes it has to know
             state.proxied = None
+        draft: Draft
+        of = record._ConnectionRecord__pool  # `pool_of`, without its call
+        if type(of) is NullPool and CAN_FOLLOW and record.dbapi_connection is not None:
+            begun = state.created_ns
+            lived = end - begun if end > begun else 0
+            if was_told:
+                draft = ReturnedDraft(caller, watch.database, end, used, lived)
+            else:
+                draft = ClosedDraft(caller, watch.database, end, lived)
+        elif was_told:
+            draft = CheckedInDraft(caller, watch.database, end, used)
+        else:
+            return
+        if collected:
+            _from_finalizer(watch, draft)
+        else:
+            watch.defer(draft)
     except Exception as error:  # noqa: BLE001 - the application must not see it
         guard.noted(error)  # it may be a finalizer that comes here
 
@@ -293,22 +320,34 @@ def invalidated(
     )
 
 
-def closed(_connection: Any, record: Any) -> None:
-    """Tell that a connection of the pool was closed.
+def invalidated_for_good(
+    watch: Watch, state: ConnectionState, connection: Any, error: BaseException | None, record: Any
+) -> None:
+    """Tell that a connection was found unusable. A `NullPool`'s is closed now: it tells no more."""
+    invalidated(watch, state, connection, error, soft=False)
+    if CAN_FOLLOW and type(pool_of(record)) is NullPool:
+        closed(connection, record)
 
-    A listener of SQLAlchemy's ``close``. Never raises.
-    """
+
+def _closing(pool: Any, connection: Any) -> None:
+    """Tell of a connection that a pool closes. Never raises."""
+    try:
+        watch: Watch | None = pool._dialect.__dict__.get(WATCH_KEY)
+        for record in () if watch is None else watch.records.all():
+            if record.dbapi_connection is connection:
+                closed(connection, record)
+                return
+    except Exception as error:  # noqa: BLE001 - the application must not see it
+        guard.noted(error)  # it may be a finalizer that comes here
+
+
+def closed(_connection: Any, record: Any) -> None:
+    """Tell that a connection of the pool is being closed. Never raises."""
     try:
         state: ConnectionState | None = record.info.get(INFO_KEY)
         if state is None or not state.watch.active:
             return
-        watch, begun, returned = state.watch, state.created_ns, state.returned
-        if returned is not None:  # this very moment
-            state.returned = None
-            caller, end, used = returned
-            lived = end - begun if end > begun else 0
-            watch.defer(ReturnedDraft(caller, watch.database, end, used, lived))
-            return
+        watch, begun = state.watch, state.created_ns
         end, proxied = time_ns(), state.proxied
         lived = end - begun if end > begun else 0
         draft = ClosedDraft(current_context(), watch.database, end, lived)
@@ -340,6 +379,18 @@ def read_pool(watch: Watch, pool: Pool) -> PoolReading:
     return PoolReading(
         watch.database, len(there) - used, used, len(watch.pending), most, idle_most, 0
     )
+
+
+def read_unwatched(engine: Engine, database: Database) -> PoolReading | None:
+    """Return the numbers of an engine that is not under watch, as its pool counts them.
+
+    None where the pool does not count.
+    """
+    pool = engine.pool
+    if not isinstance(pool, QueuePool):
+        return None
+    most, idle_most = _limits(pool)
+    return PoolReading(database, pool.checkedin(), pool.checkedout(), 0, most, idle_most, 0)
 
 
 def _open(watch: Watch) -> list[Any]:

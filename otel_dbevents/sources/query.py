@@ -8,11 +8,13 @@ An INSERT that SQLAlchemy sends in several calls ("insertmanyvalues") is one ope
 """
 
 from collections.abc import Callable, Iterator
+from sys import getrefcount
 from time import time_ns
-from typing import Any
-from weakref import ref
+from types import SimpleNamespace
+from typing import Any, Final
 
 from sqlalchemy.engine.cursor import _DEFAULT_FETCH
+from sqlalchemy.engine.default import DefaultDialect
 from sqlalchemy.pool.base import _ConnectionFairy
 
 from otel_dbevents.events import QueryExecuted, QueryFailed
@@ -22,13 +24,13 @@ from otel_dbevents.sources.drafts import QueryDraft
 from otel_dbevents.sources.explain.question import question_of
 from otel_dbevents.sources.failure import describe, is_lost
 from otel_dbevents.sources.location import here
-from otel_dbevents.sources.reading import NOTHING, Remarks
+from otel_dbevents.sources.reading import NOTHING, Beside, Remarks
 from otel_dbevents.sources.rows import CountingFetch, counting_fetch
 from otel_dbevents.sources.statement import KNOWN, Statements
 from otel_dbevents.sources.watch import (
     INFO_KEY,
     ConnectionState,
-    Seen,
+    Ledger,
     Watch,
     current_context,
     enter,
@@ -68,8 +70,36 @@ class QuerySource:
 
     def _execute(self, driver_call: Callable[..., Any], *, many: bool) -> Callable[..., Any]:
         watch, told, failed = self._watch, self._executed, self._failed
+        surrounded = self._surround(driver_call, many=many)
+        is_plain = not many and calls_the_cursor(driver_call)
 
         def do_execute(cursor: Any, statement: str, parameters: Any, context: Any = None) -> None:
+            if watch.around is not None:
+                surrounded(cursor, statement, parameters, context)
+                return
+            start = time_ns()
+            try:
+                if is_plain:
+                    cursor.execute(statement, parameters)
+                else:
+                    driver_call(cursor, statement, parameters, context)
+            except BaseException as error:
+                end = time_ns()
+                if watch.active:
+                    batch = parameters if many else None
+                    failed(error, start, end, statement, context, batch, None)
+                raise
+            end = time_ns()
+            if watch.active:
+                told(start, end, cursor, statement, context, parameters if many else None, None)
+
+        return do_execute
+
+    def _surround(self, driver_call: Callable[..., Any], *, many: bool) -> Callable[..., Any]:
+        """Return the same for when something is to be done around the driver's call."""
+        watch, told, failed = self._watch, self._executed, self._failed
+
+        def do_execute(cursor: Any, statement: str, parameters: Any, context: Any) -> None:
             around, call, sql = watch.around, None, statement
             if around is not None and watch.active:
                 call = around.enter(statement, parameters, context)
@@ -110,59 +140,62 @@ class QuerySource:
             if context is None:
                 return
             proxied = context.root_connection._dbapi_connection
-            is_pooled = type(proxied) is _ConnectionFairy
-            state = proxied.info.get(INFO_KEY) if is_pooled else None
+            state = proxied.info.get(INFO_KEY) if type(proxied) is _ConnectionFairy else None
             if state is None or state.watch is not watch:
                 state = _connection_state(watch, context)
-            if state is None or state.ending:
+                if state is None:
+                    return
+            if state.ending:
                 return
-            seen: Seen | None = state.seen
-            if seen is None or seen[0] is not caller:
+            seen_in, runs, ledger = state.seen
+            if seen_in is not caller:
                 seen = state.look(caller)
                 if seen is None:
                     return
-            if _BATCHES in context.__dict__:
-                context.__dict__[_BATCHES].add(start, end, sql, call)
-                return
+                _, runs, ledger = seen
             compiled = context.compiled
             known = None if compiled is None else compiled.__dict__.get(KNOWN)
             if known is None:
                 known = self._statements.find(sql, context)
             statement = known.statement
+            if statement.writes:
+                if _BATCHES in context.__dict__:
+                    context.__dict__[_BATCHES].add(start, end, sql, call)
+                    return
+                state.wrote = True
             if not state.transaction_ns:
                 _begin(state, start, context)
             state.statements += 1
-            if statement.writes:
-                state.wrote = True
-            _, runs, ledger = seen
             duration = end - start if end > start else 0  # the clock may have been set back
-            remarks = NOTHING
             repeats = False
             if runs is not None:  # as `Watch.is_repeated`, in this frame
-                text = statement.query_text
-                count = runs.get(text, 0) + 1
-                if count == 1:
-                    watch.bound(runs)
-                runs[text] = count
-                repeats = count == watch.repeated
+                runs.append(statement)
+                if len(runs) >= watch.repeated:
+                    repeats = watch.counts(runs)
+            beside = None
             if repeats or call is not None or duration >= watch.slow_ns:
                 remarks = _remarks(watch, repeats, duration, context, call, sql)
-            batch_size = 1 if batch is None else len(batch)
+                beside = Beside(1, remarks)
+            if batch is not None or ledger is not None:
+                beside = _beside(beside, batch, ledger)
             returns_rows = known.returns_rows
             if returns_rows is None:
                 # libSQL says () where others say None
                 returns_rows = bool(cursor.description) or context._is_server_side
             if returns_rows and context.cursor_fetch_strategy is _DEFAULT_FETCH:
-                reading = CountingFetch(watch, state, caller, end, duration, statement)
-                if batch is not None:
-                    reading.batch_size = batch_size
-                if remarks is not NOTHING:
-                    reading.remarks = remarks
-                if ledger is not None:
-                    reading.ledger, reading.cause = ledger, ledger.cause()
+                reading = state.spare
+                if reading is None or getrefcount(reading) != ALONE:
+                    reading = CountingFetch()
+                else:
+                    state.spare = None
+                reading.watch, reading.state, reading.context = watch, state, caller
+                reading.statement, reading.end_time_ns = statement, end
+                reading.duration_ns, reading.rows, reading.reading_ns = duration, 0, 0
+                if beside is not None:
+                    reading.beside = beside
                 if state.latest is not None:
                     state.make_room()
-                state.latest = ref(reading)
+                state.latest = reading.reference
                 if context._is_server_side or "stream_results" in context.execution_options:
                     context.cursor_fetch_strategy = counting_fetch(reading, cursor, context)
                 else:
@@ -172,7 +205,7 @@ class QuerySource:
             affected = cursor.rowcount if counted else -1
             if not isinstance(affected, int):
                 affected = -1
-            if remarks is NOTHING and ledger is None and batch_size == 1:
+            if beside is None:
                 watch.defer(
                     QueryDraft(caller, watch.database, statement, end, duration, -1, affected)
                 )
@@ -183,11 +216,11 @@ class QuerySource:
                 end,
                 duration,
                 statement,
-                batch_size,
+                beside.batch_size,
                 -1,
                 affected,
             )
-            remarks.tell(watch, event, caller, ledger)
+            beside.remarks.tell(watch, event, caller, ledger)
         except Exception as error:  # noqa: BLE001 - the application must not see it
             guard.caught(error)
 
@@ -286,6 +319,15 @@ class QuerySource:
             (guard.caught if sent.in_call else guard.noted)(error)
 
 
+def calls_the_cursor(method: Any) -> bool:
+    """Whether a dialect's method is SQLAlchemy's own, which calls ``cursor.execute`` and no more.
+
+    Then that is called without it.
+    """
+    function = getattr(method, "__func__", None)
+    return function is DefaultDialect.do_execute and function.__code__.co_names == ("execute",)
+
+
 class _Batches:
     """The calls of the driver that one INSERT is sent in."""
 
@@ -350,6 +392,29 @@ def _note(state: ConnectionState, start: int, writes: bool, context: Any) -> Non
     state.statements += 1
     if writes:
         state.wrote = True
+
+
+def _beside(beside: Beside | None, batch: Any, ledger: Ledger | None) -> Beside:
+    """Add to what is to be said of a query that it is one of many rows, or one of LLM work."""
+    beside = beside or Beside()
+    if batch is not None:
+        beside.batch_size = len(batch)
+    if ledger is not None:
+        beside.ledger, beside.cause = ledger, ledger.cause()
+    return beside
+
+
+def _alone() -> int:
+    """Return how many references there are to a reading that only its connection's state has.
+
+    Python's versions count differently; taken as `QuerySource._executed` does.
+    """
+    state: Any = SimpleNamespace(spare=CountingFetch())
+    reading = state.spare
+    return getrefcount(reading)
+
+
+ALONE: Final = _alone()
 
 
 def _begin(state: ConnectionState, start: int, context: Any) -> None:

@@ -7,6 +7,7 @@ the pool.
 
 from time import time_ns
 from typing import Any, Final, NamedTuple, TypeVar
+from weakref import ref
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -76,53 +77,89 @@ class Remarks(NamedTuple):
 NOTHING = Remarks()
 
 
-class Reading(Struct, eq=False, weakref=True):
-    """A result on its way to the application. Tells of its query once, when it is done."""
+class Beside(Struct, eq=False):
+    """What a few readings have besides what each has."""
 
-    watch: Watch | None
-    state: ConnectionState
-    context: Any
-    end_time_ns: int
-    duration_ns: int
-    statement: Statement
     batch_size: int = 1
     remarks: Remarks = NOTHING
-    rows: int = 0
-    reading_ns: int = 0
-    """Time in the driver's own fetching; single rows after the first are not timed."""
     first_row_ns: int = -1
     """Time until the first rows of a stream were there."""
+    unread: int = -1
+    """How many rows were read where none went through here: another strategy may stand in our
+    place, then nobody knows."""
     ledger: Ledger | None = None
     cause: LlmContext | None = None
     """The generation that caused the query, where there is a ledger."""
 
-    def ended(self, result: Any) -> None:
+
+_NOTHING_BESIDE: Final = Beside()
+
+
+class Reading:
+    """A result on its way to the application. Tells of its query once, when it is done.
+
+    One that was told of in the plainest way holds nothing any more, and is its connection's
+    ``spare``: the next query's, if nobody else has it. To make one anew, with the weak reference to
+    it and its end, costs more than all that is written in it.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "beside",
+        "context",
+        "duration_ns",
+        "end_time_ns",
+        "reading_ns",
+        "reference",
+        "rows",
+        "state",
+        "statement",
+        "watch",
+    )
+
+    watch: Watch | None
+    """None: it was told of."""
+    state: ConnectionState
+    context: Any
+    statement: Statement
+    end_time_ns: int
+    duration_ns: int
+    rows: int
+    reading_ns: int
+    """Time in the driver's own fetching; single rows after the first are not timed."""
+
+    def __init__(self) -> None:
+        self.watch = None
+        self.reference = ref(self)
+        self.beside: Beside | None = None
+
+    def more(self) -> Beside:
+        """Return what there is beside, which may be written on."""
+        if self.beside is None:
+            self.beside = Beside()
+        return self.beside
+
+    def ended(self, result: Any, now: int) -> None:
         """Tell of the query in the application's call: all rows are read, or nobody wants them.
 
-        The same as `done`, and quicker where there is nothing remarkable about it.
+        The same as `done`, and quicker where there is nothing remarkable about it. ``now``: when.
         """
         watch = self.watch
         if watch is None:
             return
-        if (
-            self.remarks is not NOTHING
-            or self.ledger is not None
-            or self.batch_size != 1
-            or self.first_row_ns >= 0
-            or self.reading_ns >= watch.slow_ns - self.duration_ns
-        ):
+        duration, reading_ns = self.duration_ns, self.reading_ns
+        if self.beside is not None or duration + reading_ns >= watch.slow_ns:
             self.done(None, result)
             return
         self.watch = None
         try:
-            state, reading_ns = self.state, self.reading_ns
-            latest = state.latest
-            if latest is not None and latest() is self:
+            state = self.state
+            if state.latest is self.reference:
                 state.latest = None
             elif state.others:
                 state.others.pop(id(self), None)
             end = self.end_time_ns
-            read_ns = time_ns() - end
+            read_ns = now - end
             if read_ns < 0:  # the clock was set back
                 read_ns = reading_ns = 0
             draft = QueryDraft(
@@ -130,13 +167,16 @@ class Reading(Struct, eq=False, weakref=True):
                 watch.database,
                 self.statement,
                 end,
-                self.duration_ns,
+                duration,
                 self.rows,
                 -1,
                 read_ns,
                 reading_ns,
             )
             watch.defer(draft)
+            self.context = self.state = None  # type: ignore[assignment]  # nothing is kept alive
+            if state.spare is None:
+                state.spare = self
         except Exception as error:  # noqa: BLE001 - the application must not see it
             guard.caught(error)
 
@@ -161,8 +201,7 @@ class Reading(Struct, eq=False, weakref=True):
             return
         try:
             state = self.state
-            latest = state.latest
-            if latest is not None and latest() is self:
+            if state.latest is self.reference:
                 state.latest = None
             elif state.others:
                 state.others.pop(id(self), None)
@@ -176,27 +215,30 @@ class Reading(Struct, eq=False, weakref=True):
                 spent_ns = self.duration_ns + read_ns
                 self._look(watch, spent_ns, in_call)
                 event = self._failed(watch, now, spent_ns, failed, lost)
-                if self.ledger is not None:
-                    self.ledger.enter(event, self.cause)
+                if self.beside is not None and self.beside.ledger is not None:
+                    self.beside.ledger.enter(event, self.beside.cause)
                 publish(event, self.context)
                 return
             if self.reading_ns >= watch.slow_ns - self.duration_ns:
                 self._look(watch, self.duration_ns + self.reading_ns, in_call)
                 self._ask(watch, result, question)
+            beside = self.beside or _NOTHING_BESIDE
             read = QueryExecuted(
                 watch.database,
                 parent_of(self.context),
                 self.end_time_ns,
                 self.duration_ns,
                 self.statement,
-                self.batch_size,
+                beside.batch_size,
                 self.rows,
                 -1,
                 read_ns,
                 self.reading_ns,
-                self.first_row_ns,
+                beside.first_row_ns,
             )
-            self.remarks.tell(watch, read, self.context, self.ledger, self.cause, in_call=in_call)
+            beside.remarks.tell(
+                watch, read, self.context, beside.ledger, beside.cause, in_call=in_call
+            )
         except Exception as error:  # noqa: BLE001 - the application must not see it
             (guard.caught if in_call else guard.noted)(error)
 
@@ -208,23 +250,27 @@ class Reading(Struct, eq=False, weakref=True):
 
     def _look(self, watch: Watch, spent_ns: int, in_call: bool) -> None:
         """Take note of the application's place, where the query turned out to be slow."""
-        place, advice, attributes = self.remarks.said
-        if in_call and place is None and spent_ns >= watch.slow_ns:
-            self.remarks = self.remarks._replace(said=(here(), advice, attributes))
+        if not in_call or spent_ns < watch.slow_ns:
+            return
+        remarks = self.more().remarks
+        place, advice, attributes = remarks.said
+        if place is None:
+            self.more().remarks = remarks._replace(said=(here(), advice, attributes))
 
     def _ask(self, watch: Watch, result: Any, question: Question | None) -> None:
         """Take note of what the plan is asked for with, where the query was slow to read."""
-        if watch.explainer is None or self.remarks.question is not None:
+        if watch.explainer is None or self.more().remarks.question is not None:
             return
         if question is None and result is not None:
             question = question_of(result.context)
         if question is not None:
-            self.remarks = self.remarks._replace(question=question)
+            self.more().remarks = self.more().remarks._replace(question=question)
 
     def _failed(
         self, watch: Watch, now: int, duration_ns: int, error: BaseException, lost: bool
     ) -> QueryFailed:
-        return self.remarks.on(
+        beside = self.beside or _NOTHING_BESIDE
+        return beside.remarks.on(
             QueryFailed(
                 watch.database,
                 parent_of(self.context),
@@ -232,6 +278,6 @@ class Reading(Struct, eq=False, weakref=True):
                 duration_ns,
                 self.statement,
                 describe(error, messages=watch.messages, disconnect=lost),
-                self.batch_size,
+                beside.batch_size,
             )
         )

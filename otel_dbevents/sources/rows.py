@@ -20,12 +20,10 @@ from otel_dbevents.sources.reading import Reading
 from otel_dbevents.sources.watch import guard
 
 
-class CountingFetch(Reading, CursorFetchStrategy, eq=False, weakref=True):
+class CountingFetch(Reading, CursorFetchStrategy):
     """A reading that fetches as SQLAlchemy's default does, counts the rows, and ends itself."""
 
-    unread: int = -1
-    """How many rows were read where none went through here: another strategy may stand in our
-    place, then nobody knows."""
+    __slots__ = ()
 
     def fetchone(self, result: Any, dbapi_cursor: Any, hard_close: bool = False) -> Any:
         """Fetch one row."""
@@ -62,8 +60,10 @@ class CountingFetch(Reading, CursorFetchStrategy, eq=False, weakref=True):
         start = time_ns()
         try:
             rows = dbapi_cursor.fetchall()
-            self.reading_ns += time_ns() - start
+            now = time_ns()
+            self.reading_ns += now - start
             self.rows += len(rows)
+            self.ended(result, now)
             result._soft_close()
         except BaseException as error:  # noqa: BLE001
             self.handle_exception(result, dbapi_cursor, error)
@@ -72,18 +72,20 @@ class CountingFetch(Reading, CursorFetchStrategy, eq=False, weakref=True):
     def yield_per(self, result: Any, dbapi_cursor: Any, num: int) -> None:
         """Go on in chunks of ``num`` rows."""
         options = {"max_row_buffer": num}
-        self.unread = 0
+        self.more().unread = 0
         result.cursor_strategy = CountingStream(self, dbapi_cursor, options, growth_factor=0)
 
     def soft_close(self, result: Any, dbapi_cursor: Any) -> None:  # noqa: ARG002
         """End the reading: all rows are read, or nobody wants the rest."""
         result.cursor_strategy = _NO_CURSOR_DQL
-        self.ended(result)
+        if self.watch is not None:
+            self.ended(result, time_ns())
 
     def hard_close(self, result: Any, dbapi_cursor: Any) -> None:  # noqa: ARG002
         """End the reading: the result was closed."""
         result.cursor_strategy = _NO_CURSOR_DQL
-        self.ended(result)
+        if self.watch is not None:
+            self.ended(result, time_ns())
 
     def handle_exception(self, result: Any, dbapi_cursor: Any, err: BaseException) -> Any:
         """Tell that reading failed, and let SQLAlchemy raise."""
@@ -93,7 +95,8 @@ class CountingFetch(Reading, CursorFetchStrategy, eq=False, weakref=True):
     def __del__(self) -> None:
         """End the reading of a result that nobody closed."""
         if self.watch is not None:
-            self.rows = self.rows or self.unread
+            if not self.rows:
+                self.rows = -1 if self.beside is None else self.beside.unread
             self.done(in_call=False)
 
 
@@ -181,8 +184,9 @@ class CountingStream(BufferedRowCursorFetchStrategy):
         """Add the time since ``start`` to what the driver took; the first time it is told apart."""
         reading, now = self._reading, time_ns()
         reading.reading_ns += max(0, now - start)
-        if reading.first_row_ns < 0:
-            reading.first_row_ns = max(0, now - reading.end_time_ns)
+        beside = reading.beside
+        if beside is not None and beside.first_row_ns < 0:
+            beside.first_row_ns = max(0, now - reading.end_time_ns)
 
     def _count(self, fetched: Any, rows: int) -> Any:
         self._reading.rows += rows
@@ -203,6 +207,6 @@ def counting_fetch(reading: CountingFetch, cursor: Any, context: Any) -> CursorF
     options = context.execution_options
     asked = options.get("stream_results", False) and not (context.is_crud or context.is_text)
     if context._is_server_side or asked:
-        reading.unread = 0
+        reading.more().unread = 0
         return CountingStream(reading, cursor, options)
     return reading

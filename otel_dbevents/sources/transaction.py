@@ -23,6 +23,7 @@ from otel_dbevents.events import (
 )
 from otel_dbevents.sources.around import Around, Call
 from otel_dbevents.sources.failure import describe, is_lost
+from otel_dbevents.sources.stack import traced
 from otel_dbevents.sources.standing import Standing
 from otel_dbevents.sources.watch import (
     INFO_KEY,
@@ -183,7 +184,7 @@ class TransactionSource:
                 id=call.id if call else new_id(),
             )
             enter(self._watch, event, caller)
-            state.publish(event, caller)
+            state.publish(event, traced(caller, error) if self._watch.stacks else caller)
         except Exception as own:  # noqa: BLE001 - the application must not see it
             state.caught(own)
 

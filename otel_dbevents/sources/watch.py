@@ -20,8 +20,8 @@ from otel_dbevents.events import Database, Event, Failure, LlmContext, Statement
 from otel_dbevents.sources.location import Spot
 from otel_dbevents.swallowing import Swallowing, told
 
-Runs: TypeAlias = dict[str, int]
-"""How often each statement ran, by its text."""
+Runs: TypeAlias = list[Any]
+"""What ran, statement by statement; of many how often each did (`Watch.counts`)."""
 
 Publish: TypeAlias = Callable[[Event, Any], None]
 """Takes an event and the OpenTelemetry context of the call that it tells of."""
@@ -50,6 +50,9 @@ def no_ledger(_context: Any) -> None:
     """Find none."""
 
 
+WATCH_KEY: Final = "_otel_dbevents"
+"""Where an engine's watch lives: in its dialect, which all its option engines share."""
+
 INFO_KEY = "otel_dbevents"
 """Where a connection's state lives: in ``info`` of SQLAlchemy's connection record."""
 
@@ -70,6 +73,8 @@ class Notice(NamedTuple):
     """From this duration on it is told where in the application a query came from."""
     repeated: int = 0
     """At so many runs of one statement under one span it is told too, and what would mend it."""
+    stacks: bool = False
+    """Whether what is an error to the operator goes with its stack to who writes a log."""
 
 
 class Watch:
@@ -93,6 +98,7 @@ class Watch:
         """The same where the garbage collector runs, which may be in anybody's locked region."""
         self.ledger = ledger
         self.messages = notice.messages
+        self.stacks = notice.stacks
         self.slow_ns = notice.slow_ns or _NEVER
         self.repeated = notice.repeated
         self.runs: dict[int, Runs] = {}
@@ -135,27 +141,49 @@ class Watch:
         if span is None or not (span_id := span.get_span_context().span_id):
             return None
         runs = self.runs.get(span_id)
-        return self.runs.setdefault(span_id, {}) if runs is None else runs
+        if runs is None:
+            self._bound()
+            runs = self.runs.setdefault(span_id, [])
+        return runs
 
     def is_repeated(self, runs: Runs | None, statement: Statement) -> bool:
         """Count a run of a statement; tell whether it is the one that makes it a repeated query."""
         if runs is None:
             return False
-        text = statement.query_text
-        count = runs.get(text, 0) + 1
+        runs.append(statement)
+        return len(runs) >= self.repeated and self.counts(runs)
+
+    def counts(self, runs: Runs) -> bool:
+        """Count by statement, as there are many; tell whether the last run makes a repeated query.
+
+        So that under most spans nothing is counted.
+        """
+        these = list(runs)  # other threads may run under the same span
+        first, latest = these[0], these[-1]
+        counts: dict[str, int] = first if type(first) is dict else {}
+        few = max(1, self.repeated - 1)  # so that the next run comes here too
+        if first is counts:
+            del runs[few:]
+        else:
+            for each in these[:-1]:
+                counts[each.query_text] = counts.get(each.query_text, 0) + 1
+            runs[:] = [counts] * few
+        if type(latest) is dict:  # it was counted by another
+            return False
+        text = latest.query_text
+        count = counts[text] = counts.get(text, 0) + 1
         if count == 1:
-            self.bound(runs)
-        runs[text] = count
+            self._bound()
+            if len(counts) > _MOST_RUNS:  # a connection holds it that saw only one span
+                counts.clear()
         return count == self.repeated
 
-    def bound(self, runs: Runs) -> None:
+    def _bound(self) -> None:
         """Forget all runs where they would become too many."""
         self.known_runs += 1
         if self.known_runs >= _MOST_RUNS:
             self.runs.clear()
             self.known_runs = 0
-        if len(runs) >= _MOST_RUNS:  # a connection holds it that saw only one span
-            runs.clear()
 
     def look_around(self) -> None:
         """Look anew what is to be done around each call: at the beginning and when connecting."""
@@ -227,9 +255,9 @@ class ConnectionState:
         "latest",
         "others",
         "proxied",
-        "returned",
         "seen",
         "since_ns",
+        "spare",
         "spot",
         "statements",
         "taken_in",
@@ -252,13 +280,12 @@ class ConnectionState:
         """The context that it was taken from the pool in, until it comes back."""
         self.proxied: weakref.ref[Any] | None = None
         """What the pool gave to the application, until it comes back."""
-        self.returned: tuple[Any, int, int] | None = None
-        """In which context and when it came back, and for how long it was out, where it is closed
-        and told at once."""
         self.spot: Spot | None = None
         """Where in the application it was taken."""
         self.latest: weakref.ref[Any] | None = None
         """The latest result that is not read to its end yet; told at the latest at the check-in."""
+        self.spare: Any = None
+        """A reading that nobody needs any more, for the next query."""
         self.others: dict[int, weakref.ref[Any]] | None = None
         """Those before it, by identity."""
         self.seen = NOBODY

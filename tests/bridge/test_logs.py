@@ -9,6 +9,7 @@ from opentelemetry.trace import INVALID_SPAN, set_span_in_context
 
 from otel_dbevents.bridge import EVENT_NAMES, OPEN_SPAN_TYPES, Bridge
 from otel_dbevents.events import AnyEvent, Failure
+from otel_dbevents.stacks import with_stack
 from tests.bridge.support import (
     DB,
     DB_ATTRIBUTES,
@@ -280,3 +281,12 @@ def test_a_closed_bridge_adds_nothing():
 def test_the_types_for_open_spans_are_the_ones_that_end_while_a_span_is_open():
     assert Bridge.open_span_types is OPEN_SPAN_TYPES
     assert {type(slow(executed(duration_ns=MS))), type(repeated())}.isdisjoint(OPEN_SPAN_TYPES)
+
+
+def test_a_stack_is_in_the_record_where_the_context_has_one():
+    told = Told()
+    told.tell(connect_failed(), context=with_stack(Context(), lambda: "Traceback: here"))
+    told.tell(connect_failed(), context=Context())
+    first, second = told.records
+    assert first.attributes["exception.stacktrace"] == "Traceback: here"
+    assert "exception.stacktrace" not in second.attributes

@@ -30,6 +30,7 @@ from tests.bridge.support import (
     metrics_of,
     recovered,
     released,
+    repeated,
     rollback_failed,
     rolled_back,
     timed_out,
@@ -59,6 +60,7 @@ UNITS = {
     "database.connection.attempts": "{attempt}",
     "database.connection.failures": "{attempt}",
     "database.health.latency": "s",
+    "dbevents.repeated_queries": "{burst}",
     "dbevents.transactions": "{transaction}",
     "dbevents.events.lost": "{event}",
 }
@@ -73,15 +75,15 @@ def reading(pool="orders", **changed):
 def test_all_metrics_have_the_conventions_units():
     told = Told(read_pools=lambda: [reading()], read_lost=lambda: {"queue_full": 1})
     told.tell(executed(returned_rows=1), timed_out(), established(), health())
-    told.tell(checked_out(), checked_in(), committed(), connect_failed())
+    told.tell(checked_out(), checked_in(), committed(), connect_failed(), repeated())
     assert {name: metric.unit for name, metric in told.metrics.items()} == UNITS
 
 
-def test_a_query_is_measured_with_the_advised_buckets():
+def test_a_query_is_measured_with_the_advised_buckets_and_the_objective_among_them():
     told = Told().tell(executed(duration_ns=3 * MS), executed(duration_ns=700 * MS))
     point = told.point("db.client.operation.duration")
-    assert point.explicit_bounds == (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10)
-    assert list(point.bucket_counts) == [0, 1, 0, 0, 0, 0, 1, 0, 0, 0]
+    assert point.explicit_bounds == (0.001, 0.005, 0.01, 0.05, 0.1, 0.2, 0.5, 1, 5, 10)
+    assert list(point.bucket_counts) == [0, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0]
     assert point.sum == pytest.approx(0.703)
     assert point.attributes == {**DB_ATTRIBUTES, "db.query.summary": "SELECT customers"}
 
@@ -266,6 +268,21 @@ def test_timeouts_are_counted_by_pool():
     assert values_of(Told().tell(timed_out()).metrics, CONNECTION + "timeouts", POOL) == {
         ("orders",): 1
     }
+
+
+def test_what_should_not_happen_begins_at_zero_with_the_first_connection():
+    metrics = Told().tell(established(), established()).metrics
+    assert values_of(metrics, CONNECTION + "timeouts", POOL) == {("orders",): 0}
+    assert values_of(metrics, "dbevents.transactions", "dbevents.transaction.outcome") == {
+        ("commit_failed",): 0
+    }
+
+
+def test_bursts_are_counted_by_statement_without_its_text():
+    told = Told().tell(repeated(), repeated())
+    (point,) = told.points("dbevents.repeated_queries")
+    assert point.attributes == {**DB_ATTRIBUTES, "db.query.summary": "SELECT customers"}
+    assert point.value == 2
 
 
 @pytest.mark.swallows

@@ -182,6 +182,32 @@ class BusContract:
         assert one == [b]
         assert both.events == [a, b]
 
+    def test_with_the_type_first_a_handler_of_single_events_is_subscribed(
+        self, bus: EventBus
+    ) -> None:
+        plain, awaited = list[Event](), list[Event]()
+
+        async def handler(event: DatabaseConnectionFailed) -> None:
+            awaited.append(event)
+
+        bus.subscribe(DatabaseConnectionFailed, plain.append)
+        bus.subscribe(DatabaseConnectionFailed, handler, capacity=5)
+        event = failed(2)
+        bus.publish(checked(1))
+        bus.publish(event)
+        assert bus.flush(PATIENCE)
+        assert plain == awaited == [event]
+
+    def test_after_a_type_comes_one_handler(self, bus: EventBus) -> None:
+        subscribe: Any = bus.subscribe
+        for given in ((), (print, print)):
+            with pytest.raises(TypeError, match="takes one handler: see handle"):
+                subscribe(DatabaseConnectionFailed, *given)
+        with pytest.raises(TypeError, match="takes one handler: see handle"):
+            subscribe(DatabaseConnectionFailed, print, name="mine")
+        with pytest.raises(TypeError, match="handler takes a function; got 1"):
+            subscribe(DatabaseConnectionFailed, 1)
+
     def test_a_later_subscriber_gets_what_is_published_after_it(self, bus: EventBus) -> None:
         early, late = Sink(), Sink()
         bus.subscribe(early)

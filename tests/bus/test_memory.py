@@ -286,10 +286,10 @@ def test_an_event_that_comes_as_the_worker_goes_to_sleep_is_handled(
     def fall_asleep(self: MemorySubscription, asleep: bool) -> None:
         if asleep and late and self is held:
             self.buffer.put((late.pop(), None))
-        vars(self)["asleep"] = asleep
+        said.__set__(self, asleep)
 
-    said = property(lambda self: vars(self)["asleep"], fall_asleep)
-    monkeypatch.setattr(MemorySubscription, "asleep", said, raising=False)
+    said: Any = vars(MemorySubscription)["asleep"]
+    monkeypatch.setattr(MemorySubscription, "asleep", property(said.__get__, fall_asleep))
     bus.publish(checked(1))
     assert handled.acquire(timeout=PATIENCE)
     assert handled.acquire(timeout=PATIENCE)

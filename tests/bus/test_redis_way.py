@@ -291,6 +291,51 @@ def test_a_stream_that_is_deleted_is_made_again_and_nothing_is_counted_twice(way
     assert reader.settle() == {}
 
 
+def test_what_was_handled_is_no_loss_though_redis_forgets_it_before_it_is_settled(
+    way: Way,
+) -> None:
+    sender, reader = way.sender(), way.reader(patience_s=0.0)
+    send(sender, 0, 10)
+    take(reader)
+    again = way.entries()[0][1]
+    way.client.delete(way.stream, *way.client.keys(f"{way.stream}:*"))  # the ledger too
+    send(sender, 10, 10)  # these nobody has read
+    way.client.delete(way.stream)
+    way.client.xadd(way.stream, again)  # its answer never came, so it is sent again
+    assert reader.read(10, 0) == []  # its group is gone as well
+    send(sender, 20, 10)
+    assert numbers(take(reader)) == [*range(20, 30)]
+    assert [dict(counts) for counts in reader.settle().values()] == [{"gap": 10}]
+    assert reader.counts.lost == {"gap": 10}
+    assert reader.counts.duplicates == 10
+
+
+def test_what_another_reader_handled_or_holds_is_no_loss_though_redis_forgets_it(way: Way) -> None:
+    sender, one, other = way.sender(), way.reader(patience_s=2.0), way.reader(patience_s=2.0)
+    send(sender, 0, 10)
+    take(one)
+    one.settle()
+    send(sender, 10, 10)
+    take(other)
+    other.settle()  # one does not know of it
+    send(sender, 20, 10)
+    take(other)  # and nobody has settled this
+    send(sender, 30, 10)
+    held = take(other, commit=False)
+    way.client.delete(way.stream, *way.client.keys(f"{way.stream}:*"))
+    send(sender, 40, 10)
+    way.client.delete(way.stream)
+    assert one.read(10, 0) == []  # its group is gone as well
+    send(sender, 50, 10)
+    take(one)
+    assert one.settle() == {}  # it waits for what the others know
+    assert one.open_lines
+    other.commit(held)
+    wait_until(lambda: other.read(10, 0) or one.settle() or not one.open_lines, 20)
+    wait_until(lambda: other.settle() == {} and not other.open_lines, 20)
+    assert one.counts.lost + other.counts.lost == {"gap": 10}
+
+
 @pytest.mark.swallows
 def test_a_redis_that_is_killed_and_comes_back_loses_nothing_unsaid(
     tmp_path: Path, caplog: pytest.LogCaptureFixture

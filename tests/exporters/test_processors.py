@@ -77,6 +77,7 @@ def exporter() -> Iterator[Exporter]:
 @pytest.fixture
 def processing(exporter: Exporter) -> Iterator[Callable[..., CountingSpanProcessor]]:
     made: list[CountingSpanProcessor] = []
+    before = set(threading.enumerate())
 
     def process(queue: int = 100, batch: int = 10, delay_s: float = NEVER_S) -> Any:
         limits = Limits(queue, batch, delay_s)
@@ -84,8 +85,12 @@ def processing(exporter: Exporter) -> Iterator[Callable[..., CountingSpanProcess
         return made[-1]
 
     yield process
+    exporter.open.set()
     for each in made:
         each.give_up()
+    for thread in set(threading.enumerate()) - before:
+        if thread.name.startswith("otel-dbevents-send"):
+            thread.join(60)  # what it says late is said in this test
 
 
 def spans(processor: CountingSpanProcessor, number: int, prefix: str = "span") -> list[str]:

@@ -41,6 +41,13 @@ _FETCHING = (
 
 IN_THE_WAY: dict[str, dict[str, str]] = {
     "QuerySource._execute.do_execute": {
+        "surrounded": "its own steps are tried",
+        "cursor.execute": _DRIVERS,
+        "driver_call": _DRIVERS,
+        "failed": _GUARDED,
+        "told": _GUARDED,
+    },
+    "QuerySource._surround.do_execute": {
         "around.enter": _GUARDED,
         "around.leave": _GUARDED,
         "driver_call": _DRIVERS,
@@ -81,6 +88,11 @@ IN_THE_WAY: dict[str, dict[str, str]] = {
         "take_back": _SQLALCHEMYS,
         "this": "a weak reference",
     },
+    "followed.close_connection": {
+        "_closing": _GUARDED,
+        "close": _SQLALCHEMYS,
+        "this": "a weak reference",
+    },
     "TransactionSource._quick.quick": {"driver_call": _DRIVERS, "end": "its own steps are tried"},
     "Around.enter": {"Call": _NAMES_ONLY},
     "Around.ending": {"Call": _NAMES_ONLY},
@@ -89,10 +101,12 @@ IN_THE_WAY: dict[str, dict[str, str]] = {
             f"dbapi_cursor.{name}": _DRIVERS,
             "result._soft_close": _SQLALCHEMYS,
             "self.handle_exception": _SQLALCHEMYS,
+            "self.ended": _GUARDED,
         }
         for name in ("fetchone", "fetchmany", "fetchall")
     },
-    "CountingFetch.yield_per": {"CountingStream": _SQLALCHEMYS},
+    "CountingFetch.yield_per": {"CountingStream": _SQLALCHEMYS, "self.more": _NAMES_ONLY},
+    "Reading.more": {"Beside": _NAMES_ONLY},
     **{
         f"{kind}.{name}": {
             f"super().{name}": _SQLALCHEMYS,

@@ -119,7 +119,9 @@ def collected(script: str, **variables: str) -> Ended:
     """Run it beside a collector too."""
     with receiving() as receiver:
         ended = run(script, receiver.endpoint, **variables)
-        return ended._replace(collector=sorted(span.name for span in receiver.spans))
+        names = sorted(span.name for span in receiver.spans)
+        # A thread that was not let run for a millisecond has waited for its connection, in truth.
+        return ended._replace(collector=[each for each in names if each != "CHECKOUT :memory:"])
 
 
 def held_up(script: str) -> Ended:

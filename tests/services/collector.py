@@ -13,6 +13,7 @@ from tests.services.web import answers
 CONFIG = REPOSITORY / "collector-config.yaml"
 LANGFUSE = REPOSITORY / "deploy" / "collector" / "langfuse.yaml"
 FILE = REPOSITORY / "deploy" / "collector" / "file.yaml"
+LINES = REPOSITORY / "deploy" / "collector" / "lines.yaml"
 
 
 @dataclass(frozen=True)

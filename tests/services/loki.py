@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tests.services.process import Process, free_ports
 from tests.services.tools import LOKI, REPOSITORY, require
@@ -40,6 +41,13 @@ class Loki:
             for value in stream["values"]
         ]
         return sorted(records, key=lambda record: record.time_ns)
+
+    def ask(self, query: str) -> list[dict[str, Any]]:
+        """Return what a LogQL query finds in the last day: streams with lines, or series."""
+        question = {"query": query, "limit": "1000", "since": "24h", "step": "1h"}
+        answer = get_json(f"{self.url}/loki/api/v1/query_range", question)
+        found: list[dict[str, Any]] = answer["data"]["result"]
+        return found
 
     def everything(self, service: str) -> bytes:
         """Return what Loki answers when asked for a service's records, unparsed."""

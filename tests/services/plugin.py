@@ -3,6 +3,7 @@
 Loaded by `pytest_plugins = ["tests.services.plugin"]` in the top conftest.py.
 """
 
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -31,6 +32,20 @@ def postgresql() -> Iterator[Postgresql]:
     """Run a PostgreSQL for all tests; `postgresql.database()` makes an empty database in it."""
     with run_postgresql() as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def _mortal_postgresql() -> Iterator[Postgresql]:
+    with run_postgresql() as running:
+        yield running
+
+
+@pytest.fixture
+def mortal_postgresql(_mortal_postgresql: Postgresql) -> Iterator[Postgresql]:
+    """Give a PostgreSQL that may be killed and stopped; it is there again for the next test."""
+    yield _mortal_postgresql
+    _mortal_postgresql.process.send(signal.SIGCONT)
+    _mortal_postgresql.process.start()
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """Prometheus with the project's own scrape configuration, and its query API."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -51,6 +52,16 @@ class Prometheus:
             for each in series["exemplars"]
         ]
 
+    def firing(self) -> set[str]:
+        """Return the names of the alerts that fire, inhibited ones too."""
+        alerts = self._ask("alerts")["alerts"]
+        return {each["labels"]["alertname"] for each in alerts if each["state"] == "firing"}
+
+    def alerts(self, name: str) -> list[dict[str, Any]]:
+        """Return the alerts of that name, with labels, annotations and state."""
+        found = self._ask("alerts")["alerts"]
+        return [each for each in found if each["labels"]["alertname"] == name]
+
     def up(self) -> dict[str, bool]:
         """Whether the last scrape succeeded, by target address."""
         targets = self._ask("targets", state="active")["activeTargets"]
@@ -68,14 +79,59 @@ class Prometheus:
         return answer["data"]
 
 
+RULES = REPOSITORY / "deploy" / "prometheus" / "rules"
+_DURATION = re.compile(
+    r"(?<=\[)(\d+)([smhd])(?=\])"
+    r"|(?<=offset )(\d+)([smhd])\b"
+    r"|(?<=for: )(\d+)([smhd])$"
+    r"|(?<=interval: )(\d+)([smhd])$"
+    r"|(?<=group_wait: )(\d+)([smhd])$",
+    re.MULTILINE,
+)
+_MS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+
+
+def shortened(text: str, times: int) -> str:
+    """Return rules or an Alertmanager's configuration with all durations so many times shorter.
+
+    These are ranges, offsets, `for`, and what ends in `interval` or is `group_wait`; no other
+    letter of it is changed, names such as `increase5m` among them.
+    """
+
+    def shorter(found: re.Match[str]) -> str:
+        number, unit = (part for part in found.groups() if part)
+        return f"{int(number) * _MS[unit] // times}ms"
+
+    return _DURATION.sub(shorter, text)
+
+
 @contextmanager
-def prometheus(directory: Path, collector: str, collector_itself: str) -> Iterator[Prometheus]:
-    """Run Prometheus with deploy/prometheus/prometheus.yml, but these two targets, each second."""
+def prometheus(
+    directory: Path,
+    collector: str,
+    collector_itself: str,
+    sidecar: str = "",
+    *,
+    alertmanager: str = "",
+    times: int = 1,
+) -> Iterator[Prometheus]:
+    """Run Prometheus with deploy/prometheus/prometheus.yml, but these targets, each second.
+
+    Its rules are those beside it, with durations so many `times` shorter.
+    """
     binary = require(PROMETHEUS)
     config = yaml.safe_load((REPOSITORY / "deploy/prometheus/prometheus.yml").read_text())
-    config["global"]["scrape_interval"] = "1s"
+    config["global"] |= {"scrape_interval": "1s", "evaluation_interval": "1s"}
+    (directory / "rules").mkdir()
+    for path in RULES.glob("*.yml"):
+        (directory / "rules" / path.name).write_text(shortened(path.read_text(), times))
+    for each in config["alerting"]["alertmanagers"]:
+        each["static_configs"] = [{"targets": [alertmanager] if alertmanager else []}]
     targets = {"collector:8889": collector, "collector:8888": collector_itself}
     for job in config["scrape_configs"]:
+        if job.pop("dns_sd_configs", None):
+            job["static_configs"] = [{"targets": [sidecar] if sidecar else []}]
+            continue
         for static in job["static_configs"]:
             static["targets"] = [targets[target] for target in static["targets"]]
     (directory / "prometheus.yml").write_text(yaml.safe_dump(config))

@@ -19,6 +19,7 @@ class Proxy:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._word = b""
+        self._ignored = b""
         self.swallowed = 0
         self._part = 0.0
         self._cuts = 0
@@ -33,6 +34,10 @@ class Proxy:
     def halve(self, word: bytes) -> None:
         """Pass on half of the answer to the next request that has this in it, then cut."""
         self._word, self._part = word, 0.5
+
+    def ignore(self, word: bytes) -> None:
+        """Pass on nothing more of a connection whose request has this in it; leave it open."""
+        self._ignored = word
 
     def cut(self) -> None:
         """Cut every connection there is."""
@@ -64,6 +69,9 @@ class Proxy:
         while not self._ending.is_set() and cuts == self._cuts:
             for ready in select.select([client, server], [], [], 0.05)[0]:
                 data = ready.recv(1 << 20)
+                if ready is client and self._ignored and self._ignored in data:
+                    self._ending.wait()
+                    return
                 if not data or (ready is server and is_last):
                     client.sendall(data[: int(len(data) * self._part)] if is_last else b"")
                     self.swallowed += is_last

@@ -60,6 +60,12 @@ PROMETHEUS = Tool(
     "apt-get install prometheus",
     programs=("prometheus",),
 )
+ALERTMANAGER = Tool(
+    "alertmanager",
+    "alerts as they reach Slack and Discord, and who is told of which",
+    "apt-get install prometheus-alertmanager",
+    programs=("prometheus-alertmanager", "alertmanager"),
+)
 POSTGRESQL = Tool(
     "postgresql",
     "everything on a real PostgreSQL, with psycopg and asyncpg",
@@ -79,6 +85,12 @@ REDIS = Tool(
     "the bus on Redis Streams and the sidecar, on a real Redis that is killed and comes back",
     "apt-get install redis-server",
     programs=("redis-server",),
+)
+OPENSSL = Tool(
+    "openssl",
+    "the bus over TLS, with certificates made for the test",
+    "apt-get install openssl",
+    programs=("openssl",),
 )
 NODE = Tool(
     "node",

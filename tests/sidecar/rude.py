@@ -2,12 +2,18 @@
 
 import gzip
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+
 from tests.demo.receiver import REQUESTS, Handler, Receiver
+
+BUSY_S = 3
+"""What it asks for where it is busy: the exporters of these tests wait for a second at most."""
 
 
 class RudeHandler(Handler):
@@ -19,6 +25,7 @@ class RudeHandler(Handler):
             body = gzip.decompress(body)
         request = REQUESTS[self.path].FromString(body)
         fault = self.server.next_fault()
+        self.server.came(self.path)
         if fault == "hang":
             self.server.ending.wait(1.5)  # longer than it is waited for
             self.close_connection = True
@@ -26,6 +33,15 @@ class RudeHandler(Handler):
             self.close_connection = True
         elif fault in ("503", "429", "502"):
             self._answer(int(fault), {"Retry-After": "1"} if fault == "429" else {})
+        elif fault == "busy":  # for longer than the exporter waits
+            self.server.busy_until = time.monotonic() + BUSY_S
+            self._answer(429, {"Retry-After": str(BUSY_S)})
+        elif fault == "part":
+            self._take_part(request)
+        elif fault == "half yes":  # all of it was kept, and half of the answer comes
+            self.server.requests.append(request)
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\nhalf")
+            self.close_connection = True
         elif fault == "half":  # of the request's answer; nothing was kept
             self.wfile.write(b"HTTP/1.1 503 Service Unavail")
             self.close_connection = True
@@ -35,11 +51,23 @@ class RudeHandler(Handler):
             self.server.requests.append(request)
             self._answer(200, {})
 
-    def _answer(self, status: int, headers: dict[str, str]) -> None:
+    def _take_part(self, request: Any) -> None:
+        """Take all but the first span, and say so."""
+        for resource in getattr(request, "resource_spans", ())[:1]:
+            del resource.scope_spans[0].spans[0]
+            self.server.rejected += 1
+        self.server.requests.append(request)
+        part = {"rejected_spans": 1, "error_message": "too old"}
+        body = ExportTraceServiceResponse(partial_success=part).SerializeToString()
+        is_traces = self.path == "/v1/traces"
+        self._answer(200, {"Content-Type": "application/x-protobuf"}, body if is_traces else b"")
+
+    def _answer(self, status: int, headers: dict[str, str], body: bytes = b"") -> None:
         self.send_response(status)
-        for name, text in {"Content-Length": "0", **headers}.items():
+        for name, text in {"Content-Length": str(len(body)), **headers}.items():
             self.send_header(name, text)
         self.end_headers()
+        self.wfile.write(body)
 
 
 class RudeReceiver(Receiver):
@@ -57,7 +85,16 @@ class RudeReceiver(Receiver):
         self.refuses_some = False
         self.refused: set[bytes] = set()
         """The ids of spans that it says it will never take."""
+        self.rejected = 0
+        """How many spans it did not take of requests that it took."""
+        self.busy_until = 0.0
+        self.too_soon = 0
+        """How many requests came before the time that it had asked for."""
         self.ending = threading.Event()
+
+    def came(self, path: str) -> None:
+        """Note whether a request for spans came too soon."""
+        self.too_soon += path == "/v1/traces" and time.monotonic() < self.busy_until
 
     def next_fault(self) -> str:
         """Return what to do with the next request."""

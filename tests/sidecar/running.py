@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,12 +47,12 @@ print("made", flush=True)
 class Shop:
     """An application in this process, which ships queries that it only says it ran."""
 
-    def __init__(self, redis: Redis, stream: str) -> None:
+    def __init__(self, redis: Redis, stream: str, buffer_size: int = 20_000) -> None:
         config = Config(bus_url=redis.url, stream=stream, signing_key=KEY)
         resource = Resource({"service.name": "shop"})
         tracers = TracerProvider(sampler=ALWAYS_ON, resource=resource, shutdown_on_exit=False)
         self.sender = sender_of(config, Description(config, None, lambda: {"tracer": tracers}))
-        self.bus = MemoryBus(history=0)
+        self.bus = MemoryBus(history=0, capacity=buffer_size)
         self.bus.subscribe(self.sender.consume, name="redis")
         self.made = 0
 
@@ -139,7 +139,7 @@ def application(
     own = {"OTEL_SERVICE_NAME": "shop", "PATH": os.environ["PATH"], **off}
     return subprocess.Popen(
         [sys.executable, "-c", source, str(rounds)],
-        env={**_covered(told), **own},
+        env={**own, **_covered(told)},
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -160,19 +160,29 @@ def query_spans(receiver: Receiver) -> Counter[bytes]:
 
 def counted(receiver: Receiver) -> int:
     """Return how many queries the metrics count: the last number of each series."""
-    last: dict[str, int] = {}
+    return sum(
+        point.count
+        for labels, point in _last_points(receiver, "db.client.operation.duration", "histogram")
+        if labels.get("db.operation.name", "SELECT") == "SELECT"
+    )
+
+
+def told_lost(receiver: Receiver) -> int:
+    """Return how many events the metrics say are lost: the last number of each series."""
+    return sum(point.as_int for _, point in _last_points(receiver, "dbevents.events.lost", "sum"))
+
+
+def _last_points(receiver: Receiver, name: str, kind: str) -> Iterable[tuple[dict[str, str], Any]]:
+    """Return the last point of each series of a metric, with its attributes."""
+    last: dict[str, tuple[dict[str, str], Any]] = {}
     for resource in receiver.resources("resource_metrics"):
         instance = {a.key: a.value.string_value for a in resource.resource.attributes}
         for scope in resource.scope_metrics:
-            for metric in scope.metrics:
-                if metric.name != "db.client.operation.duration":
-                    continue
-                for point in metric.histogram.data_points:
+            for metric in (each for each in scope.metrics if each.name == name):
+                for point in getattr(metric, kind).data_points:
                     labels = {a.key: a.value.string_value for a in point.attributes}
-                    if labels.get("db.operation.name", "SELECT") == "SELECT":
-                        key = json.dumps([instance, labels], sort_keys=True)
-                        last[key] = point.count
-    return sum(last.values())
+                    last[json.dumps([instance, labels], sort_keys=True)] = labels, point
+    return last.values()
 
 
 def _covered(told: Mapping[str, str]) -> dict[str, str]:

@@ -29,6 +29,8 @@ from tests.sidecar.running import DATABASE, STATEMENT, Shop, Sidecar, settings, 
 
 _TICK_S = 0.02
 _DRAIN_S = 60.0
+_BUFFER_S = 10
+"""For so long Redis may take nothing without a loss: for longer than each fault is."""
 
 
 class _Handler(Handler):
@@ -217,7 +219,8 @@ def soak(folder: Path, seconds: float, rate: int, faults: int) -> dict[str, Any]
         told = settings(server, "events", collector.endpoint)
         options = ("--claim-after", "1")
         running = stack.enter_context(sidecar(folder, told, *options))
-        return Soak(server, running, collector, Shop(server, "events")).run(seconds, rate, faults)
+        shop = Shop(server, "events", buffer_size=max(20_000, rate * _BUFFER_S))
+        return Soak(server, running, collector, shop).run(seconds, rate, faults)
 
 
 @contextmanager

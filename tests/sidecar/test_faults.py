@@ -16,8 +16,16 @@ from tests.services.process import free_ports, wait_until
 from tests.services.proxy import Proxy, proxy
 from tests.services.redis import Redis
 from tests.services.redis import redis as run_redis
-from tests.sidecar.rude import RudeReceiver, rude
-from tests.sidecar.running import Shop, Sidecar, counted, query_spans, settings, sidecar
+from tests.sidecar.rude import BUSY_S, RudeReceiver, rude
+from tests.sidecar.running import (
+    Shop,
+    Sidecar,
+    counted,
+    query_spans,
+    settings,
+    sidecar,
+    told_lost,
+)
 
 pytestmark = [pytest.mark.newest, pytest.mark.swallows(sometimes=True)]
 
@@ -29,6 +37,7 @@ class World:
 
     def __init__(self, server: Redis, between: Proxy, shop: Shop, running: Sidecar) -> None:
         self.server, self.proxy, self.shop, self.sidecar = server, between, shop, running
+        self.told: dict[str, str] = {}
         self.admin: Any = connect(server.url)
 
     def goes_on(self) -> None:
@@ -37,6 +46,10 @@ class World:
         wait_until(lambda: self.shop.sender.shipped > shipped, 20)
         handled = self.handled()
         wait_until(lambda: self.handled() > handled, 20)
+
+    def goes_on_to(self, number: int) -> None:
+        """Wait until so many events were handled."""
+        wait_until(lambda: self.handled() >= number, 20)
 
     def handled(self) -> float:
         return self.sidecar.numbers().get("events_handled_total", 0.0)
@@ -131,6 +144,7 @@ def world_with(tmp_path: Path, receiver: Receiver, *options: str) -> Iterator[Wo
         told = settings(there, STREAM, receiver.endpoint)
         with sidecar(tmp_path, told, *options) as running:
             world = World(server, between, Shop(there, STREAM), running)
+            world.told = told
             yield world
             world.admin.close()
 
@@ -181,6 +195,9 @@ def test_a_redis_that_forgets_everything_costs_what_is_counted(tmp_path: Path) -
             world.goes_on()
         all_is_accounted_for(world, receiver)
         assert world.lost() > 0
+        wait_until(
+            lambda: told_lost(receiver) == world.lost(), 20, lambda: f"{told_lost(receiver)} told"
+        )
 
 
 def test_what_may_happen_to_a_collector_is_waited_for_and_told_once(tmp_path: Path) -> None:
@@ -201,3 +218,37 @@ def test_what_may_happen_to_a_collector_is_waited_for_and_told_once(tmp_path: Pa
         told = world.sidecar.numbers()['refused_total{signal="traces"}']
         assert told == len(receiver.refused)
         assert world.lost() == 0
+
+
+def test_a_collector_that_asks_for_more_time_than_exporters_wait_gets_it_and_nothing_is_lost(
+    tmp_path: Path,
+) -> None:
+    soon = ("--claim-after", "1")  # another would take over what is not renewed meanwhile
+    with rude() as receiver, world_with(tmp_path, receiver, *soon) as world:
+        receiver.faults.append("busy")
+        world.shop.run(50)
+        wait_until(lambda: receiver.busy_until > 0, 20)
+        with sidecar(tmp_path, world.told, *soon, name="other") as other:
+            all_is_accounted_for(world, receiver)
+            assert other.numbers()["events_read_total"] == 0
+        assert receiver.too_soon == 0
+        assert world.lost() == 0
+        assert world.sidecar.numbers()["collector_pause_seconds"] == BUSY_S
+
+
+def test_what_a_collector_takes_but_for_a_part_is_counted_said_and_not_sent_again(
+    tmp_path: Path,
+) -> None:
+    with rude() as receiver, world_with(tmp_path, receiver) as world:
+        for fault in ("part", "half yes", ""):
+            receiver.fault = fault
+            world.shop.run(50)
+            world.goes_on_to(world.shop.made)
+        receiver.fault = "part"
+        world.shop.run(50)
+        all_is_accounted_for(world, receiver, refused=lambda: receiver.rejected)
+        assert receiver.rejected >= 2
+        assert world.sidecar.numbers()['refused_total{signal="traces"}'] == receiver.rejected
+        assert world.lost() == world.retries() == 0
+        said = world.sidecar.process.log.read_text()
+        assert said.count("refused 1 of the traces for good (too old)") == 1

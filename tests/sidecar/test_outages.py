@@ -47,14 +47,17 @@ def test_a_collector_that_comes_late_gets_everything_from_two_that_share_it(
             wait_until(lambda: one.numbers()["lag_entries"] == 0, 20)
             wait_until(lambda: counted(receiver) == shop.made, 20)
             assert set(query_spans(receiver).values()) == {1}
-            handled = [each.numbers()["events_handled_total"] for each in both]
-            assert all(handled)
-            assert sum(handled) == shop.made
+
+            def handled() -> list[float]:
+                return [each.numbers()["events_handled_total"] for each in both]
+
+            wait_until(lambda: sum(handled()) == shop.made, 20)
+            assert all(handled())
             assert one.get("/readyz")[0] == 200
     assert [each.process.exit_status for each in both] == [0, 0]
 
 
-def test_a_sidecar_that_ends_or_is_killed_leaves_what_it_holds_to_the_next(
+def test_a_sidecar_that_ends_or_is_killed_twice_leaves_what_it_holds_to_the_next(
     redis: Redis, tmp_path: Path
 ) -> None:
     (port,) = free_ports(1)
@@ -68,8 +71,11 @@ def test_a_sidecar_that_ends_or_is_killed_leaves_what_it_holds_to_the_next(
         first.process.stop(signal.SIGINT)  # and is killed after twenty seconds
         assert first.process.exit_status == 0
     with sidecar(tmp_path, told, "--claim-after", "0.1", name="second") as second:
-        wait_until(lambda: second.numbers()["export_retries_total"] > 0, 20)
-        second.process.kill()
+        for _ in range(2):
+            second.process.start()  # where it does not run
+            wait_until(lambda: second.numbers()["export_retries_total"] > 0, 20)
+            wait_until(lambda: second.numbers()["held_entries"] > 0, 20)
+            second.process.kill()
     with receiving(port=port) as receiver:
         with sidecar(tmp_path, told, "--claim-after", "0.1", name="third") as third:
             shopping.join()
@@ -108,7 +114,7 @@ def test_a_sidecar_that_stood_still_leaves_what_was_taken_over(
             still.process.send(signal.SIGCONT)
 
 
-@pytest.mark.swallows
+@pytest.mark.swallows(sometimes=True)  # where the application ships in that moment
 def test_a_redis_that_is_killed_and_comes_back_loses_nothing(tmp_path: Path) -> None:
     directory = tmp_path / "redis"
     directory.mkdir()

@@ -124,6 +124,9 @@ def test_one_that_is_refused_for_good_costs_itself_only(way: tuple[Collector, Ou
     assert parcel.send()
     assert collector.names == [name for n, name in enumerate(names) if n not in bad]
     assert parcel.refused == {"traces": 3}
+    last = made.spans[699].get_span_context()
+    assert last is not None
+    assert parcel.words == f"span {last.span_id:016x} of trace {last.trace_id:032x}"
     assert max(collector.sizes) <= MOST_AT_ONCE
     assert parcel.send()
     assert len(collector.names) == 697

@@ -2,10 +2,14 @@
 
 from pathlib import Path
 
+from otel_dbevents.bus.redis.reader import Reader
+from otel_dbevents.bus.redis.signing import Keyring
+from otel_dbevents.events import Environment, QueryExecuted
 from tests.demo.receiver import receiving
 from tests.services.process import wait_until
 from tests.services.redis import Redis
 from tests.sidecar.running import (
+    KEY,
     application,
     counted,
     finished,
@@ -35,3 +39,23 @@ def test_what_an_application_ships_arrives_as_its_own_and_once(
         assert set(query_spans(receiver).values()) == {1}
         assert receiver.services == {"shop"}
         assert "Xq7" not in running.process.log.read_text()
+
+
+def test_in_production_an_application_that_has_a_redis_ships_and_tells_nothing_itself(
+    redis: Redis,
+) -> None:
+    stream = redis.stream()
+    with receiving() as receiver:
+        told = settings(redis, stream, receiver.endpoint) | {
+            "OTEL_DBEVENTS_ENVIRONMENT": "production",
+            "OTEL_TRACES_EXPORTER": "otlp",
+        }
+        assert finished(application(told, 20)) == "made\n"
+        named = {span.name for span in receiver.spans}
+    reader = Reader(redis.url, stream, "sidecar", keys=Keyring(KEY))
+    events = [event for held in reader.read(100, 0) for event in held.events]
+    reader.close()
+    queries = [event for event in events if isinstance(event, QueryExecuted)]
+    assert len(queries) == 20
+    assert {event.database.environment for event in queries} == {Environment.PRODUCTION}
+    assert named == {"work"}  # the application's own: the sidecar is to make the rest

@@ -29,6 +29,7 @@ from otel_dbevents.events import (
     CheckoutTimedOut,
     ConnectionCheckedIn,
     ConnectionCheckedOut,
+    ConnectionClosed,
     DatabaseConnectionFailed,
 )
 from otel_dbevents.pipeline import Pipeline
@@ -482,3 +483,32 @@ def test_a_timeout_names_only_those_who_hold_this_pools_connections(told: Told, 
     before.close()
     source.detach()
     engine.dispose()
+
+
+@pytest.mark.parametrize("kind", [NullPool, QueuePool])
+def test_each_connection_is_told_as_closed_once_however_it_is_closed(
+    case: Case, told: Told, source: EngineSource, kind: type[Pool]
+) -> None:
+    """And no listener of SQLAlchemy's hears of it, which every connection would pay for."""
+    if case.is_async and kind is QueuePool:
+        kind = AsyncAdaptedQueuePool
+    engine = case.engine(poolclass=kind)
+    source.attach(engine)
+
+    def scene() -> None:
+        engine.connect().close()
+        engine.dispose()
+        assert len(told.of(ConnectionClosed)) == 1
+        with engine.connect() as connection:
+            connection.invalidate()
+        assert len(told.of(ConnectionClosed)) == 2
+        token = otel_context.attach(otel_context.set_value("suppress_instrumentation", True))
+        engine.connect().close()
+        engine.dispose()
+        otel_context.detach(token)
+        assert len(told.of(ConnectionClosed)) == 3
+        assert not engine.pool.dispatch.close
+
+    case.run(scene)
+    assert len(told.of(ConnectionCheckedOut)) == 2
+    assert len(told.of(ConnectionCheckedIn)) == 2

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, create_engine, event, exc, text
 from sqlalchemy.engine.cursor import _DEFAULT_FETCH
 
 from otel_dbevents.events import QueryExecuted, QueryFailed
+from otel_dbevents.sources.watch import INFO_KEY
 from tests.sources.engines import Told
 
 NUMBERS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION SELECT i + 1 FROM n WHERE i < 9) "
@@ -87,6 +88,36 @@ def test_a_result_that_is_dropped_is_told(connection: Connection, told: Told, ch
     del result
     gc.collect()
     assert told.one(QueryExecuted).returned_rows == 1
+
+
+def test_a_reading_is_used_again_for_the_next_query(connection: Connection) -> None:
+    state = connection.info[INFO_KEY]
+    connection.execute(text("SELECT 1")).all()
+    spare = id(state.spare)  # not itself: somebody would have it
+    result = connection.execute(text("SELECT 2"))
+    assert id(result.cursor_strategy) == spare
+    assert state.spare is None
+    result.all()
+    assert id(state.spare) == spare
+
+
+def test_what_somebody_still_has_is_not_used_again(connection: Connection, told: Told) -> None:
+    results = [connection.execute(text(NUMBERS + "SELECT i FROM n")) for _ in range(3)]
+    strategies = [result.cursor_strategy for result in results]
+    assert len({*map(id, strategies)}) == 3
+    for number, result in enumerate(reversed(results)):
+        result.fetchmany(number + 1)
+        result.close()
+    kept = connection.execute(text("SELECT 1"))  # all of them are done, and still referred to
+    assert kept.cursor_strategy not in strategies
+    kept.all()
+    assert [query.returned_rows for query in told.of(QueryExecuted)] == [1, 2, 3, 1]
+
+
+def test_a_reading_that_waits_for_the_next_query_keeps_nothing(connection: Connection) -> None:
+    connection.execute(text("SELECT 1")).all()
+    spare = connection.info[INFO_KEY].spare
+    assert spare.context is spare.state is spare.watch is None
 
 
 def test_where_another_fetch_strategy_takes_our_place_the_number_is_not_known(

@@ -11,7 +11,7 @@ import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from time import monotonic
-from typing import Any, Final
+from typing import Any, Final, overload
 
 from otel_dbevents.bus import (
     Consumer,
@@ -77,10 +77,27 @@ class RedisBus:
         """Hand an event over from a finalizer. Never raises, never waits, takes no lock."""
         self._near.publish_from_finalizer(event, context)
 
+    @overload
     def subscribe(
         self,
         consumer: Consumer,
+        /,
         *types: type[Event],
+        name: str = "",
+        capacity: int = 0,
+        idle: Idle | None = None,
+    ) -> Subscription: ...
+
+    @overload
+    def subscribe(
+        self, kind: type[E], handler: Handler[E], /, *, capacity: int = 0
+    ) -> Subscription: ...
+
+    def subscribe(
+        self,
+        consumer: Any,
+        /,
+        *types: Any,
         name: str = "",
         capacity: int = 0,
         idle: Idle | None = None,
@@ -211,6 +228,7 @@ class RedisBus:
                 self._moved.notify_all()
         if in_hand and self._far.flush(0):
             self._reader.commit(in_hand)
-            self._reader.settle()
             in_hand = []
+        if self._reader.open_lines:
+            self._reader.settle()
         return in_hand

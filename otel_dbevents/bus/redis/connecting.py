@@ -122,7 +122,9 @@ def explained(error: BaseException, url: str) -> tuple[str, str]:
         tls = ", or knows no TLS: then redis://" if url.startswith("rediss") else ""
         return f"{at} does not answer in time", f"look whether it is overloaded or stopped{tls}"
     if "Connection" in name or isinstance(error, OSError):
-        return f"{at} cannot be reached", "start it, or correct OTEL_DBEVENTS_BUS_URL"
+        is_cut = any(word in str(error).lower() for word in ("closed by server", "reset by peer"))
+        tls = " (rediss:// where it wants TLS)" if is_cut and url.startswith("redis:") else ""
+        return f"{at} cannot be reached", f"start it, or correct OTEL_DBEVENTS_BUS_URL{tls}"
     return f"{at} refuses ({name})", "run `otel-dbevents check`"
 
 

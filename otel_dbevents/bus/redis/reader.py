@@ -12,7 +12,8 @@ from typing import Any, Final
 
 from otel_dbevents.bus.redis.dead import MENDS, MOST, again_of, letter_fields, name_of
 from otel_dbevents.bus.redis.entries import Entry, EntryError, Unpacker, verified
-from otel_dbevents.bus.redis.group import Group, Message, order, seconds
+from otel_dbevents.bus.redis.gaps import Gaps
+from otel_dbevents.bus.redis.group import Group, Message, seconds
 from otel_dbevents.bus.redis.held import Counts, Held
 from otel_dbevents.bus.redis.ledger import Ledger
 from otel_dbevents.bus.redis.signing import Keyring
@@ -23,7 +24,7 @@ _log = logging.getLogger("otel_dbevents.bus")
 _OLDEST_S: Final = 86_400
 """An entry that was signed so long before Redis got it is a replay; a ledger is kept longer."""
 _SAY_AGAIN_S: Final = 60.0
-_MOST_REASONS: Final = 10_000
+_LOOK_S: Final = 1.0
 
 
 class Reader:
@@ -41,6 +42,8 @@ class Reader:
             no loss.
         buries: what cannot be read is put to the dead letters, and what was trimmed before there
             was this group is a loss. False: the first is another group's part, the second none.
+        patience_s: where Redis has forgotten everything, nothing is taken for lost for so long: the
+            others of the group have in hand what it does not know of any more.
 
     Its methods raise what the package ``redis`` raises; `reconnect` makes a new beginning.
 
@@ -57,25 +60,20 @@ class Reader:
         claim_after_s: float = 60.0,
         from_now: bool = False,
         buries: bool = True,
+        patience_s: float = 5.0,
     ) -> None:
         self._buries = buries
         self._silent: dict[str, float] = {}
+        self._look_at = 0.0
         self.stream, self.claim_after_s = stream, claim_after_s
-        self._keys, self._required, self._from_now = keys, require_signature, from_now
+        self._keys, self._required = keys, require_signature
         self._group = Group(url, stream, group, claim_after_s=claim_after_s, from_now=from_now)
-        self._ledger = Ledger(stream, group)
+        self._ledger = Ledger(stream, group, patience_s=patience_s)
+        self._gaps = Gaps(self._group, self._ledger, from_now=from_now, judges_past=buries)
         self._unpacker = Unpacker()
         self.counts = Counts()
         self._held: dict[bytes, Held] = {}
         self._in_hand: set[tuple[str, int, int]] = set()
-        self._marks: dict[str, tuple[bytes, int]] = {}
-        """By line: the id of the last entry that was handled, and where it ends."""
-        self._untold: dict[str, Counter[str]] = {}
-        """By line: losses that were found, and not returned yet."""
-        self._reached: dict[str, int] = {}
-        """By line: up to where we have read."""
-        self._reasons: dict[tuple[str, int], str] = {}
-        """By line and the number after a gap: why it may be there, where that is known."""
 
     def join(self) -> None:
         """Connect, and make the group where there is none; done by `read` too."""
@@ -88,6 +86,9 @@ class Reader:
     def read(self, most: int, wait_s: float) -> list[Held]:
         """Return new entries, about ``most`` at the most, after ``wait_s`` seconds if none come."""
         messages, again = self._group.read(most, wait_s)
+        if monotonic() >= self._look_at:
+            self._look_at = monotonic() + _LOOK_S
+            self._ledger.is_remembered(self._client)
         old = [each for each in messages[:again] if each[0] not in self._held]
         return self._taken(old + messages[again:])
 
@@ -142,7 +143,7 @@ class Reader:
         self._done(held, failed=len(numbers))
 
     def _done(self, held: Held, failed: int = 0) -> None:
-        self._mark(held.id, held.entry)
+        self._gaps.handled(held.id, held.entry)
         well = len(held.events) - failed
         self.counts.handled += well
         if held.entry.again_of:
@@ -155,22 +156,15 @@ class Reader:
 
         Each loss is returned once, to one reader of the group.
         """
-        if not self._marks:
-            return {}
-        losses = self._untold  # with what was found before Redis went away in the middle of it
-        oldest = self._group.oldest_in_hand()
-        for line, (id_, until) in list(self._marks.items()):
-            if oldest and order(oldest) <= order(id_):
-                continue
-            for first, number in self._ledger.settle(self._client, line, until) or ():
-                reason = self._reasons.pop((line, first + number), "gap")
-                losses.setdefault(line, Counter())[reason] += number
-                self.counts.lost[reason] += number
-                _log.warning("%d events of a producer never came (%s)", number, reason)
-            if self._ledger.is_settled(line, until):
-                del self._marks[line]
-        self._untold = {}
+        losses = self._gaps.settle(self._client)
+        for counts in losses.values():
+            self.counts.lost.update(counts)
         return losses
+
+    @property
+    def open_lines(self) -> frozenset[str]:
+        """The lines of which something was handled, and `settle` has yet to say what is lost."""
+        return self._gaps.open_lines
 
     def lag(self) -> tuple[int, float]:
         """Return how many entries are not handled yet, and the age of the oldest in seconds."""
@@ -210,7 +204,7 @@ class Reader:
                     found.append((id_, fields, entry))
             except EntryError as error:
                 self._reject(id_, fields, error.reason)
-        self._look_for_gaps([(id_, entry) for id_, _, entry in found])
+        self._gaps.look([(id_, entry) for id_, _, entry in found])
         known = self._ledger.known(self._client, [entry for _, _, entry in found])
         taken = list[Held]()
         for (id_, fields, entry), is_known in zip(found, known, strict=True):
@@ -232,30 +226,6 @@ class Reader:
         if self._keys is not None and seconds(id_) - entry.sent_ns / 1e9 > _OLDEST_S:
             raise EntryError("stale")
         return entry
-
-    def _look_for_gaps(self, those: Sequence[tuple[bytes, Entry]]) -> None:
-        """Note where a producer's numbers jump because the stream was cut before we read it."""
-        start: bytes | None = None
-        if len(self._reached) > _MOST_REASONS:
-            self._reached.clear()
-        for id_, entry in those:
-            reached = self._reached.get(entry.line)
-            if reached is None and (self._from_now or self._was_before(entry)):
-                self._ledger.begin(entry.line, entry.first)
-                reached = entry.first
-            if entry.first > (reached or 0):
-                start = self._group.first() if start is None else start
-                if order(start) >= order(id_):
-                    self._explain(entry.line, entry.first, "trimmed")
-            self._reached[entry.line] = max(reached or 0, entry.first + entry.count)
-
-    def _was_before(self, entry: Entry) -> bool:
-        """Whether its producer began before there was this group, which does not judge the past."""
-        began, _, _ = entry.epoch.partition("-")
-        try:
-            return not self._buries and int(began, 16) < self._group.made_ns
-        except ValueError:
-            return False
 
     def _unpacked(self, id_: bytes, fields: dict[bytes, bytes], entry: Entry) -> Held | None:
         try:
@@ -281,9 +251,9 @@ class Reader:
         self._finish([id_], [] if entry is None else [entry], letter)
         self._count_dead(reason)
         if entry is None:
-            self._remember_rejected(fields)
+            self._gaps.rejected(fields)
             return
-        self._mark(id_, entry)
+        self._gaps.handled(id_, entry)
         if not entry.again_of:
             self.counts.lost["rejected"] += entry.count
 
@@ -314,20 +284,6 @@ class Reader:
                 MENDS.get(reason, "a handler failed, mend it and retry"),
             )
 
-    def _explain(self, line: str, end: int, reason: str) -> None:
-        """Keep in mind why there may be a gap that ends at this number."""
-        if len(self._reasons) >= _MOST_REASONS:
-            self._reasons.clear()
-        self._reasons[line, end] = reason
-
-    def _remember_rejected(self, fields: Mapping[bytes, bytes]) -> None:
-        """Keep in mind what a refused entry says it is, though it may lie: a gap there is its."""
-        try:
-            line = f"{fields[b'p'].decode()}:{fields[b'e'].decode()}"
-            self._explain(line, int(fields[b"s"]) + int(fields[b"n"]), "rejected")
-        except (KeyError, ValueError):
-            return
-
     def _finish(
         self,
         ids: Sequence[bytes],
@@ -340,16 +296,11 @@ class Reader:
         self._ledger.add(pipe, handled)
         pipe.xack(self.stream, self._group.name, *ids)
         pipe.execute()
+        self._ledger.note(handled)
         for each in ids:
             held = self._held.pop(each, None)
             if held is not None:
                 self._in_hand.discard(_name(held.entry))
-
-    def _mark(self, id_: bytes, entry: Entry) -> None:
-        """Note how far a producer has come; an older entry that comes late changes nothing."""
-        before = self._marks.get(entry.line)
-        if before is None or order(id_) > order(before[0]):
-            self._marks[entry.line] = id_, entry.first + entry.count
 
 
 def _name(entry: Entry) -> tuple[str, int, int]:

@@ -1,22 +1,19 @@
 """Asking for a plan: a session of our own, opened, fenced in, asked once, rolled back and closed.
 
-The connection is made as the engine's pool makes its own (same creator, same ``connect``
-listeners), by a pool that keeps nothing; none of the application's is taken. The driver is called
-directly, so that nothing of ours listens. Settings are made for the transaction alone where the
-database can do that: behind a proxy the server's session may be another's next.
+None of the application's connections is taken (`sources.session`). Settings are made for the
+transaction alone where the database can do that: behind a proxy the server's session may be
+another's next.
 """
 
-import asyncio
 from collections.abc import Callable, Mapping
 from time import monotonic
 from typing import Any, Final
 
 from sqlalchemy.engine import Engine
-from sqlalchemy.pool import NullPool
-from sqlalchemy.util import greenlet_spawn
 
 from otel_dbevents.sources.explain.plan import WAYS, render
 from otel_dbevents.sources.explain.question import Question
+from otel_dbevents.sources.session import open_session, within
 
 CONNECTING_S = 5.0
 """How long a driver may take besides, to connect and to close; an async one is stopped then."""
@@ -32,22 +29,14 @@ def ask(engine: Engine, question: Question, timeout_ms: float) -> str:
     An async engine's driver runs on an event loop that lives as long as this call. Raises what the
     driver raises, `TimeoutError` included.
     """
-    if not engine.dialect.is_async:
-        return _ask(engine, question, timeout_ms)
-
-    async def within() -> str:
-        async with asyncio.timeout(timeout_ms / 1000 + CONNECTING_S):
-            plan: str = await greenlet_spawn(_ask, engine, question, timeout_ms)
-            return plan
-
-    return asyncio.run(within())
+    seconds = timeout_ms / 1000 + CONNECTING_S
+    return within(engine, seconds, lambda _: _ask(engine, question, timeout_ms))
 
 
 def _ask(engine: Engine, question: Question, timeout_ms: float) -> str:
-    dialect, pool = engine.dialect, engine.pool
-    own = NullPool(pool._creator, dialect=dialect, reset_on_return=None, _dispatch=pool.dispatch)
+    dialect = engine.dialect
     way = WAYS[dialect.name]
-    session = own.connect()
+    session = open_session(engine)
     try:
         cursor = session.cursor()
         try:
@@ -58,7 +47,7 @@ def _ask(engine: Engine, question: Question, timeout_ms: float) -> str:
             cursor.close()
     finally:
         try:
-            session.dbapi_connection.rollback()  # type: ignore[union-attr]
+            session.dbapi_connection.rollback()
         finally:
             session.close()
 

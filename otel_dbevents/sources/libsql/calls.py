@@ -21,7 +21,8 @@ from otel_dbevents.events import (
 )
 from otel_dbevents.sources.failure import describe, describe_connect
 from otel_dbevents.sources.libsql.codes import is_answer, is_lost, is_unreached
-from otel_dbevents.sources.location import locate, spot
+from otel_dbevents.sources.location import Spot, locate, spot
+from otel_dbevents.sources.stack import traced
 from otel_dbevents.sources.statement import Statements
 from otel_dbevents.sources.summary import join_parts
 from otel_dbevents.sources.watch import (
@@ -79,7 +80,14 @@ class ClientWatch(Watch):
         enter(self, event, caller)
         self.publish(event, caller)
 
-    def not_reached(self, error: BaseException, caller: Any, start: int, end: int) -> None:
+    def not_reached(
+        self,
+        error: BaseException,
+        caller: Any,
+        start: int,
+        end: int,
+        called_from: Spot | None = None,
+    ) -> None:
         """Tell that the database was not reached."""
         about = self.database
         event = DatabaseConnectionFailed(
@@ -95,7 +103,7 @@ class ClientWatch(Watch):
         self.failures += 1
         self.opened_ns = 0
         enter(self, event, caller)
-        self.publish(event, caller)
+        self.publish(event, traced(caller, error, called_from) if self.stacks else caller)
 
 
 class Call:
@@ -147,7 +155,7 @@ class Call:
     def not_begun(self, error: BaseException, start: int) -> None:
         """Tell that a transaction could not begin because the database was not reached."""
         if is_unreached(error):
-            self._guarded(self.watch.not_reached, error, self.caller, start, time_ns())
+            self._guarded(self.watch.not_reached, error, self.caller, start, time_ns(), self._spot)
 
     def _guarded(self, tell: Callable[..., None], *about: Any) -> None:
         try:
@@ -185,7 +193,7 @@ class Call:
     def _failed(self, error: BaseException, start: int) -> None:
         watch, caller, end = self.watch, self.caller, time_ns()
         if is_unreached(error):
-            watch.not_reached(error, caller, start, end)
+            watch.not_reached(error, caller, start, end, self._spot)
             return
         lost = is_lost(error)
         if not lost and is_answer(error):

@@ -10,7 +10,7 @@ A client reads a result to its end before it returns it: there is nothing left t
 
 import threading
 import weakref
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from functools import wraps
 from importlib import import_module
 from time import time_ns
@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 
 from opentelemetry import context as otel_context
 
-from otel_dbevents.events import Environment
+from otel_dbevents.events import Database, Environment
 from otel_dbevents.forks import hold
 from otel_dbevents.sources.database import database_at
 from otel_dbevents.sources.libsql.arrival import Arrival
@@ -103,13 +103,19 @@ class ClientSource:
                 _arrival.forget()
                 _unwrap()
 
+    def in_use(self) -> Iterator[Any]:
+        """Give each client under watch that has asked its database for something."""
+        for watch in list(self._watches):
+            client = watch.engine()
+            if client is not None and (watch.opened_ns or watch.failures):
+                yield client
+
     def _adopt(self, client: Any) -> ClientWatch:
         with _lock:
             known: ClientWatch | None = client.__dict__.get(_KEY)
             if known is not None and known.active:
                 return known
-            path, url = getattr(client, "_path", ""), getattr(client, "_url", "")
-            database = database_at(self._environment, path=path, url=url)
+            database = database_of_client(client, self._environment)
             watch = ClientWatch(client, database, self._publish, self._notice, self._ledger)
             client.__dict__[_KEY] = watch
             self._watches.add(watch)
@@ -129,6 +135,12 @@ class ClientSource:
             if source._every and client not in source._left:
                 return source._adopt(client)
         return None
+
+
+def database_of_client(client: Any, environment: Environment) -> Database:
+    """Return what an async client's address says."""
+    path, url = getattr(client, "_path", ""), getattr(client, "_url", "")
+    return database_at(environment, path=path, url=url)
 
 
 def is_client(thing: object) -> bool:

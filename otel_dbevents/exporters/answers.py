@@ -1,0 +1,169 @@
+"""What a collector answers beside yes and no: what it rejects of a request, and how long to wait.
+
+In: an OTLP exporter of the SDK's, which reads neither. Out: its answer to each batch, as `Answer`.
+Only that one exporter is listened to. One whose insides are not what is known here is read by what
+it returns, as ever.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from importlib import import_module
+from typing import Any, Final
+
+import msgspec
+
+from otel_dbevents.redaction import plain_text, redact
+from otel_dbevents.swallowing import told
+
+_LONGEST_WAIT_S: Final = 600.0
+_LONGEST_BODY: Final = 64 * 1024
+_LONGEST_WORDS: Final = 200
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What became of a batch."""
+
+    taken: bool
+    """Whether the collector has it, but for what it rejected."""
+    rejected: int = 0
+    """So many of its items (of metrics: points) the collector will never take: a part of it."""
+    words: str = ""
+    """What the collector says of that, in short."""
+    code: str = ""
+    """HTTP's status or gRPC's code; empty: there was no answer, or none that could be heard."""
+    wait_s: float = 0.0
+    """For so long it asks not to be sent this again; ten minutes at most are believed."""
+
+
+class Listening:
+    """Sends by an exporter, and hears the answers. Several threads may send by one exporter."""
+
+    def __init__(self, exporter: Any) -> None:
+        self._exporter = exporter
+        self._heard = threading.local()
+        try:
+            listen(exporter, self._hear)
+        except Exception as error:  # noqa: BLE001 - an exporter that we do not know goes on as it was
+            told("listening exporter", error)
+
+    def send(self, batch: Any) -> Answer:
+        """Send a batch, and return the last answer to it. Raises what the exporter does."""
+        self._heard.last = None
+        # Only a plain FAILURE is one, as some answer nothing.
+        result = getattr(self._exporter.export(batch), "name", "") != "FAILURE"
+        heard: Answer | None = self._heard.last
+        if heard is None or not heard.code:
+            return Answer(result)
+        return heard
+
+    def _hear(self, answer: Answer) -> None:
+        self._heard.last = answer
+
+
+def listen(exporter: Any, hear: Callable[[Answer], None]) -> bool:
+    """Have ``hear`` called on the exporting thread with each answer; False where that cannot be."""
+    holder = getattr(getattr(exporter, "_client", None), "_transport", exporter)
+    hooks = getattr(getattr(holder, "_session", None), "hooks", None)
+    if isinstance(hooks, dict) and isinstance(hooks.get("response"), list):
+        hooks["response"].append(lambda response, **_: hear(_of_http(response)))
+        return True
+    stub, channel = getattr(exporter, "_stub", None), getattr(exporter, "_channel", None)
+    if stub is None or channel is None or not hasattr(exporter, "_initialize_channel_and_stub"):
+        return False
+    exporter._stub = lambda channel: _Client(stub(channel), hear)
+    exporter._client = exporter._stub(channel)
+    return True
+
+
+class _Client:
+    """A gRPC client whose answers are heard."""
+
+    def __init__(self, client: Any, hear: Callable[[Answer], None]) -> None:
+        self._client, self._hear = client, hear
+
+    def Export(self, *args: Any, **named: Any) -> Any:  # noqa: N802 - the stub's name
+        """Send a request."""
+        try:
+            response = self._client.Export(*args, **named)
+        except Exception as error:
+            self._hear(_of_error(error))
+            raise
+        self._hear(_of_message(response, "OK"))
+        return response
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+
+def _of_http(response: Any) -> Answer:
+    """Read an HTTP response, of requests. A redirection is no answer: nobody has the batch."""
+    code, wait_s = int(response.status_code), 0.0
+    if not 200 <= code < 300:
+        if code in (429, 503):
+            wait_s = _seconds(response.headers.get("Retry-After", ""), time.time())
+        return Answer(taken=False, code=str(code), wait_s=wait_s)
+    try:
+        body = response.content
+        kind = response.headers.get("Content-Type", "application/x-protobuf")
+        if "protobuf" in kind and 0 < len(body) <= _LONGEST_BODY:
+            # All signals' responses look the same, but for the name of the number.
+            place = "opentelemetry.proto.collector.trace.v1.trace_service_pb2"
+            message = import_module(place).ExportTraceServiceResponse.FromString(body)
+            return _of_message(message, str(code))
+    except Exception as error:  # noqa: BLE001 - half of it, or nothing of OTLP: the status counts
+        told("listening exporter", error)
+    return Answer(taken=True, code=str(code))
+
+
+def _of_message(message: Any, code: str) -> Answer:
+    """Read a response of any signal."""
+    part = getattr(message, "partial_success", None)
+    if part is None:
+        return Answer(taken=True, code=code)
+    names = ("rejected_spans", "rejected_data_points", "rejected_log_records")
+    rejected = max(0, *(getattr(part, name, 0) for name in names))
+    words = plain_text(redact(str(part.error_message)[: 10 * _LONGEST_WORDS]))
+    one_line = " ".join(words.split())[:_LONGEST_WORDS]
+    return Answer(taken=True, rejected=rejected, words=one_line, code=code)
+
+
+def _of_error(error: Any) -> Answer:
+    """Read what gRPC raises."""
+    try:
+        found = dict(error.trailing_metadata() or ())
+        code = str(error.code().name)
+        return Answer(taken=False, code=code, wait_s=_asked_by_grpc(found))
+    except Exception as wrong:  # noqa: BLE001 - of another kind than is known here
+        told("listening exporter", wrong)
+        return Answer(taken=False)
+
+
+def _asked_by_grpc(metadata: dict[str, Any]) -> float:
+    """Return the seconds of a ``RetryInfo``, which is among the status's details."""
+    details = import_module("google.rpc.error_details_pb2")
+    info = details.RetryInfo()
+    status = import_module("google.rpc.status_pb2").Status()
+    status.ParseFromString(metadata.get("grpc-status-details-bin", b""))
+    if not any(each.Unpack(info) for each in status.details):
+        info.ParseFromString(metadata.get("google.rpc.retryinfo-bin", b""))
+    return _believed(info.retry_delay.seconds + info.retry_delay.nanos / 1e9)
+
+
+def _seconds(text: str, now: float) -> float:
+    """Return how many seconds a ``Retry-After`` asks for: a number, or a date."""
+    text = text.strip()
+    if text.isdigit():
+        return _believed(float(text[:9]))
+    try:
+        at = parsedate_to_datetime(text)
+    except (TypeError, ValueError):
+        return 0.0
+    at = at if at.tzinfo is not None else at.replace(tzinfo=UTC)
+    return _believed(at.timestamp() - now)
+
+
+def _believed(seconds: float) -> float:
+    return min(max(seconds, 0.0), _LONGEST_WAIT_S)

@@ -1,0 +1,1 @@
+"""Health: whether the database is there, how it answers, and that it is back."""
