@@ -13,6 +13,7 @@ from typing import Any
 from benchmarks.expected import complaints
 from benchmarks.output import Output
 from benchmarks.receiver import receiving
+from benchmarks.servers import redis_server
 from benchmarks.variants import Variant
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -69,6 +70,10 @@ def _memory() -> str | None:
     return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
 
+def _shipping(redis: str, number: int) -> dict[str, str]:
+    return {"OTEL_DBEVENTS_BUS_URL": redis, "OTEL_DBEVENTS_STREAM": f"variant{number}"}
+
+
 @contextmanager
 def starting(variants: Sequence[Variant], *under: str, slowed: int = 1) -> Iterator[list[Turn]]:
     """Run a process of each variant within the block, ``under`` a command such as valgrind's.
@@ -78,6 +83,8 @@ def starting(variants: Sequence[Variant], *under: str, slowed: int = 1) -> Itera
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=_memory())))
         receiver = stack.enter_context(receiving())
+        ships = any(variant.ships for variant in variants)
+        redis = stack.enter_context(redis_server()) if ships else ""
         turns = []
         for number, variant in enumerate(variants):
             own = directory / str(number)
@@ -90,7 +97,7 @@ def starting(variants: Sequence[Variant], *under: str, slowed: int = 1) -> Itera
                     stdout=subprocess.PIPE,
                     text=True,
                     cwd=ROOT,
-                    env=environment(),
+                    env=environment() | (_shipping(redis, number) if variant.ships else {}),
                 )
             )
             stack.callback(process.terminate)

@@ -14,6 +14,8 @@ from opentelemetry.sdk.metrics.export import (
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
+from benchmarks.servers import has_redis
+
 QUEUE = 1_000_000
 """Of the SDK's batch processors: with their own 2,048 they would lose spans and seem fast."""
 PATIENCE = 120.0
@@ -34,13 +36,15 @@ class Variant:
     exporter: str = "none"
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Of our `Config`."""
+    ships: bool = False
+    """Whether it ships its events to a Redis, which the environment names then."""
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
 
 BARE = Variant("bare", "nothing", reference="")
-VARIANTS: tuple[Variant, ...] = (
+_ALL: tuple[Variant, ...] = (
     BARE,
     Variant("two empty listeners", "empty listeners"),
     Variant("contrib", "contrib"),
@@ -51,7 +55,9 @@ VARIANTS: tuple[Variant, ...] = (
     Variant("contrib, OTLP", "contrib", "contrib, OTLP", exporter="sdk"),
     Variant("ours, OTLP", "ours", "contrib, OTLP", exporter="ours"),
     Variant("ours, SDK's OTLP", "ours", "contrib, OTLP", exporter="sdk"),
+    Variant("ours, shipped", "ours", ships=True),
 )
+VARIANTS = tuple(variant for variant in _ALL if has_redis() or not variant.ships)
 
 
 class Counting(SpanExporter):

@@ -22,6 +22,7 @@ from otel_dbevents.check import Finding, examine, report
 from otel_dbevents.check.report import short, within
 from otel_dbevents.check.telemetry import SIGNALS, address, mend_port
 from otel_dbevents.cli import main
+from otel_dbevents.health import desk
 from tests.demo.receiver import receiving
 
 DEAD = "http://127.0.0.1:1"
@@ -264,6 +265,24 @@ def test_a_database_that_answers(driver, tmp_path):
     (tmp_path / "shop.db").touch()
     [finding] = found("database", f"{driver}:///{tmp_path / 'shop.db'}")
     assert finding.status == "ok"
+    assert finding.text.endswith(": healthy")
+
+
+def test_a_database_that_answers_slowly_is_a_warning(tmp_path, monkeypatch):
+    monkeypatch.setenv("OTEL_DBEVENTS_HEALTH_DEGRADED_MS", "0")
+    desk._own.cache_clear()
+    (tmp_path / "shop.db").touch()
+    [finding] = found("database", f"sqlite:///{tmp_path / 'shop.db'}")
+    desk._own.cache_clear()
+    assert finding.status == "warning"
+    assert finding.text.endswith(": degraded")
+
+
+@pytest.mark.parametrize(("seconds", "said"), [("10", "asked every 10 s"), ("0", "checks are off")])
+def test_it_says_whether_databases_are_asked(seconds, said, monkeypatch):
+    monkeypatch.setenv("OTEL_DBEVENTS_HEALTH_INTERVAL_S", seconds)
+    [finding] = found("health")
+    assert said in finding.text
 
 
 def test_a_file_that_is_not_there_is_not_made(tmp_path):

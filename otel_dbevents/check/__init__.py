@@ -54,6 +54,7 @@ def examine(
     report.findings += _behind(signals, collector_metrics, send)
     report.findings += look_at_client()
     report.findings += look_at_langfuse()
+    report.findings += _health()
     report.findings += map(database.look_at, databases)
     if measure and report.is_well("versions", "settings"):
         report.findings += _cost()
@@ -86,6 +87,17 @@ def _settings(settings: dict[str, dict[str, Any]]) -> Iterator[Finding]:
     if not config.enabled:
         mend = f"unset {variable('enabled')}"
         yield Finding("settings", "warning", "turned off: nothing is observed", mend)
+
+
+def _health() -> Iterator[Finding]:
+    """Say whether databases are asked by themselves."""
+    try:
+        config = Config()
+    except ConfigError:
+        return  # the settings' finding says it
+    every = config.health_interval_s
+    text = f"each database in use is asked every {every:g} s" if every else "checks are off"
+    yield Finding("health", "ok", text)
 
 
 def _bus() -> Iterator[Finding]:

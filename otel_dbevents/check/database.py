@@ -8,6 +8,7 @@ from otel_dbevents.check import report
 from otel_dbevents.check.report import Finding, short, within
 
 _CHECK_URL: Final = "check the URL, and that the database runs and lets you in"
+_CHECK_SLOW: Final = "see what keeps it busy, or raise OTEL_DBEVENTS_HEALTH_DEGRADED_MS"
 
 
 def look_at(url: str) -> Finding:
@@ -40,26 +41,41 @@ def _look_at(text: str) -> Finding:
     if is_file and not Path(file).exists():  # connecting would make it
         return Finding("database", "wrong", f"{where}: no such file", "check the path")
     try:
-        asyncio.run(_connect_async(url)) if is_async else _connect(url)
+        engine = asyncio.run(_connect_async(url)) if is_async else _connect(url)
     except ModuleNotFoundError as error:
         return Finding("database", "wrong", f"no driver: {error}", f"pip install {error.name}")
     except Exception as error:  # noqa: BLE001 - each driver has errors of its own
         said = short(getattr(error, "orig", None) or error, url.password, url.username)
         return Finding("database", "wrong", f"{where} cannot be reached: {said}", _CHECK_URL)
-    return Finding("database", "ok", f"{where} answers")
+    return _state(where, engine)
 
 
-def _connect(url: Any) -> None:
+def _state(where: str, engine: Any) -> Finding:
+    """Say what a health check says of a database that lets us in."""
+    from otel_dbevents.health import check_database_health
+
+    event = check_database_health(engine, timeout_ms=report.PATIENCE * 1e3 / 4)
+    text = f"{where} answers in {event.latency_ms:.1f} ms: {event.status}"
+    if event.is_healthy:
+        return Finding("database", "ok", text)
+    why = (event.details or {}).get("error.text")
+    text = f"{where} lets us in, but does not answer: {why}" if why else text
+    return Finding("database", "warning", text, _CHECK_SLOW)
+
+
+def _connect(url: Any) -> Any:
     from sqlalchemy import create_engine
     from sqlalchemy.pool import NullPool
 
-    with create_engine(url, poolclass=NullPool).connect():
-        pass
+    engine = create_engine(url, poolclass=NullPool)
+    with engine.connect():
+        return engine
 
 
-async def _connect_async(url: Any) -> None:
+async def _connect_async(url: Any) -> Any:
     from sqlalchemy.ext.asyncio import create_async_engine
     from sqlalchemy.pool import NullPool
 
-    async with create_async_engine(url, poolclass=NullPool).connect():
-        pass
+    engine = create_async_engine(url, poolclass=NullPool)
+    async with engine.connect():
+        return engine

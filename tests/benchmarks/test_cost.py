@@ -44,6 +44,7 @@ def test_the_short_form_measures_every_variant_in_every_scene_and_checks_what_ca
 
 def test_what_we_add_is_within_the_limits_in_instructions() -> None:
     tools.require(tools.VALGRIND)
+    tools.require(tools.REDIS)
     for _ in range(2):  # memory laid out otherwise may cost a few percent, but not twice
         counted = count(wanted=guarded)
         limits = held(counted)

@@ -95,6 +95,7 @@ def lose_the_file(path: Path) -> None:
     for _ in range(2):
         with suppress(exc.OperationalError):
             engine.connect()
+    otel_dbevents.check_database_health(engine)
     log.warning("no database, the shop is closed for a moment")
     away.rename(path.parent)
     engine.connect().close()

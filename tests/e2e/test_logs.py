@@ -112,7 +112,7 @@ def test_every_query_of_the_page_finds_something(shop: Shop, query: str) -> None
 
 
 def test_the_page_has_its_queries() -> None:
-    assert len(QUERIES) == 14
+    assert len(QUERIES) == 15
 
 
 def test_a_failed_connection_is_an_error_with_its_stack(shop: Shop) -> None:

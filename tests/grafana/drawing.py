@@ -6,6 +6,7 @@ What is taken from the JSON: kinds, titles, places, questions, units, thresholds
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import pairwise
 from math import floor, isfinite, log10
 from typing import Any
 
@@ -173,8 +174,12 @@ def _path(
     fill: float,
 ) -> str:
     start, end = span
-    drawn, pen = [], "M"
+    drawn, pen, before = [], "M", start
+    gap = 2.5 * min([b - a for (a, _), (b, _) in pairwise(points)] or [end - start])
     for at, value in points:
+        if at - before > gap:
+            pen = "M"
+        before = at
         if not isfinite(value):
             pen = "M"
             continue
@@ -250,8 +255,12 @@ def table(
     panel: Mapping[str, Any], columns: Sequence[str], rows: Sequence[Sequence[Any]], box: Box
 ) -> Iterator[str]:
     said = {each["matcher"]["options"]: each for each in panel["fieldConfig"]["overrides"]}
-    texts = [number for number, name in enumerate(columns) if name not in said]
-    wide = [2.6 if number in texts and len(texts) < 3 else 1.0 for number in range(len(columns))]
+    wide = [
+        float(max([8, len(name) + 1, *(min(len(str(row[n])) + 1, 40) for row in rows)]))
+        if name not in said
+        else float(max(9, len(name) + 1))
+        for n, name in enumerate(columns)
+    ]
     scale = (box.width - 16) / sum(wide)
     lefts = [box.x + 8 + scale * sum(wide[:number]) for number in range(len(columns))]
     for left, name in zip(lefts, columns, strict=True):

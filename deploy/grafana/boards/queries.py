@@ -3,21 +3,19 @@
 from typing import Final
 
 from deploy.grafana.boards.chosen import CHOICES, DATABASE, MARKS, logs_in_database
+from deploy.grafana.layout import Row, board
 from deploy.grafana.panels import (
     OBJECTIVE_S,
     OF_LATENCY,
     OF_NONE,
     Column,
-    Row,
-    board,
-    counted,
     heatmap,
     logs,
-    prom,
     series,
     steps,
     table,
 )
+from deploy.grafana.questions import counted, prom
 
 _SECONDS: Final = "db_client_operation_duration_seconds"
 _ROWS: Final = "db_client_response_returned_rows"
@@ -25,10 +23,21 @@ _BY: Final = "db_query_summary, db_namespace"
 _NAMES: Final = {"db_query_summary": "Query", "db_namespace": "Database"}
 _FAILURES: Final = f'{_SECONDS}_count{{{DATABASE},error_type!=""}}'
 _NAMED: Final = f'{DATABASE},db_query_summary!=""'
+_BUCKETS: Final = f"{_SECONDS}_bucket{{{_NAMED}}}"
 
 
-def _top(number: int, what: str) -> str:
-    return f"topk({number}, {what})"
+def _top(curve: str, whole: str) -> str:
+    """Return the curves of the ten that have the most over the whole time shown.
+
+    ``topk`` alone would choose anew at each moment, and leave pieces of many.
+    """
+    return f"{curve} and on ({_BY}) topk(10, {whole})"
+
+
+def _top_rates(metric: str) -> str:
+    series = f"{metric}{{{_NAMED}}}"
+    whole = f"sum by ({_BY}) (rate({series}[$__range] @ end()))"
+    return _top(f"sum by ({_BY}) (rate({series}[$__rate_interval]))", whole)
 
 
 def _sum(metric: str) -> str:
@@ -54,9 +63,7 @@ _TOP = Row(
                 Column("Time", _sum(f"{_SECONDS}_sum"), "s", decimals=2, bar=True),
                 Column("Runs", _sum(f"{_SECONDS}_count"), decimals=0),
                 Column("Mean", _mean(_SECONDS), "s", OF_LATENCY),
-                Column(
-                    "P95", _quantile(counted(f"{_SECONDS}_bucket{{{_NAMED}}}")), "s", OF_LATENCY
-                ),
+                Column("P95", _quantile(counted(_BUCKETS)), "s", OF_LATENCY),
                 Column("Rows", _mean(_ROWS), decimals=1),
             ],
             "Time",
@@ -72,7 +79,7 @@ _TIME = Row(
             "Time in queries",
             "Seconds of the database's time per second, by query. 1 keeps one connection busy.",
             prom(
-                _top(10, f"sum by ({_BY}) (rate({_SECONDS}_sum{{{_NAMED}}}[$__rate_interval]))"),
+                _top_rates(f"{_SECONDS}_sum"),
                 "{{db_query_summary}} {{db_namespace}}",
             ),
             unit="none",
@@ -82,7 +89,7 @@ _TIME = Row(
             "Runs",
             "Queries per second, of the ten that run most often.",
             prom(
-                _top(10, f"sum by ({_BY}) (rate({_SECONDS}_count{{{_NAMED}}}[$__rate_interval]))"),
+                _top_rates(f"{_SECONDS}_count"),
                 "{{db_query_summary}} {{db_namespace}}",
             ),
             unit="ops",
@@ -103,7 +110,10 @@ _SLOW = Row(
             f"P95 of the ten slowest. The line is the objective, {OBJECTIVE_S} s. A dot is a query "
             "with its trace.",
             prom(
-                _top(10, _quantile(f"rate({_SECONDS}_bucket{{{_NAMED}}}[$__rate_interval])")),
+                _top(
+                    _quantile(f"rate({_BUCKETS}[$__rate_interval])"),
+                    _quantile(f"rate({_BUCKETS}[$__range] @ end())"),
+                ),
                 "{{db_query_summary}} {{db_namespace}}",
                 exemplars=True,
             ),
