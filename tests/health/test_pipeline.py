@@ -100,8 +100,8 @@ def test_an_engine_that_was_not_used_and_one_in_memory_are_left_alone(path):
             connection.execute(text("SELECT 1"))
         room.pipeline.flush()
         wait_until(lambda: len(_threads()) == 1, within=20)
-        assert room.pipeline._schedule.tick() > 0
-        assert room.pipeline._schedule._due == {}
+        assert room.pipeline.health.schedule.tick() > 0
+        assert room.pipeline.health.schedule._due == {}
 
 
 def test_zero_seconds_turn_it_off(path):
