@@ -1,68 +1,20 @@
-"""Panels, queries and variables of Grafana's dashboards, as plain dictionaries.
+"""Panels of Grafana's dashboards, as plain dictionaries.
 
 Every function returns what stands in the JSON, with what all of ours have in common filled in. A
-panel's place is not its own affair: `board` sets the rows one below the other.
+panel's place is not its own affair: `layout.board` sets the rows one below the other.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Final
 
-Json: TypeAlias = dict[str, Any]
+from deploy.grafana.questions import Json, loki, prom
 
 OBJECTIVE_S: Final = 0.2
 """A query's time that 95 of 100 are to stay below; one of the histogram's boundaries."""
 TARGET: Final = 0.95
-WIDTH: Final = 24
 
-_TAG: Final = "otel-dbevents"
-_SOURCES: Final = ("prometheus", "loki", "jaeger")
 GREEN, YELLOW, ORANGE, RED, BLUE = "green", "yellow", "orange", "red", "blue"
-
-
-def _source(kind: str) -> Json:
-    return {"type": kind, "uid": f"${{{kind}}}"}
-
-
-def prom(expr: str, legend: str = "", *, exemplars: bool = False, now: bool = False) -> Json:
-    """Return a query of Prometheus: over the time shown, or (``now``) one value per series."""
-    return {
-        "datasource": _source("prometheus"),
-        "expr": expr,
-        "legendFormat": legend or "__auto",
-        "exemplar": exemplars,
-        "instant": now,
-        "range": not now,
-        "format": "table" if now and not legend else "time_series",
-    }
-
-
-def counted(series: str, window: str = "$__range") -> str:
-    """Return what a counter has grown by in a window; one that is new counts whole.
-
-    ``increase`` alone does not see what a counter had when it first came: all that a short job did,
-    and the first failure of a kind.
-    """
-    new = f"last_over_time({series}[{window}]) unless {series} offset {window}"
-    return f"({new} or increase({series}[{window}]))"
-
-
-def loki(expr: str, legend: str = "", lines: int = 100) -> Json:
-    """Return a query of Loki: of log lines, or of numbers over time where it has a ``legend``."""
-    asked: Json = {"datasource": _source("loki"), "expr": expr, "queryType": "range"}
-    return asked | ({"legendFormat": legend} if legend else {"maxLines": lines})
-
-
-def jaeger(service: str, tags: str = "", longer_than: str = "", limit: int = 20) -> Json:
-    """Return a search of Jaeger's for traces. ``tags``: ``key=value`` with spaces between."""
-    return {
-        "datasource": _source("jaeger"),
-        "queryType": "search",
-        "service": service,
-        "tags": tags,
-        "minDuration": longer_than,
-        "limit": limit,
-    }
 
 
 def steps(*limits: tuple[str, float]) -> Json:
@@ -311,140 +263,3 @@ def traces(title: str, description: str, asked: Json) -> Json:
     """Return a table of traces; a click opens one."""
     defaults = {"custom": {"align": "auto"}}
     return _panel("table", title, description, [asked], defaults, {"showHeader": True})
-
-
-def linked(panel: Json, title: str, to: str) -> Json:
-    """Return the panel with a link to another of our dashboards, variables and time kept."""
-    url = f"/d/{to}?${{__url_time_range}}&${{__all_variables}}"
-    return panel | {"links": [_link("link", title, url)]}
-
-
-@dataclass(frozen=True)
-class Row:
-    """Panels side by side, under a heading or without one. ``widths``: of 24; else equal."""
-
-    panels: Sequence[Json]
-    title: str = ""
-    height: int = 8
-    widths: Sequence[int] = ()
-
-
-def variable(name: str, label: str, query: str, *, every: str = ".*", multi: bool = True) -> Json:
-    """Return a choice among a label's values; of several or all (``every``), or of one."""
-    found: Json = {
-        "type": "query",
-        "name": name,
-        "label": label,
-        "datasource": _source("prometheus"),
-        "query": {"qryType": 1, "query": query, "refId": name},
-        "definition": query,
-        "refresh": 2,  # with the time range
-        "sort": 1,
-        "multi": multi,
-        "includeAll": multi,
-        "options": [],
-        "current": {"text": ["All"], "value": ["$__all"]} if multi else {},
-    }
-    return found | ({"allValue": every} if multi else {})
-
-
-def choice(name: str, label: str, values: Sequence[str], value: str) -> Json:
-    """Return a choice among fixed values."""
-    options = [{"text": each, "value": each, "selected": each == value} for each in values]
-    return {
-        "type": "custom",
-        "name": name,
-        "label": label,
-        "query": ",".join(values),
-        "options": options,
-        "current": {"text": value, "value": value},
-        "multi": False,
-        "includeAll": False,
-    }
-
-
-def sources() -> list[Json]:
-    """Return the choices of the three data sources."""
-    return [
-        {"type": "datasource", "name": kind, "label": kind.title(), "query": kind, "current": {}}
-        | {"hide": 0, "multi": False, "includeAll": False, "options": [], "refresh": 1}
-        for kind in _SOURCES
-    ]
-
-
-def marks(name: str, colour: str, expr: str, title: str, text: str) -> Json:
-    """Return an annotation: a line across all curves wherever Loki has such a record."""
-    return {
-        "name": name,
-        "datasource": _source("loki"),
-        "enable": True,
-        "iconColor": colour,
-        "expr": expr,
-        "titleFormat": title,
-        "textFormat": text,
-        "tagKeys": "service_name",
-        "target": {"refId": "Anno", "expr": expr, "queryType": "range", "maxLines": 200},
-    }
-
-
-def board(
-    uid: str,
-    title: str,
-    description: str,
-    rows: Sequence[Row],
-    variables: Sequence[Json],
-    annotations: Sequence[Json] = (),
-) -> Json:
-    """Return a whole dashboard."""
-    return {
-        "uid": uid,
-        "title": title,
-        "description": description,
-        "tags": [_TAG],
-        "schemaVersion": 41,
-        "version": 1,
-        "editable": True,
-        "graphTooltip": 1,  # one crosshair for all
-        "refresh": "30s",
-        "time": {"from": "now-30m", "to": "now"},
-        "timezone": "browser",
-        "fiscalYearStartMonth": 0,
-        "links": [_link("dashboards", "Database dashboards", tags=[_TAG])],
-        "annotations": {"list": list(annotations)},
-        "templating": {"list": [*sources(), *variables]},
-        "panels": list(_placed(rows)),
-    }
-
-
-def _link(kind: str, title: str, url: str = "", tags: Sequence[str] = ()) -> Json:
-    return {
-        "type": kind,
-        "title": title,
-        "url": url,
-        "tags": list(tags),
-        "asDropdown": False,
-        "includeVars": True,
-        "keepTime": True,
-        "targetBlank": False,
-        "icon": "external link",
-        "tooltip": "",
-    }
-
-
-def _placed(rows: Sequence[Row]) -> Iterator[Json]:
-    number, top = 1, 0
-    for row in rows:
-        if row.title:
-            place = {"x": 0, "y": top, "w": WIDTH, "h": 1}
-            yield {"id": number, "type": "row", "title": row.title, "collapsed": False} | {
-                "gridPos": place,
-                "panels": [],
-            }
-            number, top = number + 1, top + 1
-        left = 0
-        widths = row.widths or [WIDTH // len(row.panels)] * len(row.panels)
-        for panel, width in zip(row.panels, widths, strict=True):
-            place = {"x": left, "y": top, "w": width, "h": row.height}
-            yield {"id": number, **panel, "gridPos": place}
-            number, left = number + 1, left + width
-        top += row.height

@@ -56,6 +56,7 @@ class Config(  # pydantic takes the last group first: settings are listed from `
     """
 
     model_config = SettingsConfigDict(
+        defer_build=False,
         env_prefix=PREFIX,
         env_ignore_empty=True,
         extra="forbid",

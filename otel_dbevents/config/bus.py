@@ -3,12 +3,12 @@
 from typing import Annotated
 
 from pydantic import BeforeValidator, Field
-from pydantic_settings import BaseSettings
 
+from otel_dbevents.config.group import Group
 from otel_dbevents.config.values import MEMORY, Key, checked_bus_url
 
 
-class BusSettings(BaseSettings):
+class BusSettings(Group):
     """Where the bus is, and what keeps strangers off it."""
 
     bus_url: Annotated[str, BeforeValidator(checked_bus_url)] = Field(

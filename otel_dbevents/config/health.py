@@ -3,12 +3,12 @@
 from typing import Annotated
 
 from pydantic import Field
-from pydantic_settings import BaseSettings
 
+from otel_dbevents.config.group import Group
 from otel_dbevents.config.values import DAY_MS, NUMBER, Milliseconds, Seconds
 
 
-class HealthSettings(BaseSettings):
+class HealthSettings(Group):
     """How a database is asked whether it answers, and what its objective is."""
 
     health_interval_s: Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False), NUMBER] = (
@@ -50,7 +50,7 @@ class HealthSettings(BaseSettings):
     )
 
 
-class RecoverySettings(BaseSettings):
+class RecoverySettings(Group):
     """How a database that failed is waited for."""
 
     recovery: bool = Field(

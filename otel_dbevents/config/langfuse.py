@@ -3,12 +3,12 @@
 from typing import Annotated
 
 from pydantic import BeforeValidator, Field
-from pydantic_settings import BaseSettings
 
+from otel_dbevents.config.group import Group
 from otel_dbevents.config.values import NUMBER, Langfuse, as_mode
 
 
-class LangfuseSettings(BaseSettings):
+class LangfuseSettings(Group):
     """What Langfuse is shown of the database work within an LLM trace."""
 
     langfuse: Annotated[Langfuse, BeforeValidator(as_mode)] = Field(

@@ -3,13 +3,13 @@
 from typing import Annotated
 
 from pydantic import BeforeValidator, Field
-from pydantic_settings import BaseSettings
 
+from otel_dbevents.config.group import Group
 from otel_dbevents.config.values import NUMBER, Count, Milliseconds, as_environment
 from otel_dbevents.events import Environment
 
 
-class ObservingSettings(BaseSettings):
+class ObservingSettings(Group):
     """What is looked at, and from when on a query is worth a word."""
 
     enabled: bool = Field(True, description="Whether anything is observed at all.")

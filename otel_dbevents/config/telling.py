@@ -3,8 +3,8 @@
 from typing import Annotated
 
 from pydantic import BeforeValidator, Field
-from pydantic_settings import BaseSettings
 
+from otel_dbevents.config.group import Group
 from otel_dbevents.config.values import (
     HISTORY,
     NUMBER,
@@ -15,7 +15,7 @@ from otel_dbevents.config.values import (
 )
 
 
-class TellingSettings(BaseSettings):
+class TellingSettings(Group):
     """What is emitted, what waits for it, and what is remembered."""
 
     require_parent: bool = Field(

@@ -3,14 +3,16 @@
     python database_server.py FILE [PORT]
 
 It prints the port that it listens on, and needs the standard library alone.
-It is there to be killed.
+It is there to be killed; it ends too when its standard input does, with whoever started it.
 One request a line, in JSON, and one answer.
 """
 
 import json
+import os
 import socketserver
 import sqlite3
 import sys
+import threading
 from typing import Any
 
 
@@ -60,7 +62,13 @@ def main(file: str, port: int = 0) -> None:
     with _Server(file, port) as server:
         sys.stdout.write(f"{server.server_address[1]}\n")
         sys.stdout.flush()
+        threading.Thread(target=_end_with_the_input, daemon=True).start()
         server.serve_forever()
+
+
+def _end_with_the_input() -> None:
+    sys.stdin.read()
+    os._exit(0)
 
 
 if __name__ == "__main__":

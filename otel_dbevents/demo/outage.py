@@ -75,7 +75,7 @@ class Server:
         script = database_server.__file__
         self._process = subprocess.Popen(  # noqa: S603 - our own words, and no shell
             [sys.executable, script, str(self._file), str(self.port)],
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,  # it ends with us, whatever our end is
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
@@ -93,8 +93,9 @@ class Server:
         if process is not None:
             process.kill()
             process.wait()
-            if process.stdout is not None:
-                process.stdout.close()
+            for pipe in (process.stdin, process.stdout):
+                if pipe is not None:
+                    pipe.close()
 
 
 def play(folder: Path, telemetry: Telemetry, tell: Callable[[Event], None]) -> Outage:

@@ -10,7 +10,7 @@ import threading
 from bisect import bisect_left
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Sequence
-from itertools import accumulate
+from itertools import accumulate, compress
 from time import monotonic
 from typing import Any, Final, NamedTuple
 
@@ -26,6 +26,7 @@ PER_WINDOW: Final = 8_192
 LEAST: Final = 20
 """Of fewer queries no share and no percentile is told: one would make it."""
 _MOST_DATABASES: Final = 100
+_COINS: Final = bytes.maketrans(b"01", b"\0\1")
 
 
 class Reading(NamedTuple):
@@ -65,12 +66,13 @@ class _Slot:
             self.thin()
 
     def thin(self) -> None:
-        """Keep half of what is kept.
+        """Toss a coin for each that is kept.
 
         Not every second one: what repeats in a rhythm would be kept, or not, as a whole.
         """
-        random.shuffle(self.kept)
-        del self.kept[len(self.kept) // 2 :]
+        number = len(self.kept)
+        coins = f"{random.getrandbits(number):0{number}b}".encode().translate(_COINS)
+        self.kept = list(compress(self.kept, coins))
         self.stride *= 2
 
 

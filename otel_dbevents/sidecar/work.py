@@ -119,8 +119,8 @@ class Work:
         if self._parcel is not None or self._is_due() or self._stopping.is_set():
             self._send()
             return
+        self._look()  # it may raise, and then nothing that was read is dropped
         held = self._reader.read(_READ, _WAIT_S)
-        self._look()
         if held:
             self._began = self._began or monotonic()
             self._failed += self._tellers.tell(held)

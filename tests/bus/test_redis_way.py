@@ -331,7 +331,7 @@ def test_what_another_reader_handled_or_holds_is_no_loss_though_redis_forgets_it
     assert one.settle() == {}  # it waits for what the others know
     assert one.open_lines
     other.commit(held)
-    wait_until(lambda: other.read(10, 0) or one.settle() or not one.open_lines, 20)
+    wait_until(lambda: bool(other.read(10, 0) or one.settle() or not one.open_lines), 20)
     wait_until(lambda: other.settle() == {} and not other.open_lines, 20)
     assert one.counts.lost + other.counts.lost == {"gap": 10}
 

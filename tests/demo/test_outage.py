@@ -2,6 +2,8 @@
 
 import io
 import re
+import subprocess
+import sys
 from collections import Counter
 from typing import Any
 
@@ -10,7 +12,7 @@ import yaml
 from msgspec.structs import replace
 from rich.console import Console
 
-from otel_dbevents.demo import alerts, database_driver
+from otel_dbevents.demo import alerts, database_driver, database_server
 from otel_dbevents.demo.alerts import verdicts
 from otel_dbevents.demo.metrics import Point
 from otel_dbevents.demo.outage import Outage, Server
@@ -187,6 +189,16 @@ def test_the_server_is_a_process_that_is_killed_and_started_on_its_port(tmp_path
     assert cursor.fetchone() is None
     connection.close()
     server.kill()
+
+
+def test_the_server_does_not_outlive_whoever_started_it(tmp_path: Any) -> None:
+    command = [sys.executable, database_server.__file__, str(tmp_path / "sales.db")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdin is not None
+        assert process.stdout.readline().strip().isdigit()
+        process.stdin.close()
+        assert process.wait(60) == 0
 
 
 def test_a_server_that_cannot_be_run_is_told(tmp_path: Any) -> None:

@@ -53,6 +53,21 @@ def test_the_n_plus_one_comes_with_its_place_and_its_mend(shown):
     assert "add options(selectinload(Order.messages))" in told
 
 
+def test_the_second_act_is_told_by_its_changes(shown):
+    _, _, act = shown.partition("Second act: the database is killed, and comes back")
+    act, _, _ = act.partition("Metrics of this run")
+    lines = act.splitlines()
+    refused = [line for line in lines if re.match(r"  [\d:.]+  DatabaseConnectionFailed", line)]
+    assert len(refused) == 1
+    assert re.search(r"and \d+ more: DatabaseConnectionFailed", act)
+    assert "unhealthy, ECONNREFUSED" in act
+    assert re.search(r"DatabaseRecovered +sales +after \d+ refused attempts", act)
+    assert re.search(r"the application +\d+ sales, then \d+ OperationalError, then \d+ sales", act)
+    assert re.search(r"connection\.status +1 -> 0 -> 1", act)
+    assert "(no Prometheus ran)" in act
+    assert max(map(len, lines)) <= 100
+
+
 def test_it_ends_with_a_verdict_on_each_prompt_and_one_with_and_without(shown):
     _, _, end = shown.partition("One prompt in Langfuse, without and with otel_dbevents")
     without, _, rest = end.partition("  with: ")

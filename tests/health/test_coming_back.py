@@ -147,7 +147,11 @@ def test_a_lost_connection_alone_has_the_database_asked_and_is_no_outage(
 
 
 def states(seen: Watching) -> list[State]:
-    return [] if seen.pipeline.recovery is None else [*seen.pipeline.recovery.states.values()]
+    return (
+        []
+        if seen.pipeline.health.recovery is None
+        else [*seen.pipeline.health.recovery.states.values()]
+    )
 
 
 def test_it_is_given_up_with_one_line_and_the_applications_success_ends_that(
@@ -284,7 +288,7 @@ def _in_child(seen: Watching, engine: Engine) -> int:  # pragma: no cover
     signal.alarm(60)
     try:
         seen.events.clear()
-        recovery = seen.pipeline.recovery
+        recovery = seen.pipeline.health.recovery
         assert recovery is not None
         if recovery.states or workers():
             return 1

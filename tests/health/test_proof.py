@@ -91,7 +91,7 @@ class Application:
         return {point.attributes.get("error.type") for point in points} - {None}
 
     def check(self) -> DatabaseHealthCheckCompleted:
-        return self.pipeline.checks.check(self.engine)
+        return self.pipeline.health.checks.check(self.engine)
 
     def work(self) -> None:
         with self.engine.begin() as connection:
@@ -144,8 +144,8 @@ def test_an_exhausted_pool_is_told_as_that_and_not_as_a_database_that_is_away(
     assert check.details is not None
     assert [check.details[f"pool.{name}"] for name in ("used", "idle", "max")] == [2, 0, 2]
     assert app.number("database.connection.status") == 1
-    assert app.pipeline.recovery is not None
-    assert app.pipeline.recovery.states == {}
+    assert app.pipeline.health.recovery is not None
+    assert app.pipeline.health.recovery.states == {}
 
     for each in holders:
         each.close()

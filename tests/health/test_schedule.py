@@ -5,11 +5,13 @@ import threading
 import weakref
 
 import pytest
+from opentelemetry.context import get_current
 
 from otel_dbevents.events import Database, DatabaseType, Environment
 from otel_dbevents.health.checks import Checks
 from otel_dbevents.health.schedule import NAME, Schedule
 from otel_dbevents.health.targets import Target
+from otel_dbevents.sources.watch import suppressed
 from tests.services.process import wait_until
 
 
@@ -131,6 +133,17 @@ def test_who_asks_while_a_check_is_under_way_gets_that_one():
     first.round.wait()
     assert slow.probe.asked == 1
     wait_until(lambda: checks.begin(slow) is not first, within=20)
+
+
+def test_other_instrumentations_are_silent_in_a_check():
+    class Listening(Probe):
+        def ask(self, stages):
+            self.silent = suppressed(get_current())
+            super().ask(stages)
+
+    asked, checks = target()._replace(probe=Listening()), Checks()
+    checks.begin(asked).round.wait()
+    assert asked.probe.silent
 
 
 def test_a_database_that_is_gone_is_asked_no_more():

@@ -82,6 +82,14 @@ def test_what_is_kept_is_bounded_whatever_comes(windows, clock):
         assert sum(len(s.kept) for s in windows._windows[DB.aggregate_id].slots) <= PER_WINDOW
 
 
+def test_what_came_first_is_kept_no_more_than_what_came_later(windows):
+    windows.take(DB, [0.001] * 2_000)
+    windows.take(DB, [1.0] * 2_000)
+    assert windows.read(DB.aggregate_id).p95_s == 1.0
+    kept = windows._windows[DB.aggregate_id].slots[0].kept
+    assert kept.count(1.0) / len(kept) == pytest.approx(0.5, abs=0.1)
+
+
 def test_a_burst_weighs_as_much_as_it_was(windows, clock):
     windows.take(DB, [0.001] * 100_000)
     clock.now += 20

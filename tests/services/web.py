@@ -58,8 +58,11 @@ class Capture:
 
 
 @contextmanager
-def capture(*statuses: int) -> Iterator[Capture]:
-    """Run a `Capture` on a free loopback port. The first answers are `statuses`, all others 200."""
+def capture(*statuses: int, says: bytes = b"") -> Iterator[Capture]:
+    """Run a `Capture` on a free loopback port. The first answers are `statuses`, all others 200.
+
+    Each has ``says`` for a body.
+    """
     answers = list(statuses)
 
     class Handler(BaseHTTPRequestHandler):
@@ -68,8 +71,9 @@ def capture(*statuses: int) -> Iterator[Capture]:
             captured.requests.append(Request(self.path, dict(self.headers), body))
             self.send_response(answers.pop(0) if answers else 200)
             self.send_header("Retry-After", "0")
-            self.send_header("Content-Length", "0")
+            self.send_header("Content-Length", str(len(says)))
             self.end_headers()
+            self.wfile.write(says)
 
         def log_message(self, *_: object) -> None:
             """Say nothing on the terminal."""

@@ -57,3 +57,49 @@ def test_an_entry_that_cannot_be_told_is_a_dead_letter_and_comes_back(redis: Red
         for sender in (good, bad):
             sender.finish(1)
         client.close()
+
+
+@pytest.mark.swallows
+def test_what_was_read_is_told_though_a_look_at_the_stream_fails_in_that_moment(
+    redis: Redis,
+) -> None:
+    stream, admin = redis.stream(), connect(redis.url)
+    # Each second a look fails, since this user may not look.
+    admin.execute_command("ACL", "SETUSER", "blind", "on", ">Xq7b", "~*", "+@all", "-xinfo|groups")
+    url = redis.url.replace(":Xq7redis@", "blind:Xq7b@")
+    sender = Sender(redis.url, stream)
+    work = Work(Reader(url, stream, "s"), Tellers("t", (None, None), None), Outlets({}), url)
+    sender.consume([(checked(number), None) for number in range(500)])
+    thread = threading.Thread(target=work.run, daemon=True)
+    thread.start()
+    try:
+        wait_until(lambda: work.counts.handled == 500, 20)
+    finally:
+        work.stop(5)
+        thread.join(10)
+        sender.finish(1)
+        admin.execute_command("ACL", "DELUSER", "blind")
+        admin.close()
+
+
+def test_what_was_read_comes_again_where_redis_fails_before_the_reader_hands_it_on(
+    redis: Redis,
+) -> None:
+    stream, admin = redis.stream(), connect(redis.url)
+    sender, reader = Sender(redis.url, stream), Reader(redis.url, stream, "s")
+    sender.consume([(checked(1), None)])
+    reader.commit(reader.read(10, 0))
+    [(_, fields)] = admin.xrange(stream)
+    admin.xadd(stream, fields)  # it comes twice, and is acknowledged at once
+    sender.consume([(checked(2), None)])
+    admin.execute_command("ACL", "SETUSER", "default", "-xack")
+    try:
+        with pytest.raises(Exception, match="permission"):
+            reader.read(10, 0)
+    finally:
+        admin.execute_command("ACL", "SETUSER", "default", "+xack")
+    reader.reconnect()
+    assert sum(len(each.events) for each in reader.read(10, 0)) == 1
+    sender.finish(1)
+    reader.reconnect()
+    admin.close()

@@ -3,7 +3,7 @@
 from typing import Final
 
 from deploy.grafana.boards import overview, pool, prompts, queries, sidecar, transactions
-from deploy.grafana.panels import Json
+from deploy.grafana.questions import Json
 
 ALL: Final[dict[str, Json]] = {
     f"{module.__name__.rpartition('.')[2]}.json": module.BOARD

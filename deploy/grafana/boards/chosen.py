@@ -2,7 +2,8 @@
 
 from typing import Final
 
-from deploy.grafana.panels import Json, marks, variable
+from deploy.grafana.layout import marks, variable
+from deploy.grafana.questions import Json
 
 SERVICE: Final = 'deployment_environment_name=~"$environment",service_name=~"$service"'
 DATABASE: Final = f'{SERVICE},db_namespace=~"$database"'

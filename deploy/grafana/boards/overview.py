@@ -3,6 +3,7 @@
 from typing import Final
 
 from deploy.grafana.boards.chosen import CHOICES, DATABASE, MARKS, logs_in_database
+from deploy.grafana.layout import Row, board, choice, linked
 from deploy.grafana.panels import (
     DASHED,
     OBJECTIVE_S,
@@ -10,21 +11,15 @@ from deploy.grafana.panels import (
     OF_NONE,
     TARGET,
     Column,
-    Json,
-    Row,
-    board,
-    choice,
-    counted,
-    linked,
     logs,
     painted,
-    prom,
     series,
     stat,
     states,
     steps,
     table,
 )
+from deploy.grafana.questions import Json, counted, prom
 
 _SECONDS: Final = "db_client_operation_duration_seconds"
 # Not the recording rule of that name, which has no identity.

@@ -3,19 +3,9 @@
 from typing import Final
 
 from deploy.grafana.boards.chosen import ENVIRONMENT_OF, MARKS, POOL, POOL_OF, SERVICE_OF, logs_of
-from deploy.grafana.panels import (
-    DASHED,
-    OF_NONE,
-    Json,
-    Row,
-    board,
-    counted,
-    logs,
-    prom,
-    series,
-    stat,
-    steps,
-)
+from deploy.grafana.layout import Row, board
+from deploy.grafana.panels import DASHED, OF_NONE, logs, series, stat, steps
+from deploy.grafana.questions import Json, counted, prom
 
 _CONNECTION: Final = "db_client_connection"
 _BY: Final = "service_name, db_client_connection_pool_name"

@@ -3,22 +3,9 @@
 from typing import Final
 
 from deploy.grafana.boards.chosen import ENVIRONMENT_OF, MARKS, SERVICE, logs_of
-from deploy.grafana.panels import (
-    OF_LATENCY,
-    OF_NONE,
-    Row,
-    board,
-    choice,
-    counted,
-    jaeger,
-    logs,
-    prom,
-    series,
-    stat,
-    steps,
-    traces,
-    variable,
-)
+from deploy.grafana.layout import Row, board, choice, variable
+from deploy.grafana.panels import OF_LATENCY, OF_NONE, logs, series, stat, steps, traces
+from deploy.grafana.questions import counted, jaeger, prom
 
 _TURN: Final = "dbevents_llm_turn"
 _OF_QUERIES: Final = steps(("green", 0), ("yellow", 20), ("red", 100))

@@ -3,21 +3,19 @@
 from typing import Final
 
 from deploy.grafana.boards.chosen import CHOICES, DATABASE, MARKS, logs_in_database
+from deploy.grafana.layout import Row, board
 from deploy.grafana.panels import (
     OBJECTIVE_S,
     OF_LATENCY,
     OF_NONE,
     Column,
-    Row,
-    board,
-    counted,
     heatmap,
     logs,
-    prom,
     series,
     steps,
     table,
 )
+from deploy.grafana.questions import counted, prom
 
 _SECONDS: Final = "db_client_operation_duration_seconds"
 _ROWS: Final = "db_client_response_returned_rows"

@@ -3,22 +3,9 @@
 from typing import Final
 
 from deploy.grafana.boards.chosen import ENVIRONMENT_OF, SERVICE, SERVICE_OF
-from deploy.grafana.panels import (
-    DASHED,
-    OF_NONE,
-    Column,
-    Json,
-    Row,
-    board,
-    counted,
-    prom,
-    series,
-    stat,
-    states,
-    steps,
-    table,
-    variable,
-)
+from deploy.grafana.layout import Row, board, variable
+from deploy.grafana.panels import DASHED, OF_NONE, Column, series, stat, states, steps, table
+from deploy.grafana.questions import Json, counted, prom
 
 _SIDECAR: Final = "dbevents_sidecar"
 _OF: Final = 'instance=~"$sidecar"'

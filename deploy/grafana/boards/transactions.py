@@ -3,21 +3,19 @@
 from typing import Final
 
 from deploy.grafana.boards.chosen import CHOICES, DATABASE, MARKS, logs_in_database
+from deploy.grafana.layout import Row, board
 from deploy.grafana.panels import (
     OBJECTIVE_S,
     OF_LATENCY,
     OF_NONE,
     Column,
-    Row,
-    board,
-    counted,
     logs,
-    prom,
     series,
     stat,
     steps,
     table,
 )
+from deploy.grafana.questions import counted, prom
 
 _ALL: Final = f"dbevents_transactions_total{{{DATABASE}}}"
 _COMMITS_FAILED: Final = (

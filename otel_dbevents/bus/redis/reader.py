@@ -90,7 +90,13 @@ class Reader:
             self._look_at = monotonic() + _LOOK_S
             self._ledger.is_remembered(self._client)
         old = [each for each in messages[:again] if each[0] not in self._held]
-        return self._taken(old + messages[again:])
+        those = old + messages[again:]
+        try:
+            return self._taken(those)
+        except Exception:  # nobody gets them now: they are ours still, and read again
+            for id_, _ in those:
+                self._let_go(id_)
+            raise
 
     def renew(self) -> None:
         """Say that what we hold is being worked on, so that no other takes it over."""
@@ -298,9 +304,12 @@ class Reader:
         pipe.execute()
         self._ledger.note(handled)
         for each in ids:
-            held = self._held.pop(each, None)
-            if held is not None:
-                self._in_hand.discard(_name(held.entry))
+            self._let_go(each)
+
+    def _let_go(self, id_: bytes) -> None:
+        held = self._held.pop(id_, None)
+        if held is not None:
+            self._in_hand.discard(_name(held.entry))
 
 
 def _name(entry: Entry) -> tuple[str, int, int]:

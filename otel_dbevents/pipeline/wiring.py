@@ -1,15 +1,11 @@
-"""The one place that wires everything: sources -> bus -> bridge, and the judges beside it.
-
-Started from the end of the way to its beginning, and stopped in the other order, so that nothing
-is lost on the way out.
-"""
+"""The pipeline: its parts made, joined, drained and closed."""
 
 import atexit
 import logging
 import os
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial, wraps
+from functools import partial
 from inspect import iscoroutinefunction
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -24,44 +20,38 @@ from otel_dbevents.bridge import (
     OPEN_SPAN_TYPES,
     Bridge,
     Flow,
-    Objective,
-    Shown,
     SpanFilter,
-    Standing,
 )
 from otel_dbevents.bus import Delivery, EventBus, Subscription
-from otel_dbevents.bus.limiter import Limiter
 from otel_dbevents.bus.memory import MemoryBus
 from otel_dbevents.bus.subscription import MemorySubscription
-from otel_dbevents.compat import check_versions, warn_if_contrib_active
+from otel_dbevents.compat import warn_if_contrib_active
 from otel_dbevents.config import Config, EventLogTarget, Langfuse
 from otel_dbevents.ending import ending
 from otel_dbevents.event_log import EventLog
-from otel_dbevents.events import Database, DatabaseHealthCheckCompleted, Environment
 from otel_dbevents.exporters import lost as lost_in_export
-from otel_dbevents.exporters import sdk_disabled
-from otel_dbevents.health import desk
-from otel_dbevents.health.checks import Checks
-from otel_dbevents.health.schedule import Schedule
-from otel_dbevents.health.status import Thresholds
-from otel_dbevents.health.targets import Target, targets_of
-from otel_dbevents.health.window import Windows
 from otel_dbevents.judges import Judges
 from otel_dbevents.llm import RollUp, shared
+from otel_dbevents.pipeline.draining import FLUSH_S, drain_before
+from otel_dbevents.pipeline.health import Health
+from otel_dbevents.pipeline.parts import (
+    environment_of,
+    explainer_of,
+    limiter_of,
+    objective_of,
+    scores_of,
+    sending_of,
+    shown_of,
+)
 from otel_dbevents.sources.around import RequestHook, ResponseHook, Wishes
 from otel_dbevents.sources.engine import AnyEngine, EngineFilter, EngineSource
-from otel_dbevents.sources.explain.explainer import Explainer
 from otel_dbevents.sources.libsql.client import ClientSource, is_client
 from otel_dbevents.sources.watch import FindLedger, Notice, guard, is_recording, no_ledger
 
 if TYPE_CHECKING:
     from otel_dbevents.bus.redis.sender import Sender
-    from otel_dbevents.health.recovery import Recovery
-    from otel_dbevents.langfuse.scores import Scores
-    from otel_dbevents.langfuse.sending import Sending
 
 _MS = 1_000_000
-_FLUSH_S = 2.0
 _log = logging.getLogger("otel_dbevents")
 
 
@@ -96,7 +86,7 @@ class Pipeline:
         }
         _check_functions(functions)
         self.config = config = config or Config()
-        self._sending = _sending(config)
+        self._sending = sending_of(config)
         self.tracer_provider = tracer_provider or trace.get_tracer_provider()
         self.meter_provider = meter_provider or metrics.get_meter_provider()
         self.logger_provider = logger_provider or get_logger_provider()
@@ -109,7 +99,7 @@ class Pipeline:
             "propagator": propagator,
             **functions,
         }
-        self.environment = config.environment or _environment_of(self.tracer_provider)
+        self.environment = config.environment or environment_of(self.tracer_provider)
         self.bus: EventBus = bus or MemoryBus(
             history=config.history_for(self.environment),
             capacity=config.buffer_size,
@@ -117,11 +107,11 @@ class Pipeline:
         )
         self._owns_bus = bus is None
         self._restore: list[Callable[[], None]] = []
-        self.explainer = _explainer(config)
-        self.scores = _scores(config)
+        self.explainer = explainer_of(config)
+        self.scores = scores_of(config)
         self.turns = None if config.langfuse is Langfuse.OFF else shared
         self.sender = self._ships(config)
-        self._limiter = _limiter(config)
+        self._limiter = limiter_of(config)
         wishes = Wishes(
             propagator if config.sqlcommenter else None,
             request_hook,
@@ -129,9 +119,7 @@ class Pipeline:
             lambda: self.sender is not None or self.bridge.has_own_ids,
         )
         self.source, self.clients = self._make_sources(wishes, engine_filter)
-        self.windows = Windows(config.slo_window_s)
-        self.recovery = self._make_recovery()
-        self.checks, self._schedule = self._make_checks()
+        self.health = Health(config, self.environment, self.bus, self.source, self.clients)
         self.bridge = self._make_bridge(span_filter)
         if self.turns is not None and config.metrics:
             self._restore.append(
@@ -156,9 +144,10 @@ class Pipeline:
             ),
             self._subscribe_open_spans(),
         ]
-        if self.recovery is not None:
-            hear, types = self.recovery.consume, self.recovery.types
-            self._subscriptions.append(self.bus.subscribe(hear, *types, name="recovery"))
+        if (recovery := self.health.recovery) is not None:
+            self._subscriptions.append(
+                self.bus.subscribe(recovery.consume, *recovery.types, name="recovery")
+            )
         if self.event_log is not None:
             log = self.event_log
             self._subscriptions.append(
@@ -169,7 +158,7 @@ class Pipeline:
         self._missed_by_others: dict[int, int] = {}
         self._looked_again = False
         for provider in (self.tracer_provider, self.meter_provider, self.logger_provider):
-            self._drain_before(provider)
+            self._restore += drain_before(provider, self._drain)
         self._closed = False
         self._at_exit = partial(_drain_at_exit, weakref.ref(self))
         atexit.register(self._at_exit)
@@ -215,9 +204,9 @@ class Pipeline:
             read_pools=self.source.pools,
             read_lost=self.lost,
             read_flow=self._flow if has_flow else None,
-            seen=self.windows.take if is_told_here else None,
+            seen=self.health.windows.take if is_told_here else None,
             objective=objective_of(config),
-            read_standings=self._standings,
+            read_standings=self.health.standings,
             min_duration_ns=int(config.min_duration_ms * _MS),
             require_parent=config.require_parent,
             span_filter=span_filter,
@@ -229,45 +218,6 @@ class Pipeline:
             logs=config.logs and is_told_here,
         )
 
-    def _make_recovery(self) -> "Recovery | None":
-        config, source = self.config, self.source
-        if not config.recovery:
-            return None
-        from otel_dbevents.health.recovery import Recovery
-
-        def probe(database: Database) -> DatabaseHealthCheckCompleted | None:
-            engine = next(iter(source.engines_of(database)), None)
-            return None if engine is None else self.checks.check(engine)
-
-        return Recovery(
-            probe,
-            source.retire,
-            self.bus.publish,
-            first_s=config.recovery_first_s,
-            most_s=config.recovery_most_s,
-            tries=config.recovery_tries,
-        )
-
-    def _make_checks(self) -> tuple[Checks, Schedule | None]:
-        config = self.config
-        checks = Checks(
-            environment=self.environment,
-            thresholds=Thresholds(config.health_degraded_ms, config.health_unhealthy_ms),
-            timeout_ms=config.health_timeout_ms,
-            slo_p95_ms=config.slo_p95_ms,
-            publish=self.bus.publish if self.recovery is None else self.recovery.pass_on,
-            pools=self.source.pools,
-            windows=self.windows,
-        )
-        if not config.health_interval_s:
-            return checks, None
-        environment, engines, clients = self.environment, self.source.in_use, self.clients.in_use
-
-        def targets() -> list[Target]:
-            return targets_of((*engines(), *clients()), environment)
-
-        return checks, Schedule(checks, targets, config.health_interval_s)
-
     def attach(self, engine: AnyEngine | None = None) -> None:
         """Listen to ``engine``, or to every engine there is and will be. Twice is harmless.
 
@@ -277,7 +227,7 @@ class Pipeline:
             self.source.attach(engine)
         if engine is None or is_client(engine):
             self.clients.attach(engine)
-        desk.take_over(self.checks)
+        self.health.begin()
         if self.turns is not None:
             repeated, look_anew = self.config.repeated_queries, self.source.look_anew
             self.turns.join(look_anew, self.tracer_provider, repeated)
@@ -317,7 +267,7 @@ class Pipeline:
             lost |= {} if asked_for is None else asked_for.lost
         return lost
 
-    def flush(self, timeout: float = _FLUSH_S) -> bool:
+    def flush(self, timeout: float = FLUSH_S) -> bool:
         """Make telemetry of all that was published. False when ``timeout`` seconds ran out.
 
         Plans that were asked for are waited for, for half of the time that is left at the most.
@@ -341,11 +291,7 @@ class Pipeline:
             return True
         deadline = monotonic() + timeout
         self._closed = True
-        desk.leave(self.checks)
-        if self.recovery is not None:
-            self.recovery.close()
-        if self._schedule is not None:
-            self._schedule.close()
+        self.health.close()
         atexit.unregister(self._at_exit)
         self.detach()
         done = self.flush(timeout)
@@ -386,21 +332,16 @@ class Pipeline:
             batch, limited = self._limiter.split(batch)
             if limited:
                 self.bridge.count(limited)
-        if self._schedule is not None:
-            self._schedule.awake()
+        self.health.awake()
         if self.sender is None:
             self.bridge.consume(batch)
         else:
             self.bridge.consume(())  # it has the pools' numbers and the losses to tell
             self.sender.consume(batch)
         if self.sender is not None or not self.bridge.has_metrics:
-            self.windows.take_events(whole)
+            self.health.windows.take_events(whole)
         if self.turns is not None:
             self.turns.settle()
-
-    def _standings(self) -> list[Standing]:
-        """Return how the databases fare, for the metrics."""
-        return [Standing(*each) for each in self.windows.standings()]
 
     def _flow(self) -> Flow:
         """Return what waits and what was limited, for the metrics."""
@@ -433,7 +374,7 @@ class Pipeline:
         target = config.event_log
         if target is EventLogTarget.OFF:
             return None
-        return EventLog(str(target), service=self._service, limiter=_limiter(config))
+        return EventLog(str(target), service=self._service, limiter=limiter_of(config))
 
     def _service(self) -> str:
         """Return the service's name, as the provider in force by now has it."""
@@ -451,58 +392,6 @@ class Pipeline:
         """Flush, within ``timeout`` seconds; when the process ends, in what is left of its time."""
         self.flush(min(timeout, ending.at_most(self.config.flush_timeout_ms / 1000)))
 
-    def _drain_before(self, provider: Any) -> None:
-        """Have our worker drained first whenever this provider is flushed or shut down."""
-        for name in ("force_flush", "shutdown"):
-            original = getattr(provider, name, None)
-            if original is None or not hasattr(provider, "__dict__"):
-                continue
-            ours = _after(weakref.WeakMethod(self._drain), original)
-            setattr(provider, name, ours)
-            self._restore.append(_restorer(provider, name, ours))
-
-
-def objective_of(config: Config) -> Objective:
-    """Return what the settings promise, in seconds."""
-    return Objective(
-        config.slo_p95_ms / 1e3, config.health_degraded_ms / 1e3, config.health_unhealthy_ms / 1e3
-    )
-
-
-def shown_of(config: Config) -> Shown | None:
-    """Return what Langfuse is shown beyond totals; None: nothing."""
-    if config.langfuse is Langfuse.OFF:
-        return None
-    queries = {Langfuse.SLOW_AND_ERRORS: "slow_and_errors", Langfuse.ALL: "all"}
-    wanted: Any = queries.get(config.langfuse, "none")
-    return Shown(wanted, config.langfuse_events, config.langfuse_spans_per_trace)
-
-
-def _sending(config: Config) -> "Sending | None":
-    if not (config.langfuse_export and config.enabled):
-        return None
-    from otel_dbevents.langfuse.sending import Sending
-
-    return Sending(config)
-
-
-def _explainer(config: Config) -> Explainer | None:
-    if not config.explain_slow_queries:
-        return None
-    return Explainer(timeout_ms=config.explain_timeout_ms, per_minute=config.explain_per_minute)
-
-
-def _limiter(config: Config) -> Limiter | None:
-    return Limiter(config.rates()) if config.rate_limit is not None else None
-
-
-def _scores(config: Config) -> "Scores | None":
-    if not config.langfuse_scores or not config.enabled:
-        return None
-    from otel_dbevents.langfuse.scores import Scores
-
-    return Scores(at_exit=config.flush_timeout_ms / 1000)
-
 
 def _drain_at_exit(reference: "weakref.ref[Pipeline]") -> None:
     """Drain, and close nothing: the last export reads the pools and the counts of losses."""
@@ -513,139 +402,6 @@ def _drain_at_exit(reference: "weakref.ref[Pipeline]") -> None:
     pipeline.flush(ending.time_left(timeout))
     if pipeline.sender is not None:
         pipeline.sender.finish(ending.time_left(timeout))
-
-
-def _after(drain: "weakref.WeakMethod[Callable[[float], None]]", original: Any) -> Any:
-    """Drain, then do what was wanted, both in the ``timeout_millis`` of the caller, if any."""
-
-    @wraps(original)
-    def drained(*arguments: Any, **options: Any) -> Any:
-        given = arguments[0] if arguments else options.get("timeout_millis")
-        if not isinstance(given, (int, float)) or isinstance(given, bool):
-            _drain(drain, _FLUSH_S)
-            return original(*arguments, **options)
-        began = monotonic()
-        _drain(drain, min(_FLUSH_S, given / 1000))
-        left = max(0, int(given - 1000 * (monotonic() - began)))
-        if arguments:
-            return original(left, *arguments[1:], **options)
-        return original(**options | {"timeout_millis": left})
-
-    return drained
-
-
-def _drain(drain: "weakref.WeakMethod[Callable[[float], None]]", timeout: float) -> None:
-    """Drain, where there is still something to drain. Never raises: the call is somebody's own."""
-    try:
-        flush = drain()
-        if flush is not None:
-            flush(timeout)
-    except Exception as error:  # noqa: BLE001
-        guard.caught(error)
-
-
-def _restorer(provider: Any, name: str, ours: Any) -> Callable[[], None]:
-    def restore() -> None:
-        if provider.__dict__.get(name) is ours:
-            del provider.__dict__[name]
-
-    return restore
-
-
-def _environment_of(provider: Any) -> Environment:
-    """Return what the resource says (``deployment.environment.name``); local where it is silent."""
-    attributes: Mapping[str, Any] = getattr(getattr(provider, "resource", None), "attributes", {})
-    said = attributes.get("deployment.environment.name") or attributes.get("deployment.environment")
-    return Environment(said) if isinstance(said, str) else Environment.LOCAL
-
-
-_active: Pipeline | None = None
-"""The pipeline that `instrument` made."""
-
-
-def instrument(
-    engine: AnyEngine | None = None,
-    *,
-    tracer_provider: Any = None,
-    meter_provider: Any = None,
-    logger_provider: Any = None,
-    config: Config | None = None,
-    propagator: TextMapPropagator | None = None,
-    request_hook: RequestHook | None = None,
-    response_hook: ResponseHook | None = None,
-    span_filter: SpanFilter | None = None,
-    engine_filter: EngineFilter | None = None,
-) -> Pipeline:
-    """Listen to ``engine``, or to every engine there is and will be, sync or async.
-
-    Called again it adds the engine to the pipeline that runs; whatever else is given then and is
-    not that pipeline's is ignored with a warning.
-
-    Args:
-        engine: an `Engine` or `AsyncEngine`, or a client of the package ``libsql_client``; None:
-            all of them.
-        tracer_provider: the spans'; like the other two the global one where it is not given.
-        meter_provider: the metrics'.
-        logger_provider: the log records'.
-        config: the settings; else the environment's (``OTEL_DBEVENTS_*``).
-        propagator: writes the comment behind each statement, where ``sqlcommenter`` is on; else
-            the global one.
-        request_hook: called before the driver with SQLAlchemy's execution context, the SQL and the
-            parameters. The mapping that it returns are attributes of the query's span.
-        response_hook: called after the driver with the execution context, the cursor, and the
-            error or None. As above.
-        span_filter: called with each `QueryExecuted` and `QueryFailed`, on a worker. False: it has
-            no span. Metrics, log records and judgements are made all the same.
-        engine_filter: called once with each engine, of an `AsyncEngine` with its ``sync_engine``.
-            False: nothing of that engine is observed.
-
-    A hook or filter that raises harms nothing: the attributes are left out, the span is made, the
-    engine is observed; that is counted and logged.
-
-    Raises:
-        ConfigError: a setting is wrong; the message names it and what it takes.
-        UnsupportedVersionError: SQLAlchemy or the OpenTelemetry SDK is missing or too old.
-        TypeError: ``engine`` is not an engine, or a hook or filter no plain function.
-
-    """
-    global _active
-    wanted: dict[str, Any] = {
-        "tracer_provider": tracer_provider,
-        "meter_provider": meter_provider,
-        "logger_provider": logger_provider,
-        "config": config,
-        "propagator": propagator,
-        "request_hook": request_hook,
-        "response_hook": response_hook,
-        "span_filter": span_filter,
-        "engine_filter": engine_filter,
-    }
-    if _active is None or _active._closed:
-        check_versions()
-        warn_if_contrib_active()
-        _active = Pipeline(**wanted)
-    else:
-        _warn_of_change(_active._arguments, wanted)
-    if _active.config.enabled and not sdk_disabled():
-        _active.attach(engine)
-    return _active
-
-
-def uninstrument(engine: AnyEngine | None = None) -> None:
-    """Let go of ``engine``, or of all engines and stop. Calling it twice is harmless."""
-    global _active
-    if _active is None:
-        return
-    if engine is not None:
-        _active.detach(engine)
-        return
-    pipeline, _active = _active, None
-    pipeline.close(pipeline.config.flush_timeout_ms / 1000)
-
-
-def flush(timeout: float = 2.0) -> bool:
-    """Make telemetry of all events so far; False when ``timeout`` seconds ran out."""
-    return _active is None or _active.flush(timeout)
 
 
 def _measure(
@@ -662,17 +418,3 @@ def _check_functions(given: Mapping[str, object]) -> None:
     for name, function in given.items():
         if function is not None and (not callable(function) or iscoroutinefunction(function)):
             raise TypeError(f"{name} takes a plain function; got {function!r}")
-
-
-def _warn_of_change(active: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    ignored = [
-        name
-        for name, value in wanted.items()
-        if value is not None and value is not active[name] and value != active[name]
-    ]
-    if ignored:
-        _log.warning(
-            "instrument() was called again with another %s, which is ignored: call "
-            "otel_dbevents.uninstrument() first, or make a Pipeline of its own",
-            " and ".join(ignored),
-        )
