@@ -1,7 +1,7 @@
 """What a reader holds, and what it has counted."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import msgspec
 
@@ -28,6 +28,45 @@ class Held(msgspec.Struct, frozen=True, gc=False):
         for each in self.unread:
             number += each <= number
         return number
+
+
+class Hands:
+    """The entries that a reader holds, by their ids in the stream."""
+
+    def __init__(self) -> None:
+        self._held: dict[bytes, Held] = {}
+        self._names: set[tuple[str, int, int]] = set()
+
+    def __contains__(self, id_: bytes) -> bool:
+        return id_ in self._held
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._held)
+
+    def have(self, entry: Entry) -> bool:
+        """Whether the same events are held, be it under another id: they may be sent twice."""
+        return _name(entry) in self._names
+
+    def take(self, held: Held) -> None:
+        """Hold an entry."""
+        self._held[held.id] = held
+        self._names.add(_name(held.entry))
+
+    def let_go(self, id_: bytes) -> None:
+        """Hold it no longer, if it was held."""
+        held = self._held.pop(id_, None)
+        if held is not None:
+            self._names.discard(_name(held.entry))
+
+    def clear(self) -> None:
+        """Hold nothing."""
+        self._held.clear()
+        self._names.clear()
+
+
+def _name(entry: Entry) -> tuple[str, int, int]:
+    """Return what two messages with the same events have in common."""
+    return entry.line, entry.first, entry.count
 
 
 class Counts(msgspec.Struct):

@@ -4,26 +4,23 @@ In: messages of a `Group`. Out: `Held` entries, verified and new, which the call
 to `Reader.commit`. What cannot be verified or read goes to the dead letters at once.
 """
 
-import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from time import monotonic
 from typing import Any, Final
 
-from otel_dbevents.bus.redis.dead import MENDS, MOST, again_of, letter_fields, name_of
-from otel_dbevents.bus.redis.entries import Entry, EntryError, Unpacker, verified
+from otel_dbevents.bus.redis.burials import Burials
+from otel_dbevents.bus.redis.dead import letter_fields
+from otel_dbevents.bus.redis.entries import Entry, EntryError, Unpacker
 from otel_dbevents.bus.redis.gaps import Gaps
-from otel_dbevents.bus.redis.group import Group, Message, seconds
-from otel_dbevents.bus.redis.held import Counts, Held
+from otel_dbevents.bus.redis.group import Group, Message
+from otel_dbevents.bus.redis.held import Counts, Hands, Held
 from otel_dbevents.bus.redis.ledger import Ledger
 from otel_dbevents.bus.redis.signing import Keyring
+from otel_dbevents.bus.redis.verifying import Verifier
 
 __all__ = ["Counts", "Held", "Reader"]
 
-_log = logging.getLogger("otel_dbevents.bus")
-_OLDEST_S: Final = 86_400
-"""An entry that was signed so long before Redis got it is a replay; a ledger is kept longer."""
-_SAY_AGAIN_S: Final = 60.0
 _LOOK_S: Final = 1.0
 
 
@@ -62,18 +59,16 @@ class Reader:
         buries: bool = True,
         patience_s: float = 5.0,
     ) -> None:
-        self._buries = buries
-        self._silent: dict[str, float] = {}
         self._look_at = 0.0
         self.stream, self.claim_after_s = stream, claim_after_s
-        self._keys, self._required = keys, require_signature
+        self._verifier = Verifier(stream, group, keys, required=require_signature)
         self._group = Group(url, stream, group, claim_after_s=claim_after_s, from_now=from_now)
         self._ledger = Ledger(stream, group, patience_s=patience_s)
         self._gaps = Gaps(self._group, self._ledger, from_now=from_now, judges_past=buries)
         self._unpacker = Unpacker()
         self.counts = Counts()
-        self._held: dict[bytes, Held] = {}
-        self._in_hand: set[tuple[str, int, int]] = set()
+        self._burials = Burials(stream, self.counts.dead_letters, buries=buries)
+        self._hands = Hands()
 
     def join(self) -> None:
         """Connect, and make the group where there is none; done by `read` too."""
@@ -89,27 +84,26 @@ class Reader:
         if monotonic() >= self._look_at:
             self._look_at = monotonic() + _LOOK_S
             self._ledger.is_remembered(self._client)
-        old = [each for each in messages[:again] if each[0] not in self._held]
+        old = [each for each in messages[:again] if each[0] not in self._hands]
         those = old + messages[again:]
         try:
             return self._taken(those)
         except Exception:  # nobody gets them now: they are ours still, and read again
             for id_, _ in those:
-                self._let_go(id_)
+                self._hands.let_go(id_)
             raise
 
     def renew(self) -> None:
         """Say that what we hold is being worked on, so that no other takes it over."""
-        self._group.renew(list(self._held))
+        self._group.renew(list(self._hands))
 
     def holds_all(self) -> bool:
         """Whether what we hold is in our hands still, and was not taken over by another."""
-        return self._group.has(list(self._held))
+        return self._group.has(list(self._hands))
 
     def drop(self) -> None:
         """Hold nothing any more, as if just begun: what is ours still is read again."""
-        self._held.clear()
-        self._in_hand.clear()
+        self._hands.clear()
         self.reconnect()
 
     def commit(self, those: Sequence[Held]) -> None:
@@ -145,7 +139,7 @@ class Reader:
             chosen=[held.place(number) for number in numbers],
         )
         self._finish([held.id], [held.entry], letter)
-        self._count_dead(reason)
+        self._burials.count(reason)
         self._done(held, failed=len(numbers))
 
     def _done(self, held: Held, failed: int = 0) -> None:
@@ -203,7 +197,7 @@ class Reader:
                 done.append(id_)  # it is missing, and counted as that
                 continue
             try:
-                entry = self._verified(id_, fields)
+                entry = self._verifier.entry(id_, fields)
                 if entry is None:
                     done.append(id_)  # another group's
                 else:
@@ -214,7 +208,7 @@ class Reader:
         known = self._ledger.known(self._client, [entry for _, _, entry in found])
         taken = list[Held]()
         for (id_, fields, entry), is_known in zip(found, known, strict=True):
-            if is_known or _name(entry) in self._in_hand:
+            if is_known or self._hands.have(entry):
                 self.counts.duplicates += entry.count
                 done.append(id_)
             elif (held := self._unpacked(id_, fields, entry)) is not None:
@@ -222,16 +216,6 @@ class Reader:
         if done:
             self._finish(done, [])
         return taken
-
-    def _verified(self, id_: bytes, fields: Mapping[bytes, bytes]) -> Entry | None:
-        """Return the entry; None where it comes again, and for another group."""
-        entry = verified(fields, self.stream, self._keys, required=self._required)
-        found = again_of(id_, fields, entry, self.stream, self._keys)
-        if found is not None:
-            return found[0] if found[1].group in ("", self._group.name) else None
-        if self._keys is not None and seconds(id_) - entry.sent_ns / 1e9 > _OLDEST_S:
-            raise EntryError("stale")
-        return entry
 
     def _unpacked(self, id_: bytes, fields: dict[bytes, bytes], entry: Entry) -> Held | None:
         try:
@@ -241,8 +225,8 @@ class Reader:
             return None
         if bad:
             self._bury(id_, fields, bad, entry)
-        held = self._held[id_] = Held(id_, entry, events, fields, tuple(bad))
-        self._in_hand.add(_name(entry))
+        held = Held(id_, entry, events, fields, tuple(bad))
+        self._hands.take(held)
         self.counts.read += len(events)
         return held
 
@@ -253,9 +237,9 @@ class Reader:
 
         One whose numbers can be trusted is written down as handled, its events as lost.
         """
-        letter = letter_fields(id_, fields, reason) if self._buries else None
+        letter = self._burials.letter(id_, fields, reason)
         self._finish([id_], [] if entry is None else [entry], letter)
-        self._count_dead(reason)
+        self._burials.count(reason)
         if entry is None:
             self._gaps.rejected(fields)
             return
@@ -267,28 +251,9 @@ class Reader:
         self, id_: bytes, fields: Mapping[bytes, bytes], places: Sequence[int], entry: Entry
     ) -> None:
         """Put some events of an entry to the dead letters; the others go on."""
-        if self._buries:
-            said: Any = letter_fields(id_, fields, "undecodable", chosen=places)
-            self._client.xadd(name_of(self.stream), said, maxlen=MOST, approximate=True)
-        self._count_dead("undecodable")
+        self._burials.bury(self._client, id_, fields, places)
         if not entry.again_of:
             self.counts.lost["rejected"] += len(places)
-
-    def _count_dead(self, reason: str) -> None:
-        """Count a dead letter, and say once a minute what mends such ones."""
-        if not self._buries and reason in MENDS:
-            return  # it is another group's, which says so
-        self.counts.dead_letters[reason] += 1
-        now = monotonic()
-        if now >= self._silent.get(reason, 0.0):
-            self._silent[reason] = now + _SAY_AGAIN_S
-            _log.warning(
-                "an entry of %s went to the dead letters, %s: %s (said once a minute at most; "
-                "`otel-dbevents dlq list` shows all)",
-                self.stream,
-                reason,
-                MENDS.get(reason, "a handler failed, mend it and retry"),
-            )
 
     def _finish(
         self,
@@ -297,21 +262,10 @@ class Reader:
         letter: Mapping[bytes, bytes] | None = None,
     ) -> None:
         pipe = self._client.pipeline()
-        if letter is not None:
-            pipe.xadd(name_of(self.stream), letter, maxlen=MOST, approximate=True)
+        self._burials.add(pipe, letter)
         self._ledger.add(pipe, handled)
         pipe.xack(self.stream, self._group.name, *ids)
         pipe.execute()
         self._ledger.note(handled)
         for each in ids:
-            self._let_go(each)
-
-    def _let_go(self, id_: bytes) -> None:
-        held = self._held.pop(id_, None)
-        if held is not None:
-            self._in_hand.discard(_name(held.entry))
-
-
-def _name(entry: Entry) -> tuple[str, int, int]:
-    """Return what two messages with the same events have in common: it may be sent twice."""
-    return entry.line, entry.first, entry.count
+            self._hands.let_go(each)
