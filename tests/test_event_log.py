@@ -139,7 +139,9 @@ def test_a_pipeline_writes_what_happens_with_the_stack_and_the_services_name(
             connection.execute(text("SELECT 1")).all()
     assert pipeline.flush(30)
     pipeline.close()
-    failed, opened = lines(capsys.readouterr().out)
+    written = capsys.readouterr().out
+    assert "Xq7" not in written
+    failed, opened = lines(written)
     assert "fail_to_connect" in failed["exception.stacktrace"]
     assert (failed["level"], opened["level"]) == ("ERROR", "INFO")
     assert failed["service.name"] == "shop"

@@ -4,8 +4,10 @@ The application is in `shop`, `model`, `assistant`, `tools` and `retrieval`, and
 your own; the language model is a scripted stand-in behind the same interface (`script`,
 `conversations`). What happens to its database is in `scenes`; what is seen of it is made by the
 library and shown by `terminal` and `report`. `prompts` reads what each prompt's spans say of its
-database work; `to_langfuse` has Langfuse's own client send it; `through_redis` ships the run to a
-sidecar (`servers`) and compares what comes out there (`receiving`).
+database work; the second act, in which the database is killed and comes back, is `outage`, on a
+server of its own (`database_server`); `to_langfuse` has Langfuse's own client send it;
+`through_redis` ships the run to a sidecar (`servers`) and compares what comes out there
+(`receiving`).
 """
 
 import argparse
@@ -54,7 +56,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="otel-dbevents demo",
         description="Run a text-to-SQL assistant over a shop's database and show what its "
         "database did: traces, events, metrics, and for each prompt who held it up, the model or "
-        "the database. Needs no network. With OTEL_EXPORTER_OTLP_ENDPOINT set, the same run is "
+        "the database; then kill a database under a running shop and show what was seen "
+        "of it. Needs no network. With OTEL_EXPORTER_OTLP_ENDPOINT set, the same run is "
         "also sent to that collector; with LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY set, to "
         "that Langfuse, by its own client.",
     )

@@ -15,9 +15,13 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from sqlalchemy import create_engine, text
 
 from otel_dbevents import Config, Pipeline, check_database_health
+from otel_dbevents.bus.redis.entries import Entry
+from otel_dbevents.bus.redis.held import Held
 from otel_dbevents.events import DatabaseHealthCheckCompleted, DatabaseRecovered, Event
 from otel_dbevents.health.schedule import NAME
-from tests.bridge.support import metrics_of
+from otel_dbevents.shipping import read_origin
+from otel_dbevents.sidecar.tellers import Teller
+from tests.bridge.support import executed, health, metrics_of
 from tests.services.process import wait_until
 
 
@@ -186,6 +190,20 @@ def test_with_the_bus_on_redis_the_window_is_the_applications(path, redis):
     assert details["window.queries"] == 30
     [p95] = metrics["dbevents.slo.p95"].data.data_points
     assert p95.value * 1e3 == pytest.approx(details["window.p95_ms"], abs=1e-3)
+
+
+def test_the_sidecar_is_told_what_the_application_promises(path, redis):
+    promised = {"slo_p95_ms": 75, "health_degraded_ms": 33, "health_unhealthy_ms": 77}
+    with Room(path, bus_url=redis.url, stream=redis.stream(), **promised) as room:
+        said = room.pipeline.sender._source()
+    teller = Teller(read_origin(said), "one", (None, None), None)
+    events = [health(), executed()]
+    teller.tell(Held(b"1-1", Entry("app", "1-1", 0, 2, 1, said, b""), events))
+    metrics = metrics_of(teller._reader)
+    [queries] = metrics["db.client.operation.duration"].data.data_points
+    [checks] = metrics["database.health.latency"].data.data_points
+    assert 0.075 in queries.explicit_bounds
+    assert {0.033, 0.077} < {*checks.explicit_bounds}
 
 
 FORKING = """

@@ -1,0 +1,31 @@
+"""How the settings are called: each one's variable, and what a wrong name was meant to be."""
+
+import difflib
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+PREFIX: Final = "OTEL_DBEVENTS_"
+_log = logging.getLogger("otel_dbevents")
+
+
+def variable(name: str) -> str:
+    """Return the environment variable of the setting ``name``."""
+    return PREFIX + name.upper()
+
+
+def nearest(name: str, known: Sequence[str]) -> str:
+    """Return the end of a complaint about a name: the one that it is like, else all there are."""
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    return f"; did you mean {near[0]}?" if near else f"; there are: {', '.join(known)}"
+
+
+def warn_of_unknown(environ: Mapping[str, str], names: Iterable[str], told: set[str]) -> None:
+    """Say once for each variable that looks like ours and is not; ``told`` keeps which."""
+    known = {variable(name) for name in names}
+    for found in sorted(environ):
+        if not found.upper().startswith(PREFIX) or found.upper() in known | told:
+            continue
+        told.add(found.upper())
+        near = nearest(found.upper(), sorted(known))
+        _log.warning("%s is not a setting of otel_dbevents and is ignored%s", found, near)
