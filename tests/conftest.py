@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
-from otel_dbevents.sources.watch import guard
+from otel_dbevents.sources.guarding import guard
 from tests import canaries
 from tests.swallowed import collecting
 

@@ -40,7 +40,7 @@ from otel_dbevents.events import (
 )
 from otel_dbevents.exporters.outbox import Limits
 from otel_dbevents.exporters.processors import CountingSpanProcessor
-from otel_dbevents.sources.watch import guard
+from otel_dbevents.sources.guarding import guard
 from tests.services.process import wait_until
 
 

@@ -22,7 +22,8 @@ from otel_dbevents.health.round import Outcome, Round
 from otel_dbevents.health.status import Thresholds
 from otel_dbevents.health.targets import Target, pool_of, target_of
 from otel_dbevents.health.window import Windows
-from otel_dbevents.sources.watch import guard, parent_of
+from otel_dbevents.sources.caller import parent_of
+from otel_dbevents.sources.guarding import guard
 
 Publish: TypeAlias = Callable[[Event, Any], None]
 _MOST_DATABASES: Final = 1_000

@@ -6,7 +6,7 @@ from functools import wraps
 from time import monotonic
 from typing import Any, Final
 
-from otel_dbevents.sources.watch import guard
+from otel_dbevents.sources.guarding import guard
 
 FLUSH_S: Final = 2.0
 """Seconds that a drain may take where the caller says nothing."""

@@ -44,9 +44,12 @@ from otel_dbevents.pipeline.parts import (
     shown_of,
 )
 from otel_dbevents.sources.around import RequestHook, ResponseHook, Wishes
+from otel_dbevents.sources.caller import is_recording
 from otel_dbevents.sources.engine import AnyEngine, EngineFilter, EngineSource
+from otel_dbevents.sources.guarding import guard
+from otel_dbevents.sources.handing import FindLedger, no_ledger
 from otel_dbevents.sources.libsql.client import ClientSource, is_client
-from otel_dbevents.sources.watch import FindLedger, Notice, guard, is_recording, no_ledger
+from otel_dbevents.sources.watch import Notice
 
 if TYPE_CHECKING:
     from otel_dbevents.bus.redis.sender import Sender

@@ -6,8 +6,8 @@ that the source was given, on the thread that made the call (a sync libSQL clien
 
 Promised: an event tells what the driver did, with the driver's own outcome; no literal, URL, user
 name or driver's message is in it (messages only on request); nothing that goes wrong here reaches
-the application: it is counted, and logged once a minute (`watch.guard`); ``detach`` takes away what
-was put in the place of others' methods and listeners.
+the application: it is counted, and logged once a minute (`guarding.guard`); ``detach`` takes away
+what was put in the place of others' methods and listeners.
 
 `engine` finds engines and puts a `watch` on each. `query`, `transaction` and `pool` make the
 events; `reading` and `rows` follow a result to its end, `standing` asks the driver about a

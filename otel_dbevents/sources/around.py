@@ -19,8 +19,9 @@ from opentelemetry import trace
 from opentelemetry.propagators.textmap import TextMapPropagator
 
 from otel_dbevents.events import new_id, span_id_of, trace_id_of
+from otel_dbevents.sources.caller import SUPPRESS, suppressed
 from otel_dbevents.sources.comment import commented
-from otel_dbevents.sources.watch import SUPPRESS, guard, suppressed
+from otel_dbevents.sources.guarding import guard
 
 Attributes: TypeAlias = Mapping[str, Any]
 RequestHook: TypeAlias = Callable[[Any, str, Any], Attributes | None]

@@ -17,7 +17,8 @@ from otel_dbevents.events import (
     Statement,
     TraceParent,
 )
-from otel_dbevents.sources.watch import guard, parent_of
+from otel_dbevents.sources.caller import parent_of
+from otel_dbevents.sources.guarding import guard
 
 
 class _Noted(Draft, gc=False, eq=False):

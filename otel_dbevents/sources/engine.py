@@ -28,24 +28,16 @@ from otel_dbevents.events import Database, Environment, PoolReading
 from otel_dbevents.forks import hold, in_child
 from otel_dbevents.sources import pool
 from otel_dbevents.sources.around import Around, Wishes
+from otel_dbevents.sources.connection import INFO_KEY, ConnectionState
 from otel_dbevents.sources.database import database_of
 from otel_dbevents.sources.explain.explainer import Explainer
+from otel_dbevents.sources.guarding import guard
+from otel_dbevents.sources.handing import Defer, FindLedger, Publish, no_ledger
 from otel_dbevents.sources.heap import objects_of
 from otel_dbevents.sources.query import QuerySource
 from otel_dbevents.sources.retiring import retire
 from otel_dbevents.sources.transaction import TransactionSource
-from otel_dbevents.sources.watch import (
-    INFO_KEY,
-    WATCH_KEY,
-    ConnectionState,
-    Defer,
-    FindLedger,
-    Notice,
-    Publish,
-    Watch,
-    guard,
-    no_ledger,
-)
+from otel_dbevents.sources.watch import WATCH_KEY, Notice, Watch
 
 AnyEngine: TypeAlias = Any
 """An `Engine`, or an `AsyncEngine`, whose ``sync_engine`` is meant."""

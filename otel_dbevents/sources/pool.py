@@ -31,6 +31,8 @@ from otel_dbevents.events import (
     Holder,
     PoolReading,
 )
+from otel_dbevents.sources.caller import PLAIN, SUPPRESS, current_context, parent_of, suppressed
+from otel_dbevents.sources.connection import INFO_KEY, NOBODY, ConnectionState, state_of
 from otel_dbevents.sources.database import recognised
 from otel_dbevents.sources.drafts import (
     CheckedInDraft,
@@ -40,23 +42,10 @@ from otel_dbevents.sources.drafts import (
     ReturnedDraft,
 )
 from otel_dbevents.sources.failure import describe, describe_connect, is_lost
+from otel_dbevents.sources.guarding import guard
 from otel_dbevents.sources.location import locate, spot
 from otel_dbevents.sources.stack import traced
-from otel_dbevents.sources.watch import (
-    INFO_KEY,
-    NOBODY,
-    PLAIN,
-    SUPPRESS,
-    WATCH_KEY,
-    ConnectionState,
-    Watch,
-    current_context,
-    enter,
-    guard,
-    parent_of,
-    state_of,
-    suppressed,
-)
+from otel_dbevents.sources.watch import WATCH_KEY, Watch, enter
 
 _OURS_AND_ENGINES = 2
 """Frames between `checked_out` and the application at the least: ours and SQLAlchemy's."""

@@ -20,26 +20,18 @@ from sqlalchemy.pool.base import _ConnectionFairy
 from otel_dbevents.events import QueryExecuted, QueryFailed
 from otel_dbevents.sources.advice import advise
 from otel_dbevents.sources.around import Call
+from otel_dbevents.sources.caller import current_context, parent_of, suppressed
+from otel_dbevents.sources.connection import INFO_KEY, ConnectionState, is_connecting, state_of
 from otel_dbevents.sources.drafts import QueryDraft
 from otel_dbevents.sources.explain.question import question_of
 from otel_dbevents.sources.failure import describe, is_lost
+from otel_dbevents.sources.guarding import guard
+from otel_dbevents.sources.handing import Ledger
 from otel_dbevents.sources.location import here
 from otel_dbevents.sources.reading import NOTHING, Beside, Remarks
 from otel_dbevents.sources.rows import CountingFetch, counting_fetch
 from otel_dbevents.sources.statement import KNOWN, Statements
-from otel_dbevents.sources.watch import (
-    INFO_KEY,
-    ConnectionState,
-    Ledger,
-    Watch,
-    current_context,
-    enter,
-    guard,
-    is_connecting,
-    parent_of,
-    state_of,
-    suppressed,
-)
+from otel_dbevents.sources.watch import Watch, enter
 
 _BATCHES = "_otel_dbevents_batches"
 """Where an execution context keeps the batches that it is sent in."""

@@ -19,11 +19,15 @@ from otel_dbevents.events import (
     QueryFailed,
     Statement,
 )
+from otel_dbevents.sources.caller import parent_of
+from otel_dbevents.sources.connection import ConnectionState
 from otel_dbevents.sources.drafts import QueryDraft
 from otel_dbevents.sources.explain.question import Question, question_of
 from otel_dbevents.sources.failure import describe, is_lost
+from otel_dbevents.sources.guarding import guard
+from otel_dbevents.sources.handing import Ledger
 from otel_dbevents.sources.location import here
-from otel_dbevents.sources.watch import ConnectionState, Ledger, Watch, guard, parent_of
+from otel_dbevents.sources.watch import Watch
 
 _Query = TypeVar("_Query", QueryExecuted, QueryFailed)
 

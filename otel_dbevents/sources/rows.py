@@ -16,8 +16,8 @@ from sqlalchemy.engine.cursor import (
 )
 
 from otel_dbevents.sources.explain.question import Question, question_of
+from otel_dbevents.sources.guarding import guard
 from otel_dbevents.sources.reading import Reading
-from otel_dbevents.sources.watch import guard
 
 
 class CountingFetch(Reading, CursorFetchStrategy):

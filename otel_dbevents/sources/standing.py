@@ -10,7 +10,8 @@ from typing import Any, Final
 
 from sqlalchemy.engine import Connection
 
-from otel_dbevents.sources.watch import ConnectionState, guard
+from otel_dbevents.sources.connection import ConnectionState
+from otel_dbevents.sources.guarding import guard
 from otel_dbevents.swallowing import told
 
 _IDLE: Final = 0

@@ -22,20 +22,13 @@ from otel_dbevents.events import (
     new_id,
 )
 from otel_dbevents.sources.around import Around, Call
+from otel_dbevents.sources.caller import current_context, parent_of, suppressed
+from otel_dbevents.sources.connection import INFO_KEY, ConnectionState, is_connecting
 from otel_dbevents.sources.failure import describe, is_lost
+from otel_dbevents.sources.guarding import guard
 from otel_dbevents.sources.stack import traced
 from otel_dbevents.sources.standing import Standing
-from otel_dbevents.sources.watch import (
-    INFO_KEY,
-    ConnectionState,
-    Watch,
-    current_context,
-    enter,
-    guard,
-    is_connecting,
-    parent_of,
-    suppressed,
-)
+from otel_dbevents.sources.watch import Watch, enter
 
 _Ended: TypeAlias = type[TransactionCommitted | TransactionRolledBack | TransactionReleased]
 _Failed: TypeAlias = type[CommitFailed | RollbackFailed]

@@ -20,7 +20,7 @@ from sqlalchemy import Engine, create_engine, text
 
 import otel_dbevents
 from otel_dbevents.config import Config
-from otel_dbevents.sources.watch import guard
+from otel_dbevents.sources.guarding import guard
 from tests.harm.told import SpansToFile, numbers_reader, tell
 
 IN_CHILD = 3

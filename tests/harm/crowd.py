@@ -22,7 +22,7 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 import otel_dbevents
 from otel_dbevents.config import Config
-from otel_dbevents.sources.watch import guard
+from otel_dbevents.sources.guarding import guard
 from tests.harm.told import DURATION, SpansToFile
 
 EACH = 4

@@ -24,7 +24,7 @@ from sqlalchemy.pool import NullPool
 
 from otel_dbevents.config import Config
 from otel_dbevents.pipeline import Pipeline
-from otel_dbevents.sources.watch import guard
+from otel_dbevents.sources.guarding import guard
 
 DATABASES, OPEN_RESULTS = 2, 20
 

@@ -11,7 +11,7 @@ from otel_dbevents.events import Database, DatabaseType, Environment
 from otel_dbevents.health.checks import Checks
 from otel_dbevents.health.schedule import NAME, Schedule
 from otel_dbevents.health.targets import Target
-from otel_dbevents.sources.watch import suppressed
+from otel_dbevents.sources.caller import suppressed
 from tests.services.process import wait_until
 
 

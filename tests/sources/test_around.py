@@ -18,7 +18,7 @@ from otel_dbevents import Config, Pipeline
 from otel_dbevents.events import QueryExecuted, QueryFailed
 from otel_dbevents.sources.around import Wishes
 from otel_dbevents.sources.engine import EngineSource
-from otel_dbevents.sources.watch import guard
+from otel_dbevents.sources.guarding import guard
 from tests.sources.engines import Case, Told
 from tests.sources.shop import add_users, metadata, users
 

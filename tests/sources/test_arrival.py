@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from otel_dbevents.sources.guarding import guard
 from otel_dbevents.sources.libsql.arrival import Arrival
-from otel_dbevents.sources.watch import guard
 
 NAME = "dbevents_late_package"
 

@@ -25,7 +25,7 @@ from otel_dbevents.events import (
 from otel_dbevents.sources import engine as engines
 from otel_dbevents.sources.drafts import QueryDraft
 from otel_dbevents.sources.engine import EngineSource
-from otel_dbevents.sources.watch import guard
+from otel_dbevents.sources.guarding import guard
 from tests.bus.contract import PATIENCE, Sink
 
 CALLERS, EACH = 8, 50

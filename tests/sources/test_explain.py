@@ -39,10 +39,11 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool, SingletonThreadPool, StaticPo
 
 from otel_dbevents import codec
 from otel_dbevents.events import QueryExecuted, QueryExplained
+from otel_dbevents.sources.caller import suppressed
 from otel_dbevents.sources.engine import EngineSource
 from otel_dbevents.sources.explain.asking import _fence_sqlite
 from otel_dbevents.sources.explain.explainer import Explainer
-from otel_dbevents.sources.watch import Notice, suppressed
+from otel_dbevents.sources.watch import Notice
 from tests.sources.engines import DRIVERS, Case, Told, case_of
 
 tracer = TracerProvider().get_tracer("test")

@@ -36,8 +36,9 @@ from otel_dbevents.events import (
     TransactionRolledBack,
 )
 from otel_dbevents.sources.engine import EngineSource
+from otel_dbevents.sources.guarding import guard
 from otel_dbevents.sources.libsql.client import ClientSource
-from otel_dbevents.sources.watch import Notice, guard
+from otel_dbevents.sources.watch import Notice
 from tests.services.sqld import Sqld
 from tests.services.sqld import sqld as run_sqld
 from tests.sources.engines import Told

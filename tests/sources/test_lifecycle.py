@@ -15,7 +15,7 @@ from sqlalchemy.pool import NullPool, Pool, SingletonThreadPool, StaticPool
 
 from otel_dbevents.events import ConnectionCheckedOut, QueryExecuted, QueryFailed
 from otel_dbevents.sources.engine import _POOL_LISTENERS, EngineSource
-from otel_dbevents.sources.watch import guard
+from otel_dbevents.sources.guarding import guard
 from tests.sources.engines import Told
 
 

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, create_engine, event, exc, text
 from sqlalchemy.engine.cursor import _DEFAULT_FETCH
 
 from otel_dbevents.events import QueryExecuted, QueryFailed
-from otel_dbevents.sources.watch import INFO_KEY
+from otel_dbevents.sources.connection import INFO_KEY
 from tests.sources.engines import Told
 
 NUMBERS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION SELECT i + 1 FROM n WHERE i < 9) "

@@ -21,7 +21,8 @@ from otel_dbevents.sources.around import silenced
 from otel_dbevents.sources.explain.asking import CONNECTING_S, ask
 from otel_dbevents.sources.explain.question import Question, is_reading_select, refusal
 from otel_dbevents.sources.failure import describe
-from otel_dbevents.sources.watch import Watch, guard
+from otel_dbevents.sources.guarding import guard
+from otel_dbevents.sources.watch import Watch
 from otel_dbevents.swallowing import told
 
 _AGAIN_S: Final = 600.0

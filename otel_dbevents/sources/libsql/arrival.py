@@ -12,7 +12,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
-from otel_dbevents.sources.watch import guard
+from otel_dbevents.sources.guarding import guard
 
 
 class Arrival(MetaPathFinder):

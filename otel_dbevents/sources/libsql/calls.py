@@ -19,22 +19,16 @@ from otel_dbevents.events import (
     TransactionCommitted,
     TransactionRolledBack,
 )
+from otel_dbevents.sources.caller import parent_of
 from otel_dbevents.sources.failure import describe, describe_connect
+from otel_dbevents.sources.guarding import guard
+from otel_dbevents.sources.handing import FindLedger, Publish, no_ledger
 from otel_dbevents.sources.libsql.codes import is_answer, is_lost, is_unreached
 from otel_dbevents.sources.location import Spot, locate, spot
 from otel_dbevents.sources.stack import traced
 from otel_dbevents.sources.statement import Statements
 from otel_dbevents.sources.summary import join_parts
-from otel_dbevents.sources.watch import (
-    FindLedger,
-    Notice,
-    Publish,
-    Watch,
-    enter,
-    guard,
-    no_ledger,
-    parent_of,
-)
+from otel_dbevents.sources.watch import Notice, Watch, enter
 
 _Method: TypeAlias = Callable[..., Any]
 

@@ -20,18 +20,14 @@ from opentelemetry import context as otel_context
 
 from otel_dbevents.events import Database, Environment
 from otel_dbevents.forks import hold
+from otel_dbevents.sources.caller import suppressed
 from otel_dbevents.sources.database import database_at
+from otel_dbevents.sources.guarding import guard
+from otel_dbevents.sources.handing import FindLedger, Publish, no_ledger
 from otel_dbevents.sources.libsql.arrival import Arrival
 from otel_dbevents.sources.libsql.calls import Call, ClientWatch
 from otel_dbevents.sources.libsql.transaction import Transaction
-from otel_dbevents.sources.watch import (
-    FindLedger,
-    Notice,
-    Publish,
-    guard,
-    no_ledger,
-    suppressed,
-)
+from otel_dbevents.sources.watch import Notice
 
 AnyClient: TypeAlias = Any
 """A ``Client`` of the package, or a ``ClientSync``, whose client is meant."""

@@ -15,10 +15,12 @@ from otel_dbevents.events import (
     TransactionReleased,
     TransactionRolledBack,
 )
+from otel_dbevents.sources.caller import parent_of, suppressed
 from otel_dbevents.sources.failure import describe
+from otel_dbevents.sources.guarding import guard
 from otel_dbevents.sources.libsql.calls import UNKNOWN, Call, ClientWatch
 from otel_dbevents.sources.libsql.codes import is_lost
-from otel_dbevents.sources.watch import enter, guard, parent_of, suppressed
+from otel_dbevents.sources.watch import enter
 
 _Method: TypeAlias = Callable[..., Any]
 

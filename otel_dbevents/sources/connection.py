@@ -1,0 +1,148 @@
+"""What is known of one DBAPI connection: who holds it, what is unread, what is open on it."""
+
+import weakref
+from time import time_ns
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from sqlalchemy.pool.base import _AdhocProxiedConnection
+
+from otel_dbevents.events import TraceParent
+from otel_dbevents.sources.caller import PLAIN, SUPPRESS, parent_of, suppressed
+from otel_dbevents.sources.guarding import guard
+from otel_dbevents.sources.handing import Ledger, Publish
+from otel_dbevents.sources.location import Spot
+
+if TYPE_CHECKING:
+    from otel_dbevents.sources.watch import Watch
+
+INFO_KEY = "otel_dbevents"
+"""Where a connection's state lives: in ``info`` of SQLAlchemy's connection record."""
+
+Runs: TypeAlias = list[Any]
+"""What ran, statement by statement; of many how often each did (`Watch.counts`)."""
+
+Seen: TypeAlias = tuple[Any, Runs | None, Ledger | None]
+NOBODY: Final[Seen] = (None, None, None)
+
+
+class ConnectionState:
+    """One DBAPI connection: who holds it, and the transaction that is open on it."""
+
+    __slots__ = (
+        "__weakref__",
+        "autocommit",
+        "commit_failed",
+        "created_ns",
+        "ending",
+        "failed",
+        "latest",
+        "others",
+        "proxied",
+        "seen",
+        "since_ns",
+        "spare",
+        "spot",
+        "statements",
+        "taken_in",
+        "told_out",
+        "transaction_ns",
+        "watch",
+        "wrote",
+    )
+
+    def __init__(self, watch: "Watch", created_ns: int) -> None:
+        self.watch = watch
+        self.created_ns = created_ns
+        self.ending = False
+        """Whether the driver is ending the transaction now: two-phase calls contain plain ones."""
+        self.told_out = False
+        """Whether it is out and that was told."""
+        self.since_ns = 0
+        """Since when it is out, at the least."""
+        self.taken_in: Any = None
+        """The context that it was taken from the pool in, until it comes back."""
+        self.proxied: weakref.ref[Any] | None = None
+        """What the pool gave to the application, until it comes back."""
+        self.spot: Spot | None = None
+        """Where in the application it was taken."""
+        self.latest: weakref.ref[Any] | None = None
+        """The latest result that is not read to its end yet; told at the latest at the check-in."""
+        self.spare: Any = None
+        """A reading that nobody needs any more, for the next query."""
+        self.others: dict[int, weakref.ref[Any]] | None = None
+        """Those before it, by identity."""
+        self.seen = NOBODY
+        """The latest caller's context, what ran under the span that is current in it, and the
+        ledger. One value: several threads may have a `StaticPool`'s connection."""
+        self.transaction_ns = 0
+        self.statements = 0
+        self.wrote = self.failed = self.autocommit = self.commit_failed = False
+
+    @property
+    def holder(self) -> TraceParent | None:
+        """The span that it was taken in."""
+        return None if self.taken_in is None else parent_of(self.taken_in)
+
+    def look(self, caller: Any) -> Seen | None:
+        """Take note of a caller's context; None where it is one to be silent in."""
+        if (SUPPRESS in caller or PLAIN in caller) and suppressed(caller):
+            return None
+        watch = self.watch
+        seen = self.seen = (caller, watch.runs_under(caller), watch.ledger(caller))
+        return seen
+
+    def make_room(self) -> None:
+        """Put the latest result with the others: another is opened before it was read."""
+        before = self.latest
+        if before is not None and (reading := before()) is not None:
+            if self.others is None:
+                self.others = {}
+            self.others[id(reading)] = before
+
+    def unread(self) -> list[Any]:
+        """Return the results that are not read to their end yet."""
+        references = [*(self.others or {}).values(), *([self.latest] if self.latest else [])]
+        return [reading for each in references if (reading := each()) is not None]
+
+    @property
+    def is_collected(self) -> bool:
+        """Whether nobody gave the connection back: SQLAlchemy takes it from a finalizer."""
+        return self.proxied is not None and self.proxied() is None
+
+    @property
+    def publish(self) -> Publish:
+        """Take an event of this connection."""
+        return self.watch.from_finalizer if self.is_collected else self.watch.publish
+
+    def caught(self, error: Exception) -> None:
+        """Take note of an error of ours in telling of this connection."""
+        (guard.noted if self.is_collected else guard.caught)(error)
+
+    def end_transaction(self) -> None:
+        """Forget the transaction: the next statement begins another."""
+        self.transaction_ns = 0
+        self.statements = 0
+        self.wrote = False
+        self.failed = False
+        self.autocommit = False
+        self.commit_failed = False
+
+
+def is_connecting(connection: Any) -> bool:
+    """Whether SQLAlchemy still sets this connection up: what it runs then is part of connecting."""
+    return isinstance(connection, _AdhocProxiedConnection)
+
+
+def state_of(watch: "Watch", connection: Any, created_ns: int = 0) -> ConnectionState:
+    """Return the state of a pooled connection, made now if it was opened before we listened.
+
+    Of what went on before nothing is known: what it may have open counts as having written.
+    """
+    info = connection.info
+    state: ConnectionState | None = info.get(INFO_KEY)
+    if state is None or state.watch is not watch:
+        known = created_ns or (state.created_ns if state else time_ns())
+        state = info[INFO_KEY] = ConnectionState(watch, known)
+        state.since_ns = time_ns()
+        state.wrote = True
+    return state
