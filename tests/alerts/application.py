@@ -18,6 +18,7 @@ import otel_dbevents.auto
 THREADS = 2
 POOL = 5
 SCHEMA = """
+SELECT pg_advisory_xact_lock(1);
 CREATE TABLE IF NOT EXISTS accounts (id int PRIMARY KEY, amount int NOT NULL DEFAULT 0);
 CREATE TABLE IF NOT EXISTS entries (account int REFERENCES accounts DEFERRABLE INITIALLY DEFERRED);
 INSERT INTO accounts SELECT generate_series(1, 100) ON CONFLICT DO NOTHING;

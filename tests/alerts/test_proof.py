@@ -2,9 +2,9 @@
 
 Four applications (tests/alerts/application.py) on one PostgreSQL, the real collector, Prometheus
 and Alertmanager with the mounted configuration, and one server that stands for Slack and Discord.
-Rules are those that are mounted, with all durations sixty times shorter (`shortened`): five minutes
-are five seconds. Each application has a misfortune of its own at the same time as the others; then
-the server, which they share, stands still, and is killed.
+Rules are those that are mounted, with all durations a hundred times shorter (`shortened`): five
+minutes are three seconds. Each application has a misfortune of its own at the same time as the
+others; then the server, which they share, stands still, and is killed.
 """
 
 import json
@@ -35,7 +35,7 @@ from tests.services.web import Capture, capture
 
 pytestmark = [pytest.mark.e2e, pytest.mark.newest]
 
-TIMES = 60
+TIMES = 100
 RECORDED = REPOSITORY / "deploy" / "prometheus" / "tests" / "recorded.yml"
 MISFORTUNES = {"waits": "locks", "holds": "held", "loops": "loops", "breaks": "commits"}
 """By service: its misfortune. In all of them the server is the same."""
@@ -103,17 +103,18 @@ class World:
 
 
 def environment(collector: Collector, service: str) -> dict[str, str]:
-    """Return an application's settings: everything sixty times as often, as the rules are."""
+    """Return an application's settings: everything more often, as the rules are."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
     said = {"deployment.environment.name": "staging", "service.instance.id": f"{service}-1"}
     return kept | {
         "OTEL_SERVICE_NAME": service,
         "OTEL_RESOURCE_ATTRIBUTES": ",".join("=".join(pair) for pair in said.items()),
         "OTEL_EXPORTER_OTLP_ENDPOINT": collector.otlp_grpc,
-        "OTEL_METRIC_EXPORT_INTERVAL": "500",
+        "OTEL_METRIC_EXPORT_INTERVAL": "300",
         "OTEL_TRACES_SAMPLER": "always_off",
-        "OTEL_DBEVENTS_HEALTH_INTERVAL_S": "0.5",
+        "OTEL_DBEVENTS_HEALTH_INTERVAL_S": "0.3",
         "OTEL_DBEVENTS_HEALTH_TIMEOUT_MS": "400",
+        "OTEL_DBEVENTS_HEALTH_UNHEALTHY_MS": "390",
     }
 
 
@@ -199,10 +200,10 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         yield made
 
 
-def test_each_misfortune_is_told_as_what_it_was_and_ends(everything: World) -> None:
+def test_each_misfortune_is_told_as_what_it_was(everything: World) -> None:
     world = everything
     world.wait(lambda: len(world.prometheus.query("dbevents:queries:increase5m > 20")) == 4)
-    assert not {alert for _, alert in world.firing()}
+    world.wait(lambda: not world.firing())  # a slow machine's first checks may have been late
     with locks(world):
         for service, word in MISFORTUNES.items():
             world.say(service, word)
@@ -214,19 +215,20 @@ def test_each_misfortune_is_told_as_what_it_was_and_ends(everything: World) -> N
             return all(OWN[service] <= seen[service] for service in OWN)
 
         world.wait(all_told)
+        # That it is nearly so is not told of a pool that is exhausted.
+        for alert in set.union(*OWN.values()) - {"DatabasePoolNearlyExhausted"}:
+            title = f": {alert} in "
+            world.wait(lambda title=title: bool(world.slack(title) and world.discord(title)))
         for service, word in MISFORTUNES.items():
             world.say(service, f"no {word}")
     for service, alerts in OWN.items():
         others = {alert for of, told in OWN.items() if of != service for alert in told}
         assert not seen[service] & (others - alerts), (service, seen)
-    world.wait(lambda: not world.firing())
-    # That it is nearly so is not told of a pool that is exhausted.
-    for alert in set.union(*OWN.values()) - {"DatabasePoolNearlyExhausted"}:
-        assert world.slack(f": {alert} in ")
-        assert world.discord(f": {alert} in ")
 
 
-def test_a_server_that_stands_still_is_told_of_and_its_return(everything: World) -> None:
+def test_a_server_that_stands_still_is_told_of_and_all_ends_when_it_goes_on(
+    everything: World,
+) -> None:
     """Connections are there, and nothing answers: only the health checks see that."""
     world = everything
     server = str(world.postgresql.process.pid)
