@@ -46,8 +46,8 @@ class TellingSettings(Group):
     )
     buffer_bytes: Annotated[int, Field(ge=0, le=2**40), NUMBER] = Field(
         0,
-        description="With a Redis: so many bytes of events wait for it at most, about, as they "
-        "are encoded; beyond it the oldest is dropped and counted. 0: `BUFFER_SIZE` alone.",
+        description="With a Redis: so many bytes of events wait for it at most, about (250 for one "
+        "at least); beyond it the oldest is dropped and counted. 0: `BUFFER_SIZE` alone.",
         examples=["50000000"],
     )
     rate_limit: Annotated[str | None, BeforeValidator(checked_rates)] = Field(

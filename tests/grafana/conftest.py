@@ -42,7 +42,7 @@ BOARDS = {path.stem: load(path) for path in boards()}
 QUESTIONS = [(name, question) for name, board in BOARDS.items() for question in asked(board)]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     """Run it until everything is answered, or for long enough: the tests say then what is not."""
     with stack(tmp_path_factory.mktemp("grafana"), 600) as running:
