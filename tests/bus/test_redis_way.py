@@ -516,6 +516,7 @@ def test_what_is_wrong_is_said_with_its_mend_and_without_the_password(redis: Red
     sender.finish(0.2)  # so long it tries
     send(sender, 0, 1)
     assert "the key is no stream" in sender.trouble
+    sender.finish(0.0)
     check_version(client, redis.url)
     client.close()
     with pytest.raises(RedisSetupError, match="cannot be used as it is written"):
