@@ -23,7 +23,8 @@ class Outages:
     An outage is there once an attempt to connect failed, the application's or a health check's. It
     began with that, or with the connection that had been lost up to a minute before it. It ends
     with the first connection or check that begins after the last failure and goes well; so each is
-    told once, whoever finds out. Kept in mind are the latest 1,000.
+    told once, whoever finds out. An attempt that hangs through that and fails later begins no
+    other. Kept in mind are the latest 1,000.
     """
 
     types: tuple[type[Event], ...] = (
@@ -38,6 +39,8 @@ class Outages:
         self._open: OrderedDict[str, _Outage] = OrderedDict()
         self._lost: OrderedDict[str, int] = OrderedDict()
         """When a connection was lost first, by database, since it was last known to be there."""
+        self._ended: OrderedDict[str, int] = OrderedDict()
+        """When the last outage ended, by database."""
 
     def hear(self, event: Event) -> DatabaseRecovered | None:
         """Take in one event; return the judgement that it leads to."""
@@ -61,6 +64,8 @@ class Outages:
         began_ns = event.time_ns - max(0, took_ns)
         outage = self._open.get(event.aggregate_id)
         if outage is None:
+            if began_ns < self._ended.get(event.aggregate_id, 0):
+                return  # it hung through the end of that outage, and is a part of it
             lost_ns = self._lost.pop(event.aggregate_id, began_ns)
             if 0 < began_ns - lost_ns <= _SAME_NS:
                 began_ns = lost_ns
@@ -79,6 +84,8 @@ class Outages:
         if outage is None or event.database is None or event.end_time_ns < outage.last_ns:
             return None
         del self._open[event.aggregate_id]
+        self._ended[event.aggregate_id] = event.end_time_ns
+        _bound(self._ended)
         took_ns = max(0, event.end_time_ns - outage.began_ns)
         return DatabaseRecovered(
             event.database,

@@ -93,6 +93,18 @@ def test_a_check_that_ended_before_the_last_failure_ends_nothing() -> None:
     assert told(failed(100), failed(300), checked(200), checked(400)) == [(300, 2)]
 
 
+def test_an_attempt_that_hung_through_the_end_of_an_outage_begins_no_other() -> None:
+    hung = no_answer(3 * SECOND, latency_ms=2_000)
+    assert told(failed(100), established(2 * SECOND), hung, established(4 * SECOND)) == [
+        (2 * SECOND - 100, 1)
+    ]
+    late = no_answer(5 * SECOND, latency_ms=1_000)
+    assert told(failed(100), established(2 * SECOND), late, established(6 * SECOND)) == [
+        (2 * SECOND - 100, 1),
+        (2 * SECOND, 1),
+    ]
+
+
 def test_a_lost_connection_alone_is_no_outage() -> None:
     assert told(lost(100), established(200)) == []
     assert told(lost(100), checked(200)) == []
