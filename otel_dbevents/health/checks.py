@@ -30,10 +30,9 @@ _MOST_DATABASES: Final = 1_000
 
 
 class Check:
-    """A check of one target, under way or over."""
+    """A check of one target, under way or over. It does not keep the target."""
 
-    def __init__(self, target: Target, limit_s: float, context: Any) -> None:
-        self.target, self.context = target, context
+    def __init__(self, limit_s: float) -> None:
         self.event: DatabaseHealthCheckCompleted | None = None
         self.round: Round | None = None
         self.limit_s = limit_s
@@ -108,23 +107,27 @@ class Checks:
         Where the one before still hangs in the driver there is no second: it failed by that.
         """
         caller = otel_context.get_current()
-        check = Check(target, (timeout_ms or self._timeout_ms) / 1e3, caller)
+        check = Check((timeout_ms or self._timeout_ms) / 1e3)
+
+        def ended(outcome: Outcome) -> None:
+            self._ended(check, self._event(target, outcome, caller), caller)
+
         with self._lock:
             before = self._last.get(target.thing)
             if before is not None and before.round is not None:
                 if not before.round.is_over:
                     return before
                 if before.round.is_hanging:
-                    self._hanging(check, before.round)
+                    ended(_hung(before.round, check.limit_s))
                     return check
-            made = Round(target.probe, check.limit_s, lambda outcome: self._ended(check, outcome))
+            made = Round(target.probe, check.limit_s, ended)
             check.round = made
             self._last[target.thing] = check
         try:
             made.start()
         except RuntimeError as error:  # no thread is to be had: too many, or the process ends
             check.round = None
-            self._ended(check, Outcome(time_ns(), 0, error=error))
+            ended(Outcome(time_ns(), 0, error=error))
         return check
 
     @property
@@ -134,17 +137,12 @@ class Checks:
             checks = list(self._last.values())
         return sum(1 for each in checks if each.round is not None and each.round.is_hanging)
 
-    def _hanging(self, check: Check, before: Round) -> None:
-        waited_ns = int(check.limit_s * 1e9)
-        error = TimeoutError("the check before has not come back")
-        self._ended(check, Outcome(time_ns(), waited_ns, -1, before.stage, error, True))
-
-    def _ended(self, check: Check, outcome: Outcome) -> None:
-        """Make the event, and publish it."""
-        event = check.event = self._event(check.target, outcome, check.context)
+    def _ended(self, check: Check, event: DatabaseHealthCheckCompleted, caller: Any) -> None:
+        """Keep the event for who asked, and publish it."""
+        check.event = event
         if self._publish is not None:
             try:
-                self._publish(event, check.context)
+                self._publish(event, caller)
             except Exception as error:  # noqa: BLE001 - who asked gets the event all the same
                 guard.caught(error)
 
@@ -193,6 +191,12 @@ class Checks:
         self._lock_counts = threading.Lock()
         self._last: WeakKeyDictionary[Any, Check] = WeakKeyDictionary()
         self._failed: OrderedDict[str, int] = OrderedDict()
+
+
+def _hung(before: Round, limit_s: float) -> Outcome:
+    """Return how a check ends where the one before still hangs in the driver."""
+    error = TimeoutError("the check before has not come back")
+    return Outcome(time_ns(), int(limit_s * 1e9), -1, before.stage, error, True)
 
 
 def _event_of(check: Check) -> DatabaseHealthCheckCompleted:

@@ -54,7 +54,9 @@ class Round:
     """
 
     def __init__(self, probe: Probe, limit_s: float, ended: Callable[[Outcome], None]) -> None:
-        self._probe, self.limit_s, self._ended = probe, limit_s, ended
+        self._probe: Probe | None = probe
+        """Until it asks: it holds the target, which nobody is to keep."""
+        self.limit_s, self._ended = limit_s, ended
         self._lock = threading.Lock()
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
@@ -132,12 +134,16 @@ class Round:
         self._began_ns, self.deadline = perf_counter_ns(), monotonic() + self.limit_s
 
     def _run(self) -> None:
+        probe, self._probe = self._probe, None
         try:
             attach(silenced(Context()))
-            self._probe.ask(self)
+            if probe is not None:
+                probe.ask(self)
             self.answered()  # which it has said by now
         except BaseException as error:  # noqa: BLE001 - whatever a driver raises is the outcome
             self._end(perf_counter_ns() - self._began_ns, error)
+        finally:
+            self._abort = None
 
     def _end(
         self, duration_ns: int, error: BaseException | None = None, *, late: bool = False
@@ -158,7 +164,8 @@ class Round:
         ended(outcome)
         with self._lock:
             self._over.set()
-        for call in self._waiting:
+        waiting, self._waiting = self._waiting, []
+        for call in waiting:
             call()
 
 

@@ -1,6 +1,8 @@
 """A check asks a database once, and says what came of it."""
 
+import gc
 import sqlite3
+import weakref
 
 import pytest
 from sqlalchemy import create_engine, text
@@ -15,6 +17,7 @@ from otel_dbevents import (
     check_database_health_async,
 )
 from otel_dbevents.health.status import Thresholds
+from tests.services.process import wait_until
 
 
 @pytest.fixture
@@ -77,6 +80,23 @@ def test_a_check_takes_no_connection_of_the_pool(file):
     assert event.is_healthy
     assert (event.details["pool.used"], event.details["pool.max"]) == (1, 1)
     assert engine.pool.checkedin() == 1
+
+
+@pytest.mark.parametrize("path", ["shop.db", "nowhere.db"])
+def test_an_engine_that_was_checked_is_not_kept(file, path):
+    engine = create_engine(f"sqlite:///{file.with_name(path)}")
+    assert check_database_health(engine).is_healthy is (path == file.name)
+    gone = weakref.ref(engine)
+    del engine
+    wait_until(lambda: gc.collect() >= 0 and gone() is None, within=10)
+
+
+async def test_an_async_engine_that_was_checked_is_not_kept(file):
+    engine = create_async_engine(f"sqlite+aiosqlite:///{file}")
+    assert (await check_database_health_async(engine)).is_healthy
+    gone = weakref.ref(engine.sync_engine)
+    del engine
+    wait_until(lambda: gc.collect() >= 0 and gone() is None, within=10)
 
 
 @pytest.mark.parametrize("thing", [3, "sqlite://", None, object()])
