@@ -52,9 +52,9 @@ def started(code: str) -> tuple[int, set[str]]:
     return memory, tops - set(sys.stdlib_module_names)
 
 
-def test_turning_it_on_takes_15_megabytes_at_most_and_imports_no_more_than_this() -> None:
+def test_turning_it_on_takes_17_megabytes_at_most_and_imports_no_more_than_this() -> None:
     memory, modules = started("import otel_dbevents; otel_dbevents.instrument()")
-    assert memory < 15 * 1024 * 1024
+    assert memory < 17 * 1024 * 1024
     assert {name for name in modules if not name.startswith("_")} <= ALLOWED
 
 
