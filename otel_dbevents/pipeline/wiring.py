@@ -28,7 +28,6 @@ from otel_dbevents.bus.subscription import MemorySubscription
 from otel_dbevents.compat import warn_if_contrib_active
 from otel_dbevents.config import Config, EventLogTarget, Langfuse
 from otel_dbevents.ending import ending
-from otel_dbevents.event_log import EventLog
 from otel_dbevents.exporters import lost as lost_in_export
 from otel_dbevents.judges import Judges
 from otel_dbevents.llm import RollUp, shared
@@ -53,6 +52,7 @@ from otel_dbevents.sources.watch import Notice
 
 if TYPE_CHECKING:
     from otel_dbevents.bus.redis.sender import Sender
+    from otel_dbevents.event_log import EventLog
 
 _MS = 1_000_000
 _log = logging.getLogger("otel_dbevents")
@@ -372,11 +372,13 @@ class Pipeline:
             config, Description(config, shown_of(config), self._in_force, objective_of(config))
         )
 
-    def _writes(self, config: Config) -> EventLog | None:
+    def _writes(self, config: Config) -> "EventLog | None":
         """Return what writes the events as log lines, where that was asked for."""
         target = config.event_log
         if target is EventLogTarget.OFF:
             return None
+        from otel_dbevents.event_log import EventLog
+
         return EventLog(str(target), service=self._service, limiter=limiter_of(config))
 
     def _service(self) -> str:
