@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from otel_dbevents.bridge import Objective, Shown
-from otel_dbevents.bus.limiter import Limiter
 from otel_dbevents.config import Config, Langfuse
 from otel_dbevents.events import Environment
 
 if TYPE_CHECKING:
+    from otel_dbevents.bus.limiter import Limiter
     from otel_dbevents.langfuse.scores import Scores
     from otel_dbevents.langfuse.sending import Sending
     from otel_dbevents.sources.explain.explainer import Explainer
@@ -48,9 +48,13 @@ def explainer_of(config: Config) -> "Explainer | None":
     return Explainer(timeout_ms=config.explain_timeout_ms, per_minute=config.explain_per_minute)
 
 
-def limiter_of(config: Config) -> Limiter | None:
+def limiter_of(config: Config) -> "Limiter | None":
     """Return what limits the rate of events, where there is a limit."""
-    return Limiter(config.rates()) if config.rate_limit is not None else None
+    if config.rate_limit is None:
+        return None
+    from otel_dbevents.bus.limiter import Limiter
+
+    return Limiter(config.rates())
 
 
 def scores_of(config: Config) -> "Scores | None":
