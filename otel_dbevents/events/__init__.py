@@ -9,7 +9,7 @@ Fields with a semantic convention carry its name without ``db.`` (``query_text``
 ``server_address``, ``error_type``). Times are nanoseconds since the Unix epoch, UTC.
 """
 
-from typing import TypeAlias
+from typing import Final, TypeAlias, get_args
 
 from otel_dbevents.events.event import Event, Fact, TimeNs
 from otel_dbevents.events.facts import (
@@ -53,6 +53,7 @@ from otel_dbevents.events.values import (
 from otel_dbevents.redaction import redact
 
 __all__ = [
+    "EVENT_TYPES",
     "AnyEvent",
     "CheckoutTimedOut",
     "CodeLocation",
@@ -118,3 +119,6 @@ AnyEvent: TypeAlias = (
     | DatabaseHealthCheckCompleted
 )
 """Every event there is: what a decoder may meet."""
+
+EVENT_TYPES: Final[tuple[type[Event], ...]] = get_args(AnyEvent)
+"""The same, one by one."""
