@@ -88,6 +88,7 @@ class Pipeline:
             "engine_filter": engine_filter,
         }
         _check_functions(functions)
+        self._is_made = False  # metrics may be read from the moment that the bridge is there
         self.config = config = config or Config()
         self._sending = sending_of(config)
         self.tracer_provider = tracer_provider or trace.get_tracer_provider()
@@ -163,6 +164,7 @@ class Pipeline:
         for provider in (self.tracer_provider, self.meter_provider, self.logger_provider):
             self._restore += drain_before(provider, self._drain)
         self._closed = False
+        self._is_made = True
         self._at_exit = partial(_drain_at_exit, weakref.ref(self))
         atexit.register(self._at_exit)
 
@@ -249,6 +251,8 @@ class Pipeline:
         handler missed them; ``span_…`` and ``log_…``: lost on the way out of our own processors;
         ``source_error``: errors of ours.
         """
+        if not self._is_made:
+            return {}
         lost = dict(self.bus.lost)
         dropped = lost.pop("queue_full", 0)
         # Read after the sum, which may have grown meanwhile; a count must not shrink.
@@ -349,7 +353,7 @@ class Pipeline:
     def _flow(self) -> Flow:
         """Return what waits and what was limited, for the metrics."""
         limited = None if self._limiter is None else self._limiter.limited
-        telling = self._telling
+        telling = self._telling if self._is_made else None
         if self.sender is None or not isinstance(telling, MemorySubscription):
             return Flow(limited)
         buffer = telling.buffer
