@@ -33,6 +33,7 @@ from otel_dbevents.bridge.likeness import shortcut
 from otel_dbevents.bridge.moments import Moment
 from otel_dbevents.bridge.observations import Observations, is_chosen, read_rightly
 from otel_dbevents.bridge.pointing import Place
+from otel_dbevents.bridge.shortcut import Passage
 from otel_dbevents.events import (
     CheckoutTimedOut,
     CommitFailed,
@@ -126,6 +127,10 @@ class Spans:
         """Begin at nothing in a forked child."""
         if self._shortcut is not None:
             self._shortcut.begin_anew()
+
+    def passage(self) -> Passage | None:
+        """Return how the spans of a batch's plain queries are made; None: by `record`."""
+        return self._shortcut.passage() if self._shortcut and self._tells_all else None
 
     def record(self, event: Event, context: Context) -> Place:
         """Make the event's span, if it has one, and return what points to it.

@@ -2,7 +2,6 @@
 
 import os
 import random
-from functools import lru_cache
 from typing import Annotated, TypeAlias
 
 from msgspec import Meta
@@ -11,6 +10,9 @@ _rng = random.Random()  # noqa: S311 - identifiers, not secrets; its own, so an 
 _random_bits = _rng.getrandbits
 _UUID4_KEEP = ~((0xF << 76) | (0x3 << 62)) & ((1 << 128) - 1)
 _UUID4_SET = (0x4 << 76) | (0x2 << 62)
+_MOST = 1024
+_ALL_KEEP = int.from_bytes(_UUID4_KEEP.to_bytes(16) * _MOST)
+_ALL_SET = int.from_bytes(_UUID4_SET.to_bytes(16) * _MOST)
 if hasattr(os, "register_at_fork"):  # pragma: no branch - only Windows has no fork
     os.register_at_fork(after_in_child=_rng.seed)
 
@@ -26,16 +28,11 @@ def new_id() -> bytes:
 
 def new_ids(number: int) -> list[bytes]:
     """Return so many ids, in one go."""
-    keep, fixed = _masks(number)
-    digits = (_random_bits(128 * number) & keep | fixed).to_bytes(16 * number)
-    return [digits[at : at + 16] for at in range(0, 16 * number, 16)]
-
-
-@lru_cache(maxsize=512)
-def _masks(number: int) -> tuple[int, int]:
-    """Return what stays random in so many ids, and what is the same in each."""
-    ones = int.from_bytes((bytes(15) + b"\x01") * number)
-    return _UUID4_KEEP * ones, _UUID4_SET * ones
+    if number > _MOST:
+        return new_ids(_MOST) + new_ids(number - _MOST)
+    size, cut = 16 * number, 128 * (_MOST - number)
+    digits = (_random_bits(8 * size) & _ALL_KEEP >> cut | _ALL_SET >> cut).to_bytes(size)
+    return [digits[at : at + 16] for at in range(0, size, 16)]
 
 
 def span_id_of(event_id: bytes) -> int:
