@@ -27,8 +27,9 @@ from otel_dbevents.bridge import inherited
 from otel_dbevents.bridge.filtering import Filtering, SpanFilter
 from otel_dbevents.bridge.flow import Flow, ReadFlow
 from otel_dbevents.bridge.folding import Folding
+from otel_dbevents.bridge.gathering import Seen
 from otel_dbevents.bridge.logs import EVENT_NAMES, OPEN_SPAN_TYPES, Logs, add_to_open_span
-from otel_dbevents.bridge.metrics import Metrics, Seen
+from otel_dbevents.bridge.metrics import Metrics
 from otel_dbevents.bridge.objective import Objective, ReadStandings, Standing
 from otel_dbevents.bridge.observations import Observations, Shown
 from otel_dbevents.bridge.spans import Spans

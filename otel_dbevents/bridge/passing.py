@@ -12,7 +12,7 @@ from opentelemetry.context import Context
 from opentelemetry.sdk.trace.sampling import Decision
 
 from otel_dbevents.bridge.folding import Folding
-from otel_dbevents.bridge.late import Late
+from otel_dbevents.bridge.late import Late, LateOpening, Opened
 from otel_dbevents.bridge.pointing import Pointer
 from otel_dbevents.bridge.spans import Spans
 
@@ -69,6 +69,31 @@ def passing(spans: Spans, folding: Folding | None) -> Pass | None:
         if is_sampled:
             span = Late()
             span._event = event
+            span._above = above
+            end(span)
+        return Pointer(event, above, context)
+
+    return pass_on
+
+
+def opening(spans: Spans) -> Pass | None:
+    """Return the same for connections that were opened. Nothing is asked of `Folding`."""
+    passage = spans.passage()
+    if passage is None:
+        return None
+    find_above, end, count = passage.above, passage.end, passage.count
+
+    def pass_on(event: Any, context: Context) -> Pointer | None:
+        above = find_above(context) if event.duration_ns >= 0 and event.id[8] else None
+        if above is None:
+            return None
+        is_sampled = above.flags & 1
+        if count is not None:
+            count((above.parent, _SAMPLE if is_sampled else _DROP))
+        if is_sampled:
+            span = LateOpening()
+            end_ns, took_ns = event.end_time_ns, event.duration_ns
+            span._event = Opened(event.id, event.database, end_ns, took_ns, event)
             span._above = above
             end(span)
         return Pointer(event, above, context)

@@ -94,7 +94,7 @@ class Spans:
         self._shortcut = shortcut(self._tracer)
         self._least_ns = min(min_duration_ns, slow_query_ns or min_duration_ns)
         self._require_parent = require_parent
-        self._wait_span_ns = wait_span_ns
+        self.wait_span_ns = wait_span_ns
         self._tells_all = self._shortcut is not None and self._least_ns <= 0 and not require_parent
         """Whether each query that went well has a span, which may be made at once."""
         self._observations = observations
@@ -176,7 +176,7 @@ class Spans:
         if type(event) is QueryExecuted:
             return self._least_ns <= 0 or not self.is_short(event)
         if isinstance(event, ConnectionCheckedOut):
-            return event.duration_ns - event.create_ns >= self._wait_span_ns
+            return event.duration_ns - event.create_ns >= self.wait_span_ns
         if event.duration_ns < 0:  # it was part of a batch, implied by a close, or is not known
             return False
         return isinstance(event, _FAILURES) or not self.is_short(event)

@@ -12,12 +12,20 @@ from opentelemetry.context import Context
 
 from otel_dbevents.bridge.filtering import Record
 from otel_dbevents.bridge.folding import Folding
+from otel_dbevents.bridge.gathering import Connections
 from otel_dbevents.bridge.logs import EVENT_NAMES, Logs
 from otel_dbevents.bridge.metrics import Metrics
-from otel_dbevents.bridge.passing import Pass, passing
+from otel_dbevents.bridge.passing import Pass, opening, passing
 from otel_dbevents.bridge.pointing import Place, context_of
 from otel_dbevents.bridge.spans import NOWHERE, Spans, parent_context
-from otel_dbevents.events import Event, QueryExecuted
+from otel_dbevents.events import (
+    ConnectionCheckedIn,
+    ConnectionCheckedOut,
+    ConnectionClosed,
+    DatabaseConnectionEstablished,
+    Event,
+    QueryExecuted,
+)
 from otel_dbevents.stacks import stack_of
 
 Delivery: TypeAlias = tuple[Event, Any]
@@ -25,6 +33,16 @@ Delivery: TypeAlias = tuple[Event, Any]
 Failed: TypeAlias = Callable[[str, Event], None]
 """Takes a reason and the event that could not be told, while the error is handled."""
 
+_NEVER_NS: Final = 2**63
+_CONNECTIONS: Final = frozenset(
+    {
+        DatabaseConnectionEstablished,
+        ConnectionCheckedOut,
+        ConnectionCheckedIn,
+        ConnectionClosed,
+    }
+)
+"""What is told of every connection, and mostly says nothing out of the ordinary."""
 _UNGUARDED: Final = nullcontext()
 
 
@@ -82,10 +100,16 @@ class Telling:
         queries = metrics and metrics.queries()
         statement = database = size = calls = parent = latest = None
         above, pass_on, may_pass = NOWHERE, None, self._may_pass
+        connections = self._connections()
+        event: Any
         for event, context in batch:
-            if type(event) is not QueryExecuted:
+            kind = type(event)
+            if kind is not QueryExecuted:
+                if kind in _CONNECTIONS and connections.tell(kind, event, context):
+                    continue
                 self._tell(event, context)
                 pass_on = None
+                connections.look()
                 continue
             latest = event
             if may_pass and pass_on is None:  # what was done else may have changed it
@@ -124,6 +148,11 @@ class Telling:
             self._folding.passed(latest)
         if queries is not None:
             queries.settle(self._metric_failed)
+        connections.settle(self._metric_failed)
+
+    def _connections(self) -> "_Connections":
+        numbers = None if self._metrics is None else self._metrics.connections()
+        return _Connections(self._spans, self._logs, numbers, self._failed)
 
     def _passing(self) -> Pass | None:
         return None if self._spans is None else passing(self._spans, self._folding)
@@ -148,3 +177,64 @@ class Telling:
                 self._logs.record(event, context_of(place), stack_of(captured))
         except Exception:  # noqa: BLE001 - the next event must not suffer
             self._failed("log_error", event)
+
+
+class _Connections:
+    """Tells of a batch's connections, as far as they are as most are."""
+
+    def __init__(
+        self,
+        spans: Spans | None,
+        logs: Logs | None,
+        numbers: Connections | None,
+        failed: Failed,
+    ) -> None:
+        self._spans, self._logs, self._numbers = spans, logs, numbers
+        self._failed = failed
+        self._wait_ns = _NEVER_NS if spans is None else spans.wait_span_ns
+        self.look()
+
+    def look(self) -> None:
+        """Look anew how spans are made: something else was done with them."""
+        self._open: Pass | None = None
+        self._may_open = self._spans is not None
+
+    def tell(self, kind: type[Event], event: Any, captured: Context | None) -> bool:
+        """Tell of one; False where it is one for the long way, and nothing was done."""
+        if event.llm is not None:
+            return False
+        context = parent_context(event, None) if captured is None else captured
+        place: Place | None = context or NOWHERE
+        if kind is DatabaseConnectionEstablished:
+            place = self._opened(event, context)
+        elif kind is ConnectionCheckedOut and event.duration_ns - event.create_ns >= self._wait_ns:
+            place = None
+        if place is None:
+            return False
+        try:
+            if self._numbers is not None:
+                self._numbers.add(kind, event, place)
+        except Exception:  # noqa: BLE001 - the next event must not suffer
+            self._failed("metric_error", event)
+        try:
+            if self._logs is not None and kind in EVENT_NAMES:
+                self._logs.record(event, context_of(place), stack_of(captured))
+        except Exception:  # noqa: BLE001 - the next event must not suffer
+            self._failed("log_error", event)
+        return True
+
+    def settle(self, failed: Callable[[], None]) -> None:
+        """Record the numbers. ``failed`` is called as an error is handled."""
+        if self._numbers is not None:
+            self._numbers.settle(failed)
+
+    def _opened(self, event: DatabaseConnectionEstablished, context: Context) -> Place | None:
+        """Make the span; return what points to it, None where nothing was done."""
+        if event.database is None or event.duration_ns < 0:
+            return None
+        if self._spans is None:
+            return context or NOWHERE
+        if self._open is None and self._may_open:
+            self._open = opening(self._spans)
+            self._may_open = self._open is not None
+        return None if self._open is None else self._open(event, context)
