@@ -22,6 +22,7 @@ from tests.sidecar.running import (
 pytestmark = pytest.mark.newest
 
 
+@pytest.mark.beside
 def test_a_collector_that_comes_late_gets_everything_from_two_that_share_it(
     redis: Redis, tmp_path: Path
 ) -> None:
@@ -58,6 +59,7 @@ def test_a_collector_that_comes_late_gets_everything_from_two_that_share_it(
     assert [each.process.exit_status for each in both] == [0, 0]
 
 
+@pytest.mark.beside
 def test_a_sidecar_that_ends_or_is_killed_twice_leaves_what_it_holds_to_the_next(
     redis: Redis, tmp_path: Path
 ) -> None:
@@ -89,6 +91,7 @@ def test_a_sidecar_that_ends_or_is_killed_twice_leaves_what_it_holds_to_the_next
         assert counted(receiver) == shop.made
 
 
+@pytest.mark.beside
 def test_a_sidecar_that_stood_still_leaves_what_was_taken_over(
     redis: Redis, tmp_path: Path
 ) -> None:
