@@ -27,7 +27,7 @@ from tests.services.collector import Collector
 from tests.services.collector import collector as run_collector
 from tests.services.postgresql import Postgresql
 from tests.services.postgresql import postgresql as run_postgresql
-from tests.services.process import wait_until
+from tests.services.process import begin, wait_until
 from tests.services.prometheus import Prometheus
 from tests.services.prometheus import prometheus as run_prometheus
 from tests.services.tools import REPOSITORY
@@ -143,17 +143,16 @@ def world(directory: Path) -> Iterator[World]:
         (directory / name).mkdir()
     with ExitStack() as running:
         chat = running.enter_context(capture(says=b"ok"))  # which Slack says
-        alertmanager = running.enter_context(
+        alertmanager, postgresql, collector = begin(
+            running,
             run_alertmanager(
                 directory / "alertmanager",
                 slack=f"{chat.url}/slack",
                 discord=f"{chat.url}/discord",
                 times=TIMES,
-            )
-        )
-        postgresql = running.enter_context(run_postgresql())
-        collector = running.enter_context(
-            run_collector(directory / "collector", settings={"OTELCOL_METRIC_EXPIRATION": "5s"})
+            ),
+            run_postgresql(),
+            run_collector(directory / "collector", settings={"OTELCOL_METRIC_EXPIRATION": "5s"}),
         )
         prometheus = running.enter_context(
             run_prometheus(

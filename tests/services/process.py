@@ -6,7 +6,10 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 
 NOT_YET = (ConnectionError, TimeoutError, URLError)
@@ -42,6 +45,13 @@ def wait_until(
         if time.monotonic() > deadline:
             raise TimeoutError(f"not within {within:.0f} s. {why()}")
         time.sleep(0.05)
+
+
+def begin(running: ExitStack, *servers: AbstractContextManager[Any]) -> list[Any]:
+    """Begin servers that do not need each other, all at the same time; `running` ends them."""
+    with ThreadPoolExecutor(len(servers)) as pool:
+        begun = [pool.submit(running.enter_context, each) for each in servers]
+    return [each.result() for each in begun]
 
 
 class Process:
