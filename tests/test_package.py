@@ -45,8 +45,6 @@ EXPECTED = {
     "protobuf",
     "pydantic",
     "pydantic-core",
-    "pydantic-settings",
-    "python-dotenv",
     "requests",
     "sqlalchemy",
     "typing-extensions",

@@ -6,8 +6,7 @@ A secret's value is never in it.
 from collections.abc import Mapping
 from typing import Any, Final
 
-from pydantic import ValidationError
-from pydantic_settings import BaseSettings
+from pydantic import BaseModel, ValidationError
 
 from otel_dbevents.config.names import nearest, variable
 from otel_dbevents.config.values import LEAST_KEY_BYTES, EventLogTarget, Langfuse
@@ -31,7 +30,7 @@ class ConfigError(ValueError):
 
 
 def explained(
-    error: ValidationError, settings: type[BaseSettings], given: frozenset[str]
+    error: ValidationError, settings: type[BaseModel], given: frozenset[str]
 ) -> ConfigError:
     """Return what is wrong in the words of the settings; ``given`` are those of an argument."""
     lines = [
@@ -43,7 +42,7 @@ def explained(
     return ConfigError("\n".join([f"{len(lines)} settings of otel_dbevents are wrong:", *lines]))
 
 
-def taken_by(name: str, settings: type[BaseSettings]) -> str:
+def taken_by(name: str, settings: type[BaseModel]) -> str:
     """Say which values the setting ``name`` takes."""
     if name in _TAKES:
         return _TAKES[name]
@@ -63,7 +62,7 @@ def _line(
     name: str,
     unknown: bool,
     found: Mapping[str, Any],
-    settings: type[BaseSettings],
+    settings: type[BaseModel],
     given: frozenset[str],
 ) -> str:
     if unknown:

@@ -1,9 +1,9 @@
 """A group of settings: a part of `Config`, never made by itself."""
 
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict
 
 
-class Group(BaseSettings):
+class Group(BaseModel):
     """What a group's fields are declared in. Pydantic builds a validator for `Config` alone."""
 
-    model_config = SettingsConfigDict(defer_build=True)
+    model_config = ConfigDict(defer_build=True)
