@@ -13,6 +13,8 @@ from otel_dbevents.config import Config, variable
 from otel_dbevents.events import EVENT_TYPES
 from tests.sources.engines import DRIVERS
 
+pytestmark = pytest.mark.newest  # once is enough, whatever the versions
+
 README = Path(__file__).parent.parent / "README.md"
 TEXT = README.read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry.context import Context
 from opentelemetry.propagators.textmap import TextMapPropagator
 
-from otel_dbevents.bridge import OPEN_SPAN_TYPES, Bridge, SpanFilter
+from otel_dbevents.bridge import OPEN_SPAN_TYPES, Bridge, Flow, SpanFilter
 from otel_dbevents.bus import EventBus, Subscription
 from otel_dbevents.bus.memory import MemoryBus
 from otel_dbevents.config import Config, EventLogTarget, Langfuse
@@ -79,6 +79,7 @@ class Pipeline:
             "engine_filter": engine_filter,
         }
         _check_functions(functions)
+        self._telling: Telling | None = None  # metrics may be read before there is one
         self.config = config = config or Config()
         self._sending = sending_of(config)
         self._providers = Providers.of(tracer_provider, meter_provider, logger_provider)
@@ -168,7 +169,7 @@ class Pipeline:
             *self._providers,
             read_pools=self.source.pools,
             read_lost=self.lost,
-            read_flow=(lambda: self._telling.flow()) if has_flow else None,
+            read_flow=self._flow if has_flow else None,
             seen=self.health.windows.take if is_told_here else None,
             objective=objective_of(config),
             read_standings=self.health.standings,
@@ -211,7 +212,7 @@ class Pipeline:
         handler missed them; ``span_…`` and ``log_…``: lost on the way out of our own processors;
         ``source_error``: errors of ours.
         """
-        lost = self._telling.lost()
+        lost = {} if self._telling is None else self._telling.lost()
         lost |= {"source_error": guard.errors} if guard.errors else {}
         lost |= lost_in_export(self.tracer_provider, self.logger_provider)
         for asked_for in (
@@ -313,6 +314,9 @@ class Pipeline:
         if isinstance(self.bus, MemoryBus):
             return self.bus.subscribe_inline(tell, *OPEN_SPAN_TYPES, wanted=is_recording)
         return self.bus.subscribe_inline(tell, *OPEN_SPAN_TYPES)
+
+    def _flow(self) -> Flow:
+        return Flow() if self._telling is None else self._telling.flow()
 
     def _ships(self) -> "Sender | None":
         """Return what ships the events, where the bus is on Redis; else they are told here."""

@@ -152,8 +152,8 @@ class Work:
             return
         self.state.collector, self.state.collector_since = "", 0.0
         self._reader.commit(self._batch)
-        self.state.spans += self._parcel.spans
-        self.state.records += self._parcel.records
+        self.state.spans += self._parcel.taken["traces"]
+        self.state.records += self._parcel.taken["logs"]
         self._count_refused(self._parcel)
         self._batch, self._events, self._began, self._parcel = [], 0, 0.0, None
         self._settle()
@@ -179,6 +179,7 @@ class Work:
         while (left := self._again_at - monotonic()) > 0:
             if not self._stopping.wait(min(left, self._slice_s)):
                 self._beat()
+                self._look()  # what waits grows meanwhile
             elif self._again_at >= self._until:
                 self._until = monotonic()  # what waits stays in Redis
             else:

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from otel_dbevents.sources.explain.plan import WAYS, masked, render
 from otel_dbevents.sources.explain.refusing import changes_nothing
 
+pytestmark = pytest.mark.newest  # once is enough, whatever the versions
+
 
 @pytest.mark.parametrize(
     "sql",
