@@ -29,6 +29,7 @@ from otel_dbevents.sidecar.work import Work
 from otel_dbevents.unreachable import say_once
 
 _GRACE_S: Final = 1.0
+_LOOK_S: Final = 0.2
 _log = logging.getLogger("otel_dbevents.sidecar")
 
 
@@ -49,7 +50,13 @@ def run(options: argparse.Namespace) -> int:
         lambda: _work_until_stopped(work, outlets, handlings, options.deadline)
     )
     looks.stop()
-    _log.info("ended by %s: %d events handled", stopped, work.counts.handled)
+    left = work.state.held_entries
+    _log.info(
+        "ended by %s: %d events handled%s",
+        stopped,
+        work.counts.handled,
+        f"; {left} entries that were in hand stay in Redis, for another" if left else "",
+    )
     return 0
 
 
@@ -124,7 +131,8 @@ def _until_stopped(work: "Callable[[], Callable[[], None]]") -> str:
     for each in (signal.SIGTERM, signal.SIGINT):
         signal.signal(each, stop)
     end = work()
-    came.wait()
+    while not came.wait(_LOOK_S):  # what comes in the moment before a wait does not end it
+        pass
     end()
     return names[0]
 
@@ -139,6 +147,7 @@ def _work_until_stopped(
     thread.start()
 
     def end() -> None:
+        _log.info("about to end: what is in hand is sent first, for %g s at most", deadline)
         until = monotonic() + max(0.0, deadline - _GRACE_S)
         work.stop(until - monotonic())
         for each in handlings:

@@ -58,6 +58,8 @@ class State(msgspec.Struct):
     """Entries that are in hand, until the collector has taken what was made of them."""
     waiting_entries: int = 0
     waiting_s: float = 0.0
+    is_ending: bool = False
+    """Whether it is to end, and sends what it has in hand first."""
 
 
 class Work:
@@ -88,6 +90,7 @@ class Work:
     def stop(self, timeout: float) -> None:
         """Have it end; what is in hand is sent first, in ``timeout`` seconds at most."""
         self._until = monotonic() + timeout
+        self.state.is_ending = True
         self._stopping.set()
 
     def run(self) -> None:
@@ -254,6 +257,7 @@ class Work:
             _log.warning(text, *words)
 
     def _leave(self) -> None:
+        self.state.held_entries = len(self._batch)
         try:
             self._reader.close()
         except Exception as error:  # noqa: BLE001 - the group knows what we hold

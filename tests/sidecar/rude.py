@@ -6,7 +6,7 @@ import struct
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
@@ -41,6 +41,8 @@ class RudeHandler(Handler):
             body = gzip.decompress(body)
         request = REQUESTS[self.path].FromString(body)
         self.server.came(self.path)
+        self.server.gate.wait(10)
+        self.server.before_answer()
         if fault == "hang":
             self.server.ending.wait(1.5)  # longer than it is waited for
             self.close_connection = True
@@ -138,10 +140,15 @@ class RudeReceiver(Receiver):
         self.busy_until = 0.0
         self.too_soon = 0
         """How many requests came before the time that it had asked for."""
-        self.ending = threading.Event()
+        self.ending, self.gate = threading.Event(), threading.Event()
+        self.gate.set()
+        """While it is not set, nothing is answered."""
+        self.has_come = threading.Event()
+        self.before_answer: Callable[[], object] = bool
 
     def came(self, path: str) -> None:
-        """Note whether a request for spans came too soon."""
+        """Note that a request is here, and whether one for spans came too soon."""
+        self.has_come.set()
         self.too_soon += path == "/v1/traces" and time.monotonic() < self.busy_until
 
     def next_fault(self, path: str) -> str:

@@ -75,3 +75,28 @@ def test_all_is_set_up_before_anything_is_connected(settings: pytest.MonkeyPatch
     outlets.close()
     assert work.counts.read == 0
     assert handlings == []
+
+
+WAITING = """
+import os, signal, threading, time
+from otel_dbevents.sidecar.process import _until_stopped
+
+def end():
+    time.sleep(0.3)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+def work():
+    threading.Thread(target=end).start()
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    return lambda: None
+
+print(_until_stopped(work))
+"""
+"""A signal comes, and interrupts nothing that the first thread waits for."""
+
+
+def test_a_signal_ends_it_also_where_it_does_not_interrupt_the_wait() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WAITING], capture_output=True, text=True, check=True, timeout=20
+    )
+    assert done.stdout == "SIGTERM\n"
