@@ -53,7 +53,7 @@ _WORDS: Final = (
 )
 
 
-_COMMAND: Final = re.compile(r"permissions to run the '([a-z|]{1,40})' command")
+_COMMAND: Final = re.compile(r"permissions to run the '([a-z0-9|_-]{1,40})' command")
 
 
 class RedisSetupError(ValueError):
@@ -149,6 +149,11 @@ def explained(error: BaseException, url: str) -> tuple[str, str]:
     return f"{at} refuses ({name})", "run `otel-dbevents check`"
 
 
+def is_denied(error: BaseException) -> bool:
+    """Whether it says that the user may not do that."""
+    return _code(error) == "NOPERM"
+
+
 def check_version(client: Any, url: str) -> None:
     """Raise `RedisSetupError` where the server is too old for a reader.
 
@@ -157,7 +162,7 @@ def check_version(client: Any, url: str) -> None:
     try:
         version = str(client.info("server").get("redis_version", ""))
     except Exception as error:
-        if _code(error) == "NOPERM":
+        if is_denied(error):
             return
         raise
     numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
