@@ -21,7 +21,7 @@ is put aside with the reason: nothing of it is lost. Mend the reason, then retry
 into the stream, where its signature is checked as before; a handler's goes to that handler alone.
 
   otel-dbevents dlq list               all of them, and what mends each reason
-  otel-dbevents dlq show ID            one, with its events, without values
+  otel-dbevents dlq show ID            one, with the events that died, without values
   otel-dbevents dlq retry ID | --reason REASON | --all
   otel-dbevents dlq drop ID | --reason REASON | --all
 
