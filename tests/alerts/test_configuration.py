@@ -81,6 +81,8 @@ def test_every_alert_says_what_it_is_how_bad_and_what_to_do() -> None:
         assert set(rule["annotations"]) == {"summary", "description", "runbook_url"}, rule
         assert rule["labels"]["severity"] in ("critical", "warning", "info")
         assert re.fullmatch("[a-z_]+", rule["labels"]["topic"])
+        for name in rule["labels"]:  # $labels has those of the series alone
+            assert f"$labels.{name}" not in str(rule["annotations"]), rule["alert"]
         path, _, anchor = rule["annotations"]["runbook_url"].partition("#")
         headings = re.findall(r"^## (.*)$", (REPOSITORY / path).read_text(), re.MULTILINE)
         assert rule["alert"] in headings, f"{path} has no section of {rule['alert']}"
@@ -112,6 +114,10 @@ def test_shortening_changes_durations_and_nothing_else() -> None:
         "a: x:increase5m[5000ms] unless y offset 10000ms > 0.5\n"
         "    for: 500ms\n    interval: 1000ms\n"
     )
+    threshold = "    - record: t:sidecar_lag_seconds\n      expr: vector(60)\n"
+    assert shortened(threshold, 100) == threshold.replace("60", "0.6")
+    hours = "for: 15m\nfor: 3h\nx[1d]"
+    assert shortened(hours, 100, 400) == "for: 9000ms\nfor: 27000ms\nx[216000ms]"
     for path in (*RULES.glob("*.yml"), CONFIG):
         assert shortened(path.read_text(), 1).count("\n") == path.read_text().count("\n")
 
