@@ -4,6 +4,7 @@ Budgets that burn, objectives that are not measured, checks that nobody makes, a
 telemetry itself (tests/alerts/stories.py); then the collector is killed, and all applications.
 """
 
+import re
 from concurrent.futures import Future
 
 import pytest
@@ -12,6 +13,8 @@ from tests.alerts.stories import STORIES, ended, told
 from tests.alerts.test_configuration import ALERTS
 from tests.alerts.test_proof import OWN
 from tests.alerts.world import MISFORTUNES, World
+from tests.services.tools import REPOSITORY
+from tests.services.web import get_json
 
 pytestmark = [pytest.mark.e2e, pytest.mark.newest]
 
@@ -54,10 +57,29 @@ def test_an_application_that_has_ended_leaves_nothing_behind(everything: World) 
 
 
 def test_no_message_has_a_secret_or_a_hole(everything: World) -> None:
-    messages = str(everything.chat.requests)
-    assert "DatabaseConnectionLost" in messages
-    for wrong in ("<no value>", "Xq7", "last  were"):
-        assert wrong not in messages
+    messages = everything.slack("")
+    assert messages
+    for message in messages:
+        for line in message["text"].splitlines():
+            assert line == line.strip(), message
+            assert not line.endswith(":"), message
+            assert "  " not in line, message
+    assert "<no value>" not in str(everything.chat.requests)
+    assert "Xq7" not in str(everything.chat.requests)
+
+
+def test_whatever_a_runbook_asks_prometheus_for_is_there(everything: World) -> None:
+    """Metrics that nobody has yet lost anything to would show as nothing; here all went wrong."""
+    known = set(get_json(f"{everything.prometheus.url}/api/v1/label/__name__/values")["data"])
+    labels = set(get_json(f"{everything.prometheus.url}/api/v1/labels")["data"])
+    for page in (REPOSITORY / "docs/runbooks").glob("*.md"):
+        for words in re.findall(r"`([^`]+)`", page.read_text()):
+            names = set(re.findall(r"\b(?:dbevents|db|database|otelcol)[:_][\w:]+", words))
+            if not names:
+                continue
+            assert names <= known | labels, (page.name, words)
+            if re.search(r"[({]", words):
+                everything.prometheus.query(words.replace("$service", "loops"))
 
 
 def test_every_alert_was_seen_to_fire() -> None:
