@@ -96,6 +96,14 @@ def test_no_runbook_is_of_an_alert_that_there_is_not() -> None:
             assert set(re.findall(r"^## (\w+)$", path.read_text(), re.MULTILINE)) <= known
 
 
+def test_whatever_a_runbook_asks_loki_for_is_an_event_that_there_is() -> None:
+    """The pages of questions to Loki and of events are checked against real runs elsewhere."""
+    told = (REPOSITORY / "docs/telemetry.md").read_text()
+    for path in (REPOSITORY / "docs/runbooks").glob("*.md"):
+        for name in re.findall(r'event_name="([^"]+)"', path.read_text()):
+            assert f"`{name}`" in told, (path.name, name)
+
+
 def test_every_threshold_has_its_place_and_is_compared_with() -> None:
     """A rule that compares with a series that there is not is silent for ever."""
     recorded = {rule["record"] for group in GROUPS["thresholds.yml"] for rule in group["rules"]}
