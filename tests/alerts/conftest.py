@@ -19,4 +19,4 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 def stories(everything: World) -> Iterator[dict[str, "Future[None]"]]:
     """Play all of them, each on a thread; whoever asks for the result waits for its end."""
     with ThreadPoolExecutor(len(STORIES)) as threads:
-        yield {name: threads.submit(story, everything) for name, (story, _) in STORIES.items()}
+        yield {name: threads.submit(story, everything) for name, story in STORIES.items()}

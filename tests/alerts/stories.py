@@ -147,14 +147,10 @@ def sidecar_away(world: World, client: "RedisClient") -> None:
     told(world, "Warning: TelemetryLost", "gap")
 
 
-STORIES: dict[str, tuple[Story, set[str]]] = {
-    "budget": (budget, {"DatabaseLatencyBudgetBurn"}),
-    "objective": (objective, {"DatabaseObjectiveUnmeasured"}),
-    "absence": (absence, {"DatabaseHealthCheckAbsent"}),
-    "backend": (backend, {"TelemetryQueueFilling", "TelemetryLost"}),
-    "way": (
-        way,
-        {"SidecarLag", "SidecarCutOff", "SidecarGone", "BusFilling", "DeadLetters"},
-    ),
+STORIES: dict[str, Story] = {
+    "budget": budget,
+    "objective": objective,
+    "absence": absence,
+    "backend": backend,
+    "way": way,
 }
-"""By name: the story, and the alerts that it has fire and end."""
