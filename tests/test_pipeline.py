@@ -643,7 +643,7 @@ def test_what_is_lost_is_told_by_reason_and_a_judges_loss_is_no_spans(
 
     def query_told() -> None:
         query(engine)
-        wait_until(lambda: not len(pipeline._telling.buffer))  # type: ignore[attr-defined]
+        wait_until(lambda: not len(pipeline._telling.subscription.buffer))  # type: ignore[attr-defined]
 
     pipeline.bus.handle(slow, QueryExecuted)
     query_told()

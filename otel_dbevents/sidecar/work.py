@@ -152,8 +152,8 @@ class Work:
             return
         self.state.collector, self.state.collector_since = "", 0.0
         self._reader.commit(self._batch)
-        self.state.spans += self._parcel.spans
-        self.state.records += self._parcel.records
+        self.state.spans += self._parcel.taken["traces"]
+        self.state.records += self._parcel.taken["logs"]
         self._count_refused(self._parcel)
         self._batch, self._events, self._began, self._parcel = [], 0, 0.0, None
         self._settle()

@@ -137,16 +137,23 @@ class Unpacker:
         """
         if not entry.count:
             return [], []
-        try:
-            found, bad = self._read[entry.version](entry.body)
-        except BodyError:
-            raise EntryError("malformed") from None
+        found, bad = self.places(entry)
         if entry.chosen:
             found = {place: found[place] for place in entry.chosen if place in found}
             bad = [place for place in bad if place in entry.chosen]
         if len(found) + len(bad) != entry.count:
             raise EntryError("malformed")
         return [found[place] for place in sorted(found)], bad
+
+    def places(self, entry: Entry) -> tuple[dict[int, Event], list[int]]:
+        """Return all events of the entry's body by their places, and where unreadable ones are.
+
+        Raises `EntryError` (``malformed``) where it is no body.
+        """
+        try:
+            return self._read[entry.version](entry.body)
+        except BodyError:
+            raise EntryError("malformed") from None
 
     def _singles(self, body: bytes) -> tuple[dict[int, Event], list[int]]:
         """Read a body of the version 1: a list of what `codec.encode` gives."""
