@@ -11,7 +11,12 @@ from otel_dbevents.sources.guarding import guard
 from tests import canaries
 from tests.swallowed import collecting
 
-pytest_plugins = ["tests.services.plugin", "tests.sources.engines", "tests.langfuse.plugin"]
+pytest_plugins = [
+    "tests.beside",
+    "tests.services.plugin",
+    "tests.sources.engines",
+    "tests.langfuse.plugin",
+]
 
 # No test measures time; `make fuzz` looks longer.
 settings.register_profile("usual", deadline=None)

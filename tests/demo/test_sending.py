@@ -28,6 +28,7 @@ def test_what_was_sent_is_told(collected):
 
 
 @pytest.mark.newest
+@pytest.mark.beside
 def test_one_scene_can_be_shown_saved_as_a_picture_and_looked_up_in_the_collector(tmp_path):
     """On a terminal that cannot show all that is printed, under another service's name."""
     picture = tmp_path / "commit.svg"
@@ -48,6 +49,7 @@ def test_one_scene_can_be_shown_saved_as_a_picture_and_looked_up_in_the_collecto
 
 
 @pytest.mark.newest
+@pytest.mark.beside
 def test_what_a_collector_refuses_is_told_and_the_run_goes_on():
     with receiving(status=400) as collector:
         finished = demo("--scene", "commit", variables=otlp(collector.endpoint))
@@ -58,6 +60,7 @@ def test_what_a_collector_refuses_is_told_and_the_run_goes_on():
 
 
 @pytest.mark.newest
+@pytest.mark.beside
 def test_a_collector_that_is_not_there_is_told_and_the_run_goes_on():
     with receiving() as collector:
         endpoint = collector.endpoint
@@ -69,6 +72,7 @@ def test_a_collector_that_is_not_there_is_told_and_the_run_goes_on():
 
 
 @pytest.mark.newest
+@pytest.mark.beside
 def test_the_console_exporter_leaves_the_document_alone():
     finished = demo("--json", variables={"OTEL_TRACES_EXPORTER": "console"})
     assert finished.stdout.startswith("{")

@@ -8,6 +8,7 @@ from tests.demo.receiver import receiving
 from tests.harm.running import run
 
 
+@pytest.mark.beside
 @pytest.mark.parametrize("patched", ["first", "after-import", "after-auto"])
 def test_each_greenlets_statements_are_told_below_its_own_span(tmp_path, patched):
     with receiving() as receiver:

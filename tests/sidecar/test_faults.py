@@ -27,7 +27,11 @@ from tests.sidecar.running import (
     told_lost,
 )
 
-pytestmark = [pytest.mark.newest, pytest.mark.swallows(sometimes=True)]
+pytestmark = [
+    pytest.mark.newest,
+    pytest.mark.beside,
+    pytest.mark.swallows(sometimes=True),
+]
 
 STREAM = "events"
 
