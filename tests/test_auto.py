@@ -186,7 +186,7 @@ def test_a_wrong_variable_is_one_line_and_the_application_runs_on(run, variables
     assert said in line
 
 
-@pytest.mark.parametrize("missing", ["sqlalchemy", "opentelemetry.sdk", "pydantic"])
+@pytest.mark.parametrize("missing", ["sqlalchemy", "opentelemetry.sdk", "pydantic_settings"])
 def test_what_is_missing_is_one_line_and_the_application_runs_on(run, missing):
     ended = run(f"import sys\nsys.modules[{missing!r}] = None\n{IMPORT}\nprint('runs on')")
     assert (ended.returncode, ended.stdout) == (0, "runs on\n")

@@ -45,6 +45,8 @@ EXPECTED = {
     "protobuf",
     "pydantic",
     "pydantic-core",
+    "pydantic-settings",
+    "python-dotenv",
     "requests",
     "sqlalchemy",
     "typing-extensions",

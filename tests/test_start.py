@@ -28,11 +28,13 @@ print(json.dumps([resident() - memory, sorted(set(sys.modules) - modules)]))
 ALLOWED_BYTES = 15_000_000
 ALLOWED = {
     "annotated_types",
+    "dotenv",  # pydantic-settings brings it
     "msgspec",
     "opentelemetry",
     "otel_dbevents",
     "pydantic",
     "pydantic_core",
+    "pydantic_settings",
     "typing_extensions",
     "typing_inspection",
 }

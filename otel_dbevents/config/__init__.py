@@ -12,14 +12,15 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, TypeAlias
 from urllib.parse import urlsplit
 
-from pydantic import ConfigDict, PrivateAttr, SecretStr, ValidationError
+from pydantic import PrivateAttr, SecretStr, ValidationError
+from pydantic_settings import SettingsConfigDict
 
 from otel_dbevents.config.bus import BusSettings
 from otel_dbevents.config.conflicts import refuse_conflicts
 from otel_dbevents.config.errors import ConfigError, explained, taken_by
 from otel_dbevents.config.health import HealthSettings, RecoverySettings
 from otel_dbevents.config.langfuse import LangfuseSettings
-from otel_dbevents.config.names import PREFIX, given_in, variable, warn_of_unknown
+from otel_dbevents.config.names import PREFIX, variable, warn_of_unknown
 from otel_dbevents.config.observing import ObservingSettings
 from otel_dbevents.config.telling import TellingSettings
 from otel_dbevents.config.values import HISTORY, MEMORY, EventLogTarget, Langfuse, read_rates
@@ -54,12 +55,13 @@ class Config(  # pydantic takes the last group first: settings are listed from `
     when a value is not allowed or an argument is not known; all that is wrong is told at once.
     """
 
-    model_config = ConfigDict(
+    model_config = SettingsConfigDict(
         defer_build=False,
+        env_prefix=PREFIX,
+        env_ignore_empty=True,
         extra="forbid",
         frozen=True,
         hide_input_in_errors=True,
-        validate_default=True,
     )
 
     _given: frozenset[str] = PrivateAttr(default=frozenset())
@@ -67,7 +69,7 @@ class Config(  # pydantic takes the last group first: settings are listed from `
 
     def __init__(self, **values: Any) -> None:
         try:
-            super().__init__(**given_in(os.environ, type(self).model_fields) | values)
+            super().__init__(**values)
         except ValidationError as error:
             raise explained(error, type(self), frozenset(values)) from None
         self._given = frozenset(values)

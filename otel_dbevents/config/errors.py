@@ -6,7 +6,8 @@ A secret's value is never in it.
 from collections.abc import Mapping
 from typing import Any, Final
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
+from pydantic_settings import BaseSettings
 
 from otel_dbevents.config.names import nearest, variable
 from otel_dbevents.config.values import LEAST_KEY_BYTES, EventLogTarget, Langfuse
@@ -30,7 +31,7 @@ class ConfigError(ValueError):
 
 
 def explained(
-    error: ValidationError, settings: type[BaseModel], given: frozenset[str]
+    error: ValidationError, settings: type[BaseSettings], given: frozenset[str]
 ) -> ConfigError:
     """Return what is wrong in the words of the settings; ``given`` are those of an argument."""
     lines = [
@@ -42,7 +43,7 @@ def explained(
     return ConfigError("\n".join([f"{len(lines)} settings of otel_dbevents are wrong:", *lines]))
 
 
-def taken_by(name: str, settings: type[BaseModel]) -> str:
+def taken_by(name: str, settings: type[BaseSettings]) -> str:
     """Say which values the setting ``name`` takes."""
     if name in _TAKES:
         return _TAKES[name]
@@ -62,7 +63,7 @@ def _line(
     name: str,
     unknown: bool,
     found: Mapping[str, Any],
-    settings: type[BaseModel],
+    settings: type[BaseSettings],
     given: frozenset[str],
 ) -> str:
     if unknown:

@@ -13,12 +13,6 @@ def variable(name: str) -> str:
     return PREFIX + name.upper()
 
 
-def given_in(environ: Mapping[str, str], names: Iterable[str]) -> dict[str, str]:
-    """Return the settings that have a variable, in whatever case; an empty one is none."""
-    found = {name.upper(): text for name, text in environ.items() if text}
-    return {name: found[variable(name)] for name in names if variable(name) in found}
-
-
 def nearest(name: str, known: Sequence[str]) -> str:
     """Return the end of a complaint about a name: the one that it is like, else all there are."""
     import difflib  # a name is wrong seldom, and before any query
