@@ -101,6 +101,16 @@ class Bursts:
         here.append(run)
         return None if len(here) < self._least else self._count_all(here, context)
 
+    def room(self, parent: TraceParent) -> tuple[int, list[Run]]:
+        """Return where runs under ``parent`` may be put by themselves, and how many.
+
+        As long as nothing else is done here; those after them are for `add`.
+        """
+        if parent is not self._parent:
+            self._go_under(parent)
+        here = self._here
+        return (self._least - 1 - len(here), here) if type(here) is list else (0, [])
+
     def settle(self, runs: int, now_ns: int) -> None:
         """End what is quiet. Called after so many ``runs``, at the time of the last."""
         self._runs += runs

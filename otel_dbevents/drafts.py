@@ -1,9 +1,11 @@
 """Drafts: events that are still to be made of what was noted of them.
 
 The application's thread notes values that it has at hand, and goes on. Whoever first needs the
-event makes it: a worker of the bus, mostly. Everybody else finds that one made.
+event makes it: a worker of the bus, mostly, for a batch at a time. Everybody else finds that one
+made.
 """
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from msgspec import Struct
@@ -39,3 +41,12 @@ class Draft(_Makeable, gc=False, eq=False):
     def make(self) -> tuple[Event, ...]:
         """Make the events. Never raises."""
         raise NotImplementedError  # pragma: no cover - abstract
+
+    @classmethod
+    def make_all(cls, drafts: Sequence[Any], _found: dict[int, Any]) -> None:
+        """Make the events of drafts of this class, of which none are made yet. Never raises.
+
+        ``_found`` is what was found out for other classes' drafts of the batch.
+        """
+        for draft in drafts:
+            draft.events()

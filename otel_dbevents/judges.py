@@ -73,6 +73,7 @@ class Judges:
         with self._lock:
             slow_ns = self._slow_ns or _NEVER_NS
             bursts, number, end_ns = self._bursts if self._repeated else None, 0, 0
+            under, room, runs = None, 0, list[Any]()
             for delivery in batch:
                 event: Any = delivery[0]
                 kind = type(event)
@@ -87,9 +88,19 @@ class Judges:
                     continue
                 if spent_ns >= slow_ns:
                     self._found.append((self._slow(event), delivery[1]))
-                if bursts is not None and event.parent is not None:
+                parent = event.parent
+                if bursts is None or parent is None:
+                    continue
+                if parent is not under:
+                    under = parent
+                    room, runs = bursts.room(parent)
+                if room > 0:  # as there is under nearly all spans: a call less for each
+                    room -= 1
+                    runs.append(event)
+                else:
+                    under = None
                     bursts.add(event, delivery[1])
-                    number, end_ns = number + 1, event.end_time_ns
+                number, end_ns = number + 1, event.end_time_ns
             if bursts is not None and number:
                 bursts.settle(number, end_ns)
         self._tell()

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
+from otel_dbevents.sources import engine as engines
 from otel_dbevents.sources.guarding import guard
 from tests import canaries
 from tests.swallowed import collecting
@@ -37,6 +38,20 @@ def nothing_swallowed(request: pytest.FixtureRequest) -> Iterator[None]:
     if collector.found and wanted is None:
         said = "\n".join(map(str, collector.found[:3]))
         raise AssertionError(f"{len(collector.found)} errors were swallowed:\n{said}")
+
+
+@pytest.fixture(autouse=True)
+def nothing_stays_attached() -> Iterator[None]:
+    """Fail a test that goes on listening, and listen no more: the next ones would hear nothing.
+
+    An engine is under one source's watch, and a test that failed half-way leaves its own attached.
+    """
+    before = engines._sources
+    yield
+    left = [source for source in engines._sources if source not in before]
+    for source in left:
+        source.detach()
+    assert not left, f"{len(left)} sources were left attached"
 
 
 @pytest.fixture(autouse=True)

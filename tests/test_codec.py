@@ -17,7 +17,6 @@ from msgspec.structs import replace
 from sqlalchemy.sql.elements import quoted_name
 
 from otel_dbevents.codec import (
-    EVENT_TYPES,
     DecodeError,
     decode,
     decode_cloudevent,
@@ -26,6 +25,7 @@ from otel_dbevents.codec import (
     to_cloudevent,
 )
 from otel_dbevents.events import (
+    EVENT_TYPES,
     AnyEvent,
     Database,
     DatabaseConnectionEstablished,

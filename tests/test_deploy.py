@@ -12,6 +12,8 @@ import yaml
 from tests.services.loki import Loki
 from tests.services.tools import BUILD, LOKI, REPOSITORY, find
 
+pytestmark = pytest.mark.newest  # once is enough, whatever the versions
+
 COMPOSE = yaml.safe_load((REPOSITORY / "docker-compose.yml").read_text())
 LANGFUSE = yaml.safe_load((REPOSITORY / "deploy/docker-compose.langfuse.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]

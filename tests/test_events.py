@@ -16,8 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from otel_dbevents.codec import EVENT_TYPES, decode, encode
+from otel_dbevents.codec import decode, encode
 from otel_dbevents.events import (
+    EVENT_TYPES,
     Database,
     DatabaseConnectionEstablished,
     DatabaseConnectionFailed,

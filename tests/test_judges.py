@@ -26,6 +26,8 @@ from otel_dbevents.events import (
 )
 from otel_dbevents.judges import Judges
 
+pytestmark = pytest.mark.newest  # once is enough, whatever the versions
+
 DATABASE = Database(Environment.LOCAL, DatabaseType.SQLITE, "shop.db")
 OTHER = Database(Environment.LOCAL, DatabaseType.SQLITE, "other.db")
 PARENT = TraceParent(bytes(15) + b"1", bytes(7) + b"1")

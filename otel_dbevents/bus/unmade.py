@@ -1,7 +1,10 @@
 """Where events are made of drafts: once each, whichever subscriber's worker comes to it first."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain
+from operator import attrgetter
+from typing import Any, Final
 
 from otel_dbevents.bus import Delivery, Item
 from otel_dbevents.drafts import Draft
@@ -11,6 +14,8 @@ from otel_dbevents.forks import hold
 _making = threading.RLock()
 """No publishing thread ever waits for it."""
 hold(lambda: (_making,))
+_made_of: Final = attrgetter("made")
+_context_of: Final = attrgetter("context")
 
 
 def deliveries_of(batch: Sequence[Item], types: tuple[type[Event], ...]) -> list[Delivery]:
@@ -18,35 +23,80 @@ def deliveries_of(batch: Sequence[Item], types: tuple[type[Event], ...]) -> list
 
     None: of all. What cannot be made is left out.
     """
-    found: list[Delivery] = []
-    append, last, are_all_wanted = found.append, None, False
+    kinds: set[Any] = set(map(type, batch))
+    if len(kinds) == 1:  # most batches are such: queries alone
+        (kind,) = kinds
+        if kind is not tuple and len(kind.kinds) == 1 and number_in(batch[0], types):
+            made = _all_made(kind, batch)
+            if all(made):
+                return list(zip(chain.from_iterable(made), map(_context_of, batch), strict=True))
     with _making:
-        for item in batch:
-            kind = type(item)
-            if kind is tuple:
-                append(item)  # type: ignore[arg-type]
-                continue
-            if kind is not last:  # each query comes by here, and most are what the last one was
-                last = kind
-                are_all_wanted = number_in(item, types) == len(item.kinds)  # type: ignore[union-attr]
-            made = item.made or item.events()  # type: ignore[union-attr]
-            context = item.context  # type: ignore[union-attr]
-            for event in made:
-                if are_all_wanted or isinstance(event, types):
-                    append((event, context))
+        _make(batch)
+    wanted = {kind: kind is tuple or all(_are_of(types, kind.kinds)) for kind in kinds}
+    found: list[Delivery] = []
+    append = found.append
+    for item in batch:
+        kind = type(item)
+        if kind is tuple:
+            append(item)  # type: ignore[arg-type]
+            continue
+        context, is_wanted = item.context, wanted[kind]  # type: ignore[union-attr]
+        for event in item.made:  # type: ignore[union-attr]
+            if is_wanted or isinstance(event, types):
+                append((event, context))
     return found
 
 
-def events_of(item: Event | Draft) -> tuple[Event, ...]:
-    """Return the event that this is, or those that it is a draft of."""
-    if not isinstance(item, Draft):
-        return (item,)
+def events_of(items: Sequence[Event | Draft]) -> Iterable[Event]:
+    """Return these events, and those that these drafts are of, in their order."""
+    if all(_are_of((Draft,), set(map(type, items)))):
+        made = list(map(_made_of, items))
+        if all(made):
+            return chain.from_iterable(made)
     with _making:
-        return item.events()
+        _make([item for item in items if isinstance(item, Draft)])
+    found: list[Event] = []
+    for item in items:
+        if isinstance(item, Draft):
+            found.extend(item.made or ())
+        else:
+            found.append(item)
+    return found
 
 
 def number_in(item: Item, types: tuple[type[Event], ...]) -> int:
     """Return how many events of these types an item comes to; none: of all."""
-    if isinstance(item, tuple):
-        return 1
-    return sum(not types or issubclass(kind, types) for kind in item.kinds)
+    return 1 if isinstance(item, tuple) else sum(_are_of(types, item.kinds))
+
+
+def _are_of(types: tuple[type, ...], kinds: Iterable[type]) -> Iterable[bool]:
+    return (not types or issubclass(kind, types) for kind in kinds)
+
+
+def _all_made(kind: type[Draft], batch: Sequence[Any]) -> list[Any]:
+    """Return what drafts of one class come to, made now where they are not."""
+    made = list(map(_made_of, batch))
+    if None in made:
+        with _making:
+            made = list(map(_made_of, batch))  # by another, meanwhile
+            if made.count(None) == len(made):
+                kind.make_all(batch, {})
+            else:
+                _make(batch)
+        made = list(map(_made_of, batch))
+    return made
+
+
+def _make(batch: Sequence[Any]) -> None:
+    """Make the events that are not made yet, those of one class together."""
+    unmade: dict[type[Draft], list[Any]] = {}
+    for item in batch:
+        if type(item) is not tuple and item.made is None:
+            kind = type(item)
+            if kind in unmade:
+                unmade[kind].append(item)
+            else:
+                unmade[kind] = [item]
+    found: dict[int, Any] = {}
+    for kind, drafts in unmade.items():
+        kind.make_all(drafts, found)

@@ -186,6 +186,7 @@ class Work:
         while (left := self._again_at - monotonic()) > 0:
             if not self._stopping.wait(min(left, self._slice_s)):
                 self._beat()
+                self._look()  # what waits grows meanwhile
             elif self._again_at >= self._until:
                 self._until = monotonic()  # what waits stays in Redis
             else:

@@ -146,3 +146,29 @@ def state_of(watch: "Watch", connection: Any, created_ns: int = 0) -> Connection
         state.since_ns = time_ns()
         state.wrote = True
     return state
+
+
+def state_in(watch: "Watch", context: Any) -> ConnectionState | None:
+    """Return the state of the connection that an execution context has.
+
+    None for what SQLAlchemy runs while it connects.
+    """
+    if context is None:
+        return None
+    proxied = context.root_connection.connection
+    return None if is_connecting(proxied) else state_of(watch, proxied)
+
+
+def note(state: ConnectionState, start: int, writes: bool, context: Any) -> None:
+    """Add a statement to the connection's transaction, which it may begin."""
+    if not state.transaction_ns:
+        begin(state, start, context)
+    state.statements += 1
+    if writes:
+        state.wrote = True
+
+
+def begin(state: ConnectionState, start: int, context: Any) -> None:
+    """Begin a transaction with the statement that is running since ``start`` (ns)."""
+    state.transaction_ns = start
+    state.autocommit = context.root_connection._is_autocommit_isolation()

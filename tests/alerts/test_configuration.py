@@ -15,6 +15,8 @@ from tests.services.prometheus import RULES, shortened
 from tests.services.tools import ALERTMANAGER, PROMETHEUS, REPOSITORY, require
 from tests.test_deploy import COMPOSE, SERVICES
 
+pytestmark = pytest.mark.newest  # once is enough, whatever the versions
+
 GROUPS = {
     path.name: yaml.safe_load(path.read_text())["groups"] for path in sorted(RULES.glob("*.yml"))
 }
@@ -64,7 +66,6 @@ def test_the_rules_are_rules(promtool: str) -> None:
     run(promtool, "check", "config", "deploy/prometheus/prometheus.yml")
 
 
-@pytest.mark.newest
 @pytest.mark.parametrize("path", TESTS, ids=lambda path: path.stem)
 def test_the_rules_say_what_their_tests_say(promtool: str, path: Path) -> None:
     run(promtool, "test", "rules", str(path))

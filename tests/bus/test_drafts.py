@@ -15,6 +15,8 @@ from otel_dbevents.events import (
 )
 from tests.bus.contract import PATIENCE, Gate, Sink, checked, failed
 
+pytestmark = pytest.mark.newest  # once is enough, whatever the versions
+
 
 class OneDraft(Draft, gc=False, eq=False):
     """Of a health check; it says on which threads it was made."""

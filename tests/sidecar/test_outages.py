@@ -38,6 +38,7 @@ def test_a_collector_that_comes_late_gets_everything_from_two_that_share_it(
         shop.end()
         for each in both:
             wait_until(lambda each=each: each.numbers()["export_retries_total"] > 0, 20)
+            wait_until(lambda each=each: each.numbers()["lag_seconds"] > 1.5, 20)  # it grows
         assert "SDK_DISABLED" not in one.process.log.read_text()  # as it would tell nothing then
         status, why = one.get("/readyz")
         assert status == 503

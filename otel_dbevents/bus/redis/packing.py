@@ -29,8 +29,9 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import astuple
 
-from otel_dbevents.codec import EVENT_TYPES, plain_value, tidied
+from otel_dbevents.codec import plain_value, tidied
 from otel_dbevents.events import (
+    EVENT_TYPES,
     CodeLocation,
     Database,
     Event,
