@@ -18,7 +18,7 @@ from otel_dbevents.bus.redis.sender import Sender
 from otel_dbevents.bus.redis.signing import Keyring
 from otel_dbevents.events import QueryExecuted
 from otel_dbevents.exporters.otlp_http import HttpSpanExporter
-from otel_dbevents.sidecar.outlets import Outlets
+from otel_dbevents.sidecar.outlets import Outlets, mend_of
 from otel_dbevents.sidecar.tellers import Tellers
 from otel_dbevents.sidecar.work import Work
 from tests.bus.contract import checked
@@ -52,21 +52,29 @@ def test_wrong_settings_are_refused_at_the_start(given: dict[str, Any], words: s
     assert "Xq7" not in str(caught.value)
 
 
-COLLECTORS = [
-    (401, "correct OTEL_EXPORTER_OTLP_HEADERS"),
-    (404, "correct OTEL_EXPORTER_OTLP_ENDPOINT or _PROTOCOL"),
-    (307, "correct OTEL_EXPORTER_OTLP_ENDPOINT or _PROTOCOL"),
-    (503, "it has too much to do, or what is behind it is away"),
+ANSWERS = [
+    ("", "start it, or name another"),
+    ("UNAVAILABLE", "start it, or name another"),
+    ("403", "correct OTEL_EXPORTER_OTLP_HEADERS"),
+    ("UNAUTHENTICATED", "correct OTEL_EXPORTER_OTLP_HEADERS"),
+    ("404", "correct OTEL_EXPORTER_OTLP_ENDPOINT or _PROTOCOL"),
+    ("307", "correct OTEL_EXPORTER_OTLP_ENDPOINT or _PROTOCOL"),
+    ("503", "it has too much to do, or what is behind it is away"),
+    ("RESOURCE_EXHAUSTED", "it has too much to do"),
 ]
 
 
-@pytest.mark.parametrize(("status", "mend"), COLLECTORS)
+@pytest.mark.parametrize(("code", "mend"), ANSWERS)
+def test_each_answer_of_a_collector_has_a_mend(code: str, mend: str) -> None:
+    assert mend in mend_of(code)
+
+
 def test_what_a_collector_answers_is_said_with_its_mend_and_when_it_takes_again(
-    redis: Redis, caplog: pytest.LogCaptureFixture, status: int, mend: str
+    redis: Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     sender = Sender(redis.url, redis.stream())
-    with receiving(status) as receiver:
+    with receiving(401) as receiver:
         exporter = HttpSpanExporter(endpoint=f"{receiver.endpoint}/v1/traces", timeout=1)
         outlets = Outlets({"traces": [exporter]})
         reader = Reader(redis.url, sender._stream, "sidecar")
@@ -76,7 +84,7 @@ def test_what_a_collector_answers_is_said_with_its_mend_and_when_it_takes_again(
         query = QueryExecuted(DATABASE, None, time.time_ns(), 1_000_000, STATEMENT)
         sender.consume([(query, None)])
         try:
-            why = f"the collector does not take traces ({status})"
+            why = "the collector does not take traces (401)"
             wait_until(lambda: work.state.collector == why, 20)
             receiver.status = 200
             wait_until(lambda: work.counts.handled == 1, 20)
@@ -87,7 +95,7 @@ def test_what_a_collector_answers_is_said_with_its_mend_and_when_it_takes_again(
             outlets.close()
             exporter.shutdown()
     [said] = [each for each in caplog.messages if why in each]
-    assert mend in said
+    assert "correct OTEL_EXPORTER_OTLP_HEADERS" in said
     assert [each for each in caplog.messages if "the collector takes again, after" in each]
 
 
