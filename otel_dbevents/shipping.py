@@ -18,6 +18,7 @@ from otel_dbevents.bus.redis.sender import Sender
 from otel_dbevents.bus.redis.signing import Keyring
 from otel_dbevents.config import Config, ConfigError
 from otel_dbevents.redaction import plain_text
+from otel_dbevents.swallowing import told
 
 _MS: Final = 1_000_000
 ALL: Final = LAST_BYTES + 1
@@ -73,7 +74,8 @@ def sender_of(config: Config, source: Callable[[], bytes]) -> Sender:
 class Description:
     """Describes the application, as soon as there is a provider that knows its resource.
 
-    Until then it is what the ``OTEL_*`` variables say, as they would make the providers.
+    Until then it is what the ``OTEL_*`` variables say, as they would make the providers. They are
+    read at the start: the SDK reads them on threads, and has none to begin when a process ends.
     """
 
     def __init__(
@@ -87,17 +89,17 @@ class Description:
         self._objective = objective
         self._seen: tuple[object, object] | None = None
         self._said = b""
+        self._by_variables = None if _resource_of(providers()) else _resource_by_variables()
 
     def __call__(self) -> bytes:
         """Return it as bytes."""
         providers = self._providers()
-        resource = next(
-            (found for each in providers.values() if (found := getattr(each, "resource", None))),
-            None,
-        ) or _resource_of(providers.values())
+        resource = _resource_of(providers)
         sampler = getattr(providers.get("tracer"), "sampler", None)
         if self._seen is None or self._seen[0] is not resource or self._seen[1] is not sampler:
-            self._said = self._describe(resource or Resource.create(), sampler)
+            self._said = self._describe(
+                resource or self._by_variables or Resource.create(), sampler
+            )
             self._seen = resource, sampler
         return self._said
 
@@ -123,14 +125,26 @@ class Description:
         )
 
 
-def _resource_of(providers: Any) -> Any:
-    """Return a meter provider's resource, which has no public name."""
-    for each in providers:
+def _resource_of(providers: Mapping[str, Any]) -> Any:
+    """Return what they say that they speak for. A meter provider's has no public name."""
+    for each in providers.values():
+        if found := getattr(each, "resource", None):
+            return found
+    for each in providers.values():
         found = getattr(getattr(each, "_sdk_config", None), "resource", None)
         found = found or getattr(each, "_resource", None)
         if isinstance(found, Resource):
             return found
     return None
+
+
+def _resource_by_variables() -> Resource | None:
+    """Return what the variables say; None where a detector that they name fails."""
+    try:
+        return Resource.create()
+    except Exception as error:  # noqa: BLE001 - a detector of anybody's; it is tried once more
+        told("description", error)
+        return None
 
 
 def _sampling(sampler: Any) -> tuple[float | None, bool]:

@@ -1,5 +1,6 @@
 """With a bus on Redis an application ships its events, tells of none, and suffers nothing."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -172,6 +173,39 @@ def test_each_event_that_redis_never_took_is_counted() -> None:
     assert shop.pipeline.bus.close(PATIENCE)
     assert shop.pipeline.lost() == {"shutdown": len(made)}
     shop.engine.dispose()
+
+
+def test_a_program_that_ends_at_once_is_told_of_as_what_it_is(redis: Redis) -> None:
+    """Nothing is shipped before it ends, and what is first done then can begin no thread."""
+    stream = redis.stream()
+    program = """
+import otel_dbevents
+from sqlalchemy import create_engine, text
+otel_dbevents.instrument()
+with create_engine("sqlite://").connect() as connection:
+    connection.execute(text("SELECT 1")).all()
+"""
+    settings = {
+        "OTEL_SERVICE_NAME": "short",
+        "OTEL_DBEVENTS_BUS_URL": redis.url,
+        "OTEL_DBEVENTS_STREAM": stream,
+        "OTEL_DBEVENTS_FLUSH_TIMEOUT_MS": "30000",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
+        | settings,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    reader = Reader(redis.url, stream, "group")
+    held = reader.read(100, 0)
+    reader.commit(held)
+    reader.close()
+    assert {type(event).__name__ for each in held for event in each.events} >= {"QueryExecuted"}
+    assert {read_origin(each.entry.source).resource["service.name"] for each in held} == {"short"}
 
 
 def test_a_missing_package_is_said_at_the_start_with_its_mend() -> None:

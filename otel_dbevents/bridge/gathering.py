@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from itertools import compress
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from otel_dbevents.bridge.feeding import Fed, Pair
 from otel_dbevents.bridge.pointing import Place
@@ -27,7 +27,9 @@ Seen: TypeAlias = Callable[[Database, Sequence[float], int], None]
 Query: TypeAlias = tuple[Series, Series, Pair | None, Database, Statement]
 """The durations and the rows of a statement on a database, alone and together."""
 
-_ONE: Final = 1
+Group: TypeAlias = dict[type[Event], Numbers]
+"""The durations of a database's connections, by what took them."""
+_TIMED: Final = (DatabaseConnectionEstablished, ConnectionCheckedOut, ConnectionCheckedIn)
 
 
 class Pool(NamedTuple):
@@ -90,44 +92,35 @@ class Connections:
         is_there: Callable[[DatabaseConnectionEstablished], None],
     ) -> None:
         self._known, self._is_there = known, is_there
-        self._groups: dict[int, tuple[Pool, Numbers, Numbers, Numbers, Numbers]] = {}
-        self._database: Database | None = None
+        self._pools: dict[int, tuple[Pool, Group, Numbers]] = {}
 
-    def add(self, kind: type[Event], event: Any, place: Place) -> None:
-        """Take what one of them measures."""
-        if event.database is not self._database:
-            self._go_to(event.database)
-        if kind is ConnectionCheckedIn:
-            numbers, places = self._use
-        elif kind is ConnectionCheckedOut:
-            numbers, places = self._wait
-        elif kind is DatabaseConnectionEstablished:
-            self._is_there(event)
-            numbers, places = self._attempts
-            numbers.append(_ONE)
+    def of(self, database: Database) -> Group:
+        """Return where durations in seconds are put, by the events' types."""
+        return self._gathered(database)[1]
+
+    def established(self, event: DatabaseConnectionEstablished, place: Place) -> None:
+        """Count a connection that was opened."""
+        if event.database is not None:
+            numbers, places = self._gathered(event.database)[2]
+            numbers.append(1)
             places.append(place)
-            numbers, places = self._create
-        else:
-            return
-        numbers.append(event.duration_ns / 1e9)
-        places.append(place)
+        self._is_there(event)
 
     def settle(self, failed: Callable[[], None]) -> None:
         """Record all. ``failed`` is called as an error is handled."""
         samples: Samples = {}
-        for pool, wait, use, create, attempts in self._groups.values():
+        for pool, group, attempts in self._pools.values():
             _record(pool.attempts, attempts, samples, failed)
-            _record(pool.create, create, samples, failed)
-            _record(pool.wait, wait, samples, failed)
-            _record(pool.use, use, samples, failed)
+            _record(pool.create, group[DatabaseConnectionEstablished], samples, failed)
+            _record(pool.wait, group[ConnectionCheckedOut], samples, failed)
+            _record(pool.use, group[ConnectionCheckedIn], samples, failed)
 
-    def _go_to(self, database: Database) -> None:
-        group = self._groups.get(id(database))
-        if group is None:  # its pool holds it, so that none other has its id
-            group = self._known(database), ([], []), ([], []), ([], []), ([], [])
-            self._groups[id(database)] = group
-        _, self._wait, self._use, self._create, self._attempts = group
-        self._database = database
+    def _gathered(self, database: Database) -> tuple[Pool, Group, Numbers]:
+        gathered = self._pools.get(id(database))
+        if gathered is None:  # its pool holds it, so that none other has its id
+            group: Group = {kind: ([], []) for kind in _TIMED}
+            gathered = self._pools[id(database)] = self._known(database), group, ([], [])
+        return gathered
 
 
 def _record(

@@ -12,7 +12,7 @@ from opentelemetry.context import Context
 
 from otel_dbevents.bridge.filtering import Record
 from otel_dbevents.bridge.folding import Folding
-from otel_dbevents.bridge.gathering import Connections
+from otel_dbevents.bridge.gathering import Connections, Group
 from otel_dbevents.bridge.logs import EVENT_NAMES, Logs
 from otel_dbevents.bridge.metrics import Metrics
 from otel_dbevents.bridge.passing import Pass, opening, passing
@@ -22,6 +22,7 @@ from otel_dbevents.events import (
     ConnectionCheckedIn,
     ConnectionCheckedOut,
     ConnectionClosed,
+    Database,
     DatabaseConnectionEstablished,
     Event,
     QueryExecuted,
@@ -191,6 +192,8 @@ class _Connections:
     ) -> None:
         self._spans, self._logs, self._numbers = spans, logs, numbers
         self._failed = failed
+        self._database: Database | None = None
+        self._group: Group = {}
         self._wait_ns = _NEVER_NS if spans is None else spans.wait_span_ns
         self.look()
 
@@ -203,24 +206,34 @@ class _Connections:
         """Tell of one; False where it is one for the long way, and nothing was done."""
         if event.llm is not None:
             return False
+        if kind is ConnectionClosed:  # of which there is nothing to tell
+            return True
         context = parent_context(event, None) if captured is None else captured
-        place: Place | None = context or NOWHERE
+        place: Place = context or NOWHERE
         if kind is DatabaseConnectionEstablished:
-            place = self._opened(event, context)
+            opened = self._opened(event, context)
+            if opened is None:
+                return False
+            place = opened
         elif kind is ConnectionCheckedOut and event.duration_ns - event.create_ns >= self._wait_ns:
-            place = None
-        if place is None:
             return False
         try:
             if self._numbers is not None:
-                self._numbers.add(kind, event, place)
+                if event.database is not self._database:
+                    self._database = event.database
+                    self._group = self._numbers.of(event.database)
+                numbers, places = self._group[kind]
+                numbers.append(event.duration_ns / 1e9)
+                places.append(place)
+                if kind is DatabaseConnectionEstablished:
+                    self._numbers.established(event, place)
         except Exception:  # noqa: BLE001 - the next event must not suffer
             self._failed("metric_error", event)
-        try:
-            if self._logs is not None and kind in EVENT_NAMES:
+        if self._logs is not None and kind in EVENT_NAMES:
+            try:
                 self._logs.record(event, context_of(place), stack_of(captured))
-        except Exception:  # noqa: BLE001 - the next event must not suffer
-            self._failed("log_error", event)
+            except Exception:  # noqa: BLE001 - the next event must not suffer
+                self._failed("log_error", event)
         return True
 
     def settle(self, failed: Callable[[], None]) -> None:

@@ -30,21 +30,29 @@ def deliveries_of(batch: Sequence[Item], types: tuple[type[Event], ...]) -> list
             made = _all_made(kind, batch)
             if all(made):
                 return list(zip(chain.from_iterable(made), map(_context_of, batch), strict=True))
-    with _making:
+    if tuple in kinds:
+        _make([item for item in batch if type(item) is not tuple])
+        kinds.discard(tuple)
+    else:
         _make(batch)
-    wanted = {kind: kind is tuple or all(_are_of(types, kind.kinds)) for kind in kinds}
+    picked = {kind: _places_in(kind.kinds, types) for kind in kinds}
     found: list[Delivery] = []
     append = found.append
+    item: Any
     for item in batch:
         kind = type(item)
         if kind is tuple:
-            append(item)  # type: ignore[arg-type]
-            continue
-        context, is_wanted = item.context, wanted[kind]  # type: ignore[union-attr]
-        for event in item.made:  # type: ignore[union-attr]
-            if is_wanted or isinstance(event, types):
-                append((event, context))
+            append(item)
+        elif events := item.made:
+            for place in picked[kind]:
+                append((events[place], item.context))
     return found
+
+
+def _places_in(kinds: Sequence[type[Event]], types: tuple[type[Event], ...]) -> tuple[int, ...]:
+    """Return the places of those that are of these types; none: all."""
+    wanted = _are_of(types, kinds)
+    return tuple(place for place, is_wanted in enumerate(wanted) if is_wanted)
 
 
 def events_of(items: Sequence[Event | Draft]) -> Iterable[Event]:
@@ -53,8 +61,7 @@ def events_of(items: Sequence[Event | Draft]) -> Iterable[Event]:
         made = list(map(_made_of, items))
         if all(made):
             return chain.from_iterable(made)
-    with _making:
-        _make([item for item in items if isinstance(item, Draft)])
+    _make([item for item in items if isinstance(item, Draft)])
     found: list[Event] = []
     for item in items:
         if isinstance(item, Draft):
@@ -77,26 +84,29 @@ def _all_made(kind: type[Draft], batch: Sequence[Any]) -> list[Any]:
     """Return what drafts of one class come to, made now where they are not."""
     made = list(map(_made_of, batch))
     if None in made:
-        with _making:
-            made = list(map(_made_of, batch))  # by another, meanwhile
-            if made.count(None) == len(made):
-                kind.make_all(batch, {})
-            else:
-                _make(batch)
+        _make(batch, kind)
         made = list(map(_made_of, batch))
     return made
 
 
-def _make(batch: Sequence[Any]) -> None:
-    """Make the events that are not made yet, those of one class together."""
-    unmade: dict[type[Draft], list[Any]] = {}
-    for item in batch:
-        if type(item) is not tuple and item.made is None:
-            kind = type(item)
-            if kind in unmade:
-                unmade[kind].append(item)
-            else:
-                unmade[kind] = [item]
-    found: dict[int, Any] = {}
-    for kind, drafts in unmade.items():
-        kind.make_all(drafts, found)
+def _make(drafts: Sequence[Any], alone: type[Draft] | None = None) -> None:
+    """Make the events that are not made yet, those of one class together.
+
+    ``alone`` is the class of all of them, where they have one.
+    """
+    if None not in map(_made_of, drafts):
+        return
+    with _making:
+        unmade = [draft for draft in drafts if draft.made is None]
+        if alone is not None:
+            alone.make_all(unmade, {})
+            return
+        by_class: dict[type[Draft], list[Any]] = {}
+        for draft in unmade:
+            kind = type(draft)
+            if kind not in by_class:
+                by_class[kind] = []
+            by_class[kind].append(draft)
+        found: dict[int, Any] = {}
+        for kind, those in by_class.items():
+            kind.make_all(those, found)

@@ -9,23 +9,17 @@ Where the application has its own, nothing of this is imported but what reads th
 """
 
 import os
-from collections import Counter
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING
 
 from opentelemetry.sdk import environment_variables
 
-from otel_dbevents.exporters.stages import Counting, stages_of
+from otel_dbevents.exporters.signals import SIGNALS, SetupError
+from otel_dbevents.exporters.stages import lost
 
 if TYPE_CHECKING:
     from otel_dbevents.exporters.providers import Providers
 
-SIGNALS: Final = {"tracer": "traces", "meter": "metrics", "logger": "logs"}
-"""The kinds of providers, and the signal of each."""
-
-
-class SetupError(RuntimeError):
-    """OpenTelemetry could not be set up from its variables. The message says why."""
+__all__ = ["SIGNALS", "SetupError", "ensure_providers", "exporter_names", "lost", "sdk_disabled"]
 
 
 def ensure_providers(timeout: float = 2.0, *, direct_otlp: bool = True) -> "Providers":
@@ -53,18 +47,3 @@ def exporter_names(signal: str) -> list[str]:
     from otel_dbevents.exporters.setup import exporter_names
 
     return exporter_names(signal)
-
-
-def lost(*providers: Any) -> Mapping[str, int]:
-    """Return how much was lost on the way out of these providers, by reason.
-
-    The reasons begin with ``span_``, ``log_`` or ``langfuse_``. Only processors that
-    `ensure_providers` made, and those of `exporters.processors` that the application added itself,
-    count what they lose.
-    """
-    counts: Counter[str] = Counter()
-    for provider in providers:
-        for stage in stages_of(provider):
-            if isinstance(stage, Counting):
-                counts.update({f"{stage.signal}_{why}": n for why, n in stage.lost.items()})
-    return dict(counts)

@@ -13,10 +13,10 @@ from opentelemetry import _logs, metrics, trace
 
 from otel_dbevents.ending import ending
 from otel_dbevents.events import redact
-from otel_dbevents.exporters import SetupError, lost
 from otel_dbevents.exporters.closing import Aborter, Aside, Closer, wait_for
 from otel_dbevents.exporters.joining import exporters_to_join, join
-from otel_dbevents.exporters.stages import exporters_of
+from otel_dbevents.exporters.signals import SetupError
+from otel_dbevents.exporters.stages import exporters_of, lost
 from otel_dbevents.forks import hold, in_child
 from otel_dbevents.unreachable import say_once, tell_of_loss
 

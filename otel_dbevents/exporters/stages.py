@@ -1,5 +1,6 @@
-"""What a provider of the SDK's has telemetry go through: processors, readers, exporters."""
+"""What a provider of the SDK's has telemetry go through, and what is lost there."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
@@ -37,3 +38,18 @@ def at(thing: Any, *path: str) -> Any:
     for name in path:
         thing = getattr(thing, name, None)
     return thing
+
+
+def lost(*providers: Any) -> Mapping[str, int]:
+    """Return how much was lost on the way out of these providers, by reason.
+
+    The reasons begin with ``span_``, ``log_`` or ``langfuse_``. Only processors that
+    `ensure_providers` made, and those of `exporters.processors` that the application added itself,
+    count what they lose.
+    """
+    counts: Counter[str] = Counter()
+    for provider in providers:
+        for stage in stages_of(provider):
+            if isinstance(stage, Counting):
+                counts.update({f"{stage.signal}_{why}": n for why, n in stage.lost.items()})
+    return dict(counts)

@@ -61,8 +61,12 @@ class Schedule:
         in_child(self._begin_anew)
 
     def awake(self) -> None:
-        """Have the thread there, if it is not. Costs next to nothing where it is. Never raises."""
-        if self._thread is None and not self._closed:
+        """Have the thread there, if it is not. Costs next to nothing where it is. Never raises.
+
+        None begins when the process ends: nothing would be asked any more, and Python 3.12 starts
+        no thread then.
+        """
+        if self._thread is None and not self._closed and not ending.is_here():
             self._start()
 
     def tick(self) -> float:

@@ -46,6 +46,9 @@ if TYPE_CHECKING:
     from otel_dbevents.event_log import EventLog
 
 _MS = 1_000_000
+_SHIPPING = 0.8
+"""The share of the end's time that Redis may take: the rest is for the last numbers, which tell
+what it did not take."""
 _log = logging.getLogger("otel_dbevents")
 
 
@@ -349,9 +352,13 @@ def _drain_at_exit(reference: "weakref.ref[Pipeline]") -> None:
     if pipeline is None:
         return
     timeout = pipeline.config.flush_timeout_ms / 1000
-    pipeline.flush(ending.time_left(timeout))
-    if pipeline.sender is not None:
-        pipeline.sender.finish(ending.time_left(timeout))
+    if pipeline.sender is None:
+        pipeline.flush(ending.time_left(timeout))
+        return
+    shipping_s = timeout * _SHIPPING
+    pipeline.flush(ending.time_left(shipping_s))
+    if not pipeline.sender.finish(ending.time_left(shipping_s)):
+        pipeline.flush(ending.time_left(timeout) / 2)  # what is given up is counted by the worker
 
 
 def _measure(

@@ -28,7 +28,12 @@ from otel_dbevents.events import Database, Environment, PoolReading
 from otel_dbevents.forks import hold, in_child
 from otel_dbevents.sources import pool
 from otel_dbevents.sources.around import Around, Wishes
-from otel_dbevents.sources.connection import INFO_KEY, ConnectionState
+from otel_dbevents.sources.connection import (
+    INFO_KEY,
+    ConnectionState,
+    begin_anew,
+    look_anew,
+)
 from otel_dbevents.sources.database import database_of
 from otel_dbevents.sources.guarding import guard
 from otel_dbevents.sources.handing import Defer, FindLedger, Publish, no_ledger
@@ -191,7 +196,7 @@ class EngineSource:
     def look_anew(self) -> None:
         """Look anew for the ledger of each connection's context. Nothing waits for it."""
         for watch in list(self._watches):
-            watch.look_anew()
+            look_anew(watch)
 
     def _adopt(self, engine: Engine) -> Watch | None:
         """Put an engine under watch, unless one of the sources has it already."""
@@ -244,7 +249,7 @@ class EngineSource:
     def _begin_anew(self) -> None:
         """Forget the parent's connections, in a forked child."""
         for watch in list(self._watches):
-            watch.begin_anew()
+            begin_anew(watch)
 
     def _release(self, watch: Watch) -> None:
         watch.active = False

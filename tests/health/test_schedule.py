@@ -7,6 +7,7 @@ import weakref
 import pytest
 from opentelemetry.context import get_current
 
+from otel_dbevents.ending import ending
 from otel_dbevents.events import Database, DatabaseType, Environment
 from otel_dbevents.health.checks import Checks
 from otel_dbevents.health.schedule import NAME, Schedule
@@ -184,6 +185,17 @@ def test_one_thread_does_it_and_ends_with_it():
     wait_until(lambda: not _threads(), within=20)
     schedule.awake()
     assert not _threads()
+
+
+def test_none_begins_where_the_process_ends(monkeypatch):
+    schedule = Schedule(Checks(), list, 30)
+    monkeypatch.setattr(ending, "_began", 0.0)
+    schedule.awake()
+    assert not _threads()
+    monkeypatch.undo()
+    schedule.awake()
+    assert _threads()
+    schedule.close()
 
 
 def test_the_thread_does_not_keep_the_schedule():

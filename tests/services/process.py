@@ -32,7 +32,10 @@ def free_ports(count: int) -> list[int]:
 
 
 def wait_until(
-    holds: Callable[[], bool], within: float = READY_WITHIN, why: Callable[[], str] = str
+    holds: Callable[[], bool],
+    within: float = READY_WITHIN,
+    why: Callable[[], str] = str,
+    every_s: float = 0.05,
 ) -> None:
     """Return once `holds()`, where an error of NOT_YET means no; raise after `within` seconds."""
     deadline = time.monotonic() + within
@@ -44,7 +47,7 @@ def wait_until(
             pass
         if time.monotonic() > deadline:
             raise TimeoutError(f"not within {within:.0f} s. {why()}")
-        time.sleep(0.05)
+        time.sleep(every_s)
 
 
 def begin(running: ExitStack, *servers: AbstractContextManager[Any]) -> list[Any]:

@@ -6,7 +6,7 @@ import struct
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
@@ -41,6 +41,7 @@ class RudeHandler(Handler):
             body = gzip.decompress(body)
         request = REQUESTS[self.path].FromString(body)
         self.server.came(self.path)
+        self.server.before_answer()
         if fault == "hang":
             self.server.ending.wait(1.5)  # longer than it is waited for
             self.close_connection = True
@@ -139,6 +140,7 @@ class RudeReceiver(Receiver):
         self.too_soon = 0
         """How many requests came before the time that it had asked for."""
         self.ending = threading.Event()
+        self.before_answer: Callable[[], object] = bool
 
     def came(self, path: str) -> None:
         """Note whether a request for spans came too soon."""
