@@ -231,6 +231,7 @@ class Work:
         if monotonic() - self._looked >= _LOOK_S:
             self._looked = monotonic()
             self.state.waiting_entries, self.state.waiting_s = self._reader.lag()
+            self.state.redis, self.state.redis_since = "", 0.0  # it answers
 
     def _redis_failed(self, error: Exception) -> None:
         told("sidecar redis", error)
