@@ -264,6 +264,10 @@ def test_many_connections_in_a_batch_are_measured_as_one_by_one(spans):
     for name in ("database.connection." + each for each in names):
         found = values_of(together.metrics, name, "db.namespace", "error.type")
         assert found == values_of(alone.metrics, name, "db.namespace", "error.type"), name
+        assert (
+            sum(found.values())
+            == {"attempts": 14, "failures": 2, "status": 2}[name.rpartition(".")[2]]
+        )
     for name in ("create_time", "wait_time", "use_time"):
         one, two = (
             {
