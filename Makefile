@@ -7,7 +7,7 @@ FUZZ_SECONDS ?= 600
 BENCH ?=
 SOAK ?= --seconds 600 --rate 10000 --faults 9
 
-.PHONY: demo demo-sidecar test lint suite oldest bench fuzz soak dashboards setup clean
+.PHONY: demo demo-sidecar test lint suite oldest pythons bench fuzz soak dashboards setup clean
 
 demo: $(VENV)/.demo
 	@$(BIN)/otel-dbevents demo
@@ -35,6 +35,10 @@ suite: $(VENV)/.dev
 oldest: $(OLDEST)/.dev
 	$(OLDEST)/bin/python -m pytest -m 'not e2e and not newest'
 
+# What depends on the interpreter, on each newer CPython that is found on this machine.
+pythons:
+	@.ci/pythons $(PYTHON)
+
 # Contrib's instrumentor runs on SQLAlchemy 2.0 only, so both are measured there.
 bench: $(OLDEST)/.dev
 	$(OLDEST)/bin/python -m benchmarks $(BENCH)
@@ -59,7 +63,7 @@ dashboards: $(VENV)/bin/python
 setup: $(VENV)/.dev
 
 clean:
-	rm -rf $(VENV) $(OLDEST) build dist .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(OLDEST) .venv-3.* build dist .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 %/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
