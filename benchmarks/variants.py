@@ -55,7 +55,8 @@ _ALL: tuple[Variant, ...] = (
     Variant("contrib, OTLP", "contrib", "contrib, OTLP", exporter="sdk"),
     Variant("ours, OTLP", "ours", "contrib, OTLP", exporter="ours"),
     Variant("ours, SDK's OTLP", "ours", "contrib, OTLP", exporter="sdk"),
-    Variant("ours, shipped", "ours", ships=True),
+    # In production, as it is where a Redis is: without a history, which would want events.
+    Variant("ours, shipped", "ours", ships=True, settings={"environment": "production"}),
 )
 VARIANTS = tuple(variant for variant in _ALL if has_redis() or not variant.ships)
 

@@ -5,12 +5,14 @@ In: batches from the bus. Out: judgements, published to the bus with the context
 
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from itertools import groupby
 from time import time_ns
 from typing import Any, Final, TypeAlias
 
-from otel_dbevents.bursts import Burst, Bursts
+from otel_dbevents.bursts import Burst, Bursts, Noted
+from otel_dbevents.drafts import Alike, Draft
 from otel_dbevents.events import (
     Event,
     QueryExecuted,
@@ -71,27 +73,20 @@ class Judges:
     def consume(self, batch: Sequence[Delivery]) -> None:
         """Judge a batch of facts."""
         with self._lock:
-            slow_ns = self._slow_ns or _NEVER_NS
-            bursts, number, end_ns = self._bursts if self._repeated else None, 0, 0
-            for delivery in batch:
-                event: Any = delivery[0]
-                kind = type(event)
-                if kind is QueryExecuted:
-                    spent_ns = event.duration_ns + event.reading_ns
-                elif kind is QueryFailed:
-                    spent_ns = event.duration_ns
-                else:
-                    recovered = self._outages.hear(event)
-                    if recovered is not None:
-                        self._found.append((recovered, delivery[1]))
-                    continue
-                if spent_ns >= slow_ns:
-                    self._found.append((self._slow(event), delivery[1]))
-                if bursts is not None and event.parent is not None:
-                    bursts.add(event, delivery[1])
-                    number, end_ns = number + 1, event.end_time_ns
-            if bursts is not None and number:
-                bursts.settle(number, end_ns)
+            self._judge(batch)
+        self._tell()
+
+    def take(self, batch: Sequence[Delivery | Draft]) -> None:
+        """Judge a batch in which plain drafts may be what they are.
+
+        None of these is of a slow query: their source tells that as an event.
+        """
+        with self._lock:
+            if isinstance(batch, Alike):
+                self._note(batch)
+            else:
+                for kind, part in groupby(batch, type):
+                    (self._judge if kind is tuple else self._note)(part)
         self._tell()
 
     def settle_quiet(self) -> None:
@@ -105,6 +100,54 @@ class Judges:
         with self._lock:
             self._bursts.end_all()
         self._tell()
+
+    def _judge(self, deliveries: Iterable[Any]) -> None:
+        slow_ns = self._slow_ns or _NEVER_NS
+        bursts, number, end_ns = self._bursts if self._repeated else None, 0, 0
+        for delivery in deliveries:
+            event: Any = delivery[0]
+            kind = type(event)
+            if kind is QueryExecuted:
+                spent_ns = event.duration_ns + event.reading_ns
+            elif kind is QueryFailed:
+                spent_ns = event.duration_ns
+            else:
+                recovered = self._outages.hear(event)
+                if recovered is not None:
+                    self._found.append((recovered, delivery[1]))
+                continue
+            if spent_ns >= slow_ns:
+                self._found.append((self._slow(event), delivery[1]))
+            if bursts is not None and event.parent is not None:
+                bursts.add(event, delivery[1])
+                number, end_ns = number + 1, event.end_time_ns
+        if bursts is not None and number:
+            bursts.settle(number, end_ns)
+
+    def _note(self, drafts: Iterable[Any]) -> None:
+        """Take what was noted of queries to the others under their spans."""
+        if not self._repeated:
+            return
+        number, end_ns, context, parent, runs = 0, 0, None, None, list[Noted]()
+        for draft in drafts:
+            if draft.context is not context:
+                if runs:
+                    self._bursts.add_all(runs, context)
+                    number, runs = number + len(runs), []
+                context = draft.context
+                parent = draft.parent_in(context)
+            if parent is not None:
+                duration_ns = draft.duration_ns
+                spent_ns = duration_ns + draft.reading_ns
+                end_ns = draft.end_time_ns
+                runs.append(
+                    Noted(draft.database, parent, draft.statement, end_ns, duration_ns, spent_ns)
+                )
+        if runs:
+            self._bursts.add_all(runs, context)
+            number += len(runs)
+        if number:
+            self._bursts.settle(number, end_ns)
 
     def _begin_anew(self) -> None:
         """Begin at nothing, also in a forked child, where another thread may have had the lock."""

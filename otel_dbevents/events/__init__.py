@@ -27,7 +27,7 @@ from otel_dbevents.events.facts import (
     TransactionReleased,
     TransactionRolledBack,
 )
-from otel_dbevents.events.ids import Id, SpanId, new_id, span_id_of, trace_id_of
+from otel_dbevents.events.ids import Id, SpanId, new_id, new_ids, span_id_of, trace_id_of
 from otel_dbevents.events.judgements import (
     DatabaseRecovered,
     RepeatedQueryDetected,
@@ -91,6 +91,7 @@ __all__ = [
     "TransactionReleased",
     "TransactionRolledBack",
     "new_id",
+    "new_ids",
     "redact",
     "span_id_of",
     "trace_id_of",

@@ -10,6 +10,8 @@ _rng = random.Random()  # noqa: S311 - identifiers, not secrets; its own, so an 
 _random_bits = _rng.getrandbits
 _UUID4_KEEP = ~((0xF << 76) | (0x3 << 62)) & ((1 << 128) - 1)
 _UUID4_SET = (0x4 << 76) | (0x2 << 62)
+_VERSION_4 = bytes(each & 0x0F | 0x40 for each in range(256))
+_VARIANT = bytes(each & 0x3F | 0x80 for each in range(256))
 if hasattr(os, "register_at_fork"):  # pragma: no branch - only Windows has no fork
     os.register_at_fork(after_in_child=_rng.seed)
 
@@ -21,6 +23,14 @@ SpanId: TypeAlias = Annotated[bytes, Meta(min_length=8, max_length=8)]
 def new_id() -> bytes:
     """Return 16 random bytes that form a version 4 UUID (RFC 9562)."""
     return (_random_bits(128) & _UUID4_KEEP | _UUID4_SET).to_bytes(16)
+
+
+def new_ids(number: int) -> bytes:
+    """Return so many of such ids, one after the other."""
+    ids = bytearray(os.urandom(16 * number))
+    ids[6::16] = ids[6::16].translate(_VERSION_4)
+    ids[8::16] = ids[8::16].translate(_VARIANT)
+    return bytes(ids)
 
 
 def span_id_of(event_id: bytes) -> int:

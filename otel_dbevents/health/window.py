@@ -14,6 +14,7 @@ from itertools import accumulate, compress
 from time import monotonic
 from typing import Any, Final, NamedTuple
 
+from otel_dbevents.drafts import Alike, Draft
 from otel_dbevents.events import Database, Event, QueryExecuted, QueryFailed
 from otel_dbevents.forks import in_child
 
@@ -125,21 +126,32 @@ class Windows:
             if window.held > PER_WINDOW:
                 window.bound()
 
-    def take_events(self, batch: Iterable[tuple[Event, Any]]) -> None:
-        """Take the queries of a batch, where nobody has put their numbers together."""
-        of: dict[int, tuple[Database, list[float]]] = {}
-        for event, _ in batch:
-            kind = type(event)
-            if kind is QueryExecuted or kind is QueryFailed:
-                query: Any = event
-                found = of.get(id(query.database))
-                if found is None:
-                    found = of[id(query.database)] = (query.database, [])
-                found[1].append(query.duration_ns / 1e9)
-                if kind is QueryFailed:
-                    self.take(query.database, (), 1)
+    def take_events(self, batch: Iterable[tuple[Event, Any] | Draft]) -> None:
+        """Take the queries of a batch, where nobody has put their numbers together.
+
+        Drafts in it are plain.
+        """
+        if isinstance(batch, Alike) and QueryExecuted not in batch[0].kinds:
+            return
+        of: dict[int, tuple[Database, list[int]]] = {}
+        last: Any = None
+        tells, of_failed, database, durations = False, False, None, list[int]()
+        for item in batch:
+            query: Any = item[0] if type(item) is tuple else item
+            kind = type(query)
+            if kind is not last:  # each query comes by here, and most are what the last one was
+                last, of_failed = kind, kind is QueryFailed
+                tells = of_failed or kind is QueryExecuted or QueryExecuted in _kinds_of(kind)
+            if not tells:
+                continue
+            if query.database is not database:
+                database = query.database
+                durations = of.setdefault(id(database), (database, []))[1]
+            durations.append(query.duration_ns)
+            if of_failed:
+                self.take(query.database, (), 1)
         for database, durations in of.values():
-            self.take(database, durations)
+            self.take(database, [duration / 1e9 for duration in durations])
 
     def read(self, aggregate_id: str) -> Reading | None:
         """Return what is known of a database; None where it had no query in the window."""
@@ -186,6 +198,10 @@ class Windows:
         self._windows: OrderedDict[str, _Window] = OrderedDict()
         self._known: dict[int, tuple[Database, _Window]] = {}
         """By identity; the database is kept, so that no other can be taken for it."""
+
+
+def _kinds_of(kind: type[Any]) -> tuple[type[Event], ...]:
+    return kind.kinds if issubclass(kind, Draft) else ()
 
 
 def _percentiles(weighted: Sequence[tuple[float, int]], *shares: float) -> list[float]:

@@ -22,7 +22,7 @@ from otel_dbevents.bridge import (
     Flow,
     SpanFilter,
 )
-from otel_dbevents.bus import Delivery, EventBus, Subscription
+from otel_dbevents.bus import EventBus, Subscription
 from otel_dbevents.bus.memory import MemoryBus
 from otel_dbevents.bus.subscription import MemorySubscription
 from otel_dbevents.compat import warn_if_contrib_active
@@ -136,15 +136,13 @@ class Pipeline:
             repeated_queries=config.repeated_queries,
         )
         self.event_log = self._writes(config)
-        self._telling = self.bus.subscribe(self._consume, name="bridge", idle=self.bridge.settle)
+        takes_drafts = self._takes_drafts()
+        take = takes_drafts or self.bus.subscribe
+        judge = self.judges.take if takes_drafts else self.judges.consume
+        self._telling = take(self._consume, name="bridge", idle=self.bridge.settle)
         self._subscriptions = [
             self._telling,
-            self.bus.subscribe(
-                self.judges.consume,
-                *self.judges.types,
-                name="judges",
-                idle=self.judges.settle_quiet,
-            ),
+            take(judge, *self.judges.types, name="judges", idle=self.judges.settle_quiet),
             self._subscribe_open_spans(),
         ]
         if (recovery := self.health.recovery) is not None:
@@ -317,14 +315,23 @@ class Pipeline:
             self._sending.close(max(0.0, deadline - monotonic()))
         return done
 
+    def _takes_drafts(self) -> Callable[..., Subscription] | None:
+        """Return what subscribes without need of events, where neither bridge nor limit has it."""
+        if self.sender is None or self._limiter is not None:
+            return None
+        return self.bus.subscribe_drafts if isinstance(self.bus, MemoryBus) else None
+
     def _subscribe_open_spans(self) -> Subscription:
         tell = self.bridge.on_open_span
         if isinstance(self.bus, MemoryBus):
             return self.bus.subscribe_inline(tell, *OPEN_SPAN_TYPES, wanted=is_recording)
         return self.bus.subscribe_inline(tell, *OPEN_SPAN_TYPES)
 
-    def _consume(self, batch: Sequence[Delivery]) -> None:
-        """Hand a batch to the bridge; with the first, look for what was turned on after us."""
+    def _consume(self, batch: Sequence[Any]) -> None:
+        """Hand a batch to the bridge; with the first, look for what was turned on after us.
+
+        What is shipped may be drafts, see `_takes_drafts`.
+        """
         if not self._looked_again:
             self._looked_again = True
             warn_if_contrib_active()

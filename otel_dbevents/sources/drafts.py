@@ -3,7 +3,7 @@
 The span that was current is found in the caller's context, which nobody can change.
 """
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from otel_dbevents.drafts import Draft
 from otel_dbevents.events import (
@@ -22,6 +22,10 @@ from otel_dbevents.sources.guarding import guard
 
 
 class _Noted(Draft, gc=False, eq=False):
+    @staticmethod
+    def parent_in(context: Any) -> TraceParent | None:
+        return parent_of(context)
+
     def make(self) -> tuple[Event, ...]:
         try:
             return self.of(parent_of(self.context))
@@ -37,6 +41,7 @@ class QueryDraft(_Noted, gc=False, eq=False):
     """Of a query with nothing remarkable about it: no batch, no stream."""
 
     kinds: ClassVar[tuple[type[Event], ...]] = (QueryExecuted,)
+    is_plain: ClassVar[bool] = True
 
     database: Database
     statement: Statement
@@ -68,6 +73,7 @@ class CheckedOutDraft(_Noted, gc=False, eq=False):
     """Of a connection that the pool gave."""
 
     kinds: ClassVar[tuple[type[Event], ...]] = (ConnectionCheckedOut,)
+    is_plain: ClassVar[bool] = True
 
     database: Database
     end_time_ns: int
@@ -115,6 +121,7 @@ class CheckedInDraft(_Noted, gc=False, eq=False):
     """Of a connection that came back."""
 
     kinds: ClassVar[tuple[type[Event], ...]] = (ConnectionCheckedIn,)
+    is_plain: ClassVar[bool] = True
 
     database: Database
     end_time_ns: int
@@ -129,6 +136,7 @@ class ClosedDraft(_Noted, gc=False, eq=False):
     """Of a connection that was closed."""
 
     kinds: ClassVar[tuple[type[Event], ...]] = (ConnectionClosed,)
+    is_plain: ClassVar[bool] = True
 
     database: Database
     end_time_ns: int
