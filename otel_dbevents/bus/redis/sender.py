@@ -13,6 +13,7 @@ from time import monotonic, time_ns
 from typing import Any, Final
 
 from otel_dbevents.bus import Item
+from otel_dbevents.bus.redis.adding import Stream
 from otel_dbevents.bus.redis.connecting import Backoff, connect, explained, let_go
 from otel_dbevents.bus.redis.entries import Entry, pack_all
 from otel_dbevents.bus.redis.packing import encode_columns
@@ -61,7 +62,7 @@ class Sender:
         self._source = source
         self.on_wait: Callable[[], None] | None = None
         """Called while Redis takes nothing, four times a second, to see to what waits meanwhile."""
-        self._most_entries = most_entries
+        self._to = Stream(stream, most_entries)
         self.producer = new_id().hex()
         self._said = b""
         self._client: Any = None
@@ -212,11 +213,8 @@ class Sender:
         """Send what there is at once, and return what must be sent again."""
         if self._client is None:
             self._client = connect(self._url)
-        pipe = self._client.pipeline(transaction=False)
-        head = ("XADD", self._stream, "MAXLEN", "~", self._most_entries, "*")
-        for _, fields in entries:
-            pipe.execute_command(*head, *fields)
-        for done, answer in enumerate(pipe.execute(raise_on_error=False)):
+        answers = self._to.add(self._client, [fields for _, fields in entries])
+        for done, answer in enumerate(answers):
             if isinstance(answer, Exception):
                 self._failed(answer)
                 return entries[done:]
