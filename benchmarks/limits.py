@@ -34,7 +34,7 @@ LIMITS: tuple[Limit, ...] = (
     Limit("llm", "thread", "ours", "two empty listeners", 1.0, 1.20),
     Limit("held", "process", "ours", "contrib", 1 / 5, 0.25),
     Limit("held", "process", "ours, OTLP", "contrib, OTLP", 1 / 5, 0.20),
-    Limit("held", "process", "ours, shipped", "contrib", 1 / 8, 0.25),
+    Limit("held", "process", "ours, shipped", "contrib", 1 / 8, 0.16),
 )
 
 

@@ -53,6 +53,8 @@ def items_of(
         return deliveries_of(batch, types)
     if len(kinds) == 1:
         return Alike(batch)
+    if kinds <= {*kept, tuple}:
+        return batch
     found: list[Item] = []
     for kind, run in groupby(batch, type):
         these = [*run]

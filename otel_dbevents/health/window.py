@@ -9,12 +9,12 @@ import random
 import threading
 from bisect import bisect_left
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate, compress
 from time import monotonic
 from typing import Any, Final, NamedTuple
 
-from otel_dbevents.drafts import Alike, Draft
+from otel_dbevents.drafts import Draft
 from otel_dbevents.events import Database, Event, QueryExecuted, QueryFailed
 from otel_dbevents.forks import in_child
 
@@ -126,32 +126,38 @@ class Windows:
             if window.held > PER_WINDOW:
                 window.bound()
 
-    def take_events(self, batch: Iterable[tuple[Event, Any] | Draft]) -> None:
+    def take_events(self, batch: Sequence[tuple[Event, Any] | Draft]) -> None:
         """Take the queries of a batch, where nobody has put their numbers together.
 
         Drafts in it are plain.
         """
-        if isinstance(batch, Alike) and QueryExecuted not in batch[0].kinds:
-            return
-        of: dict[int, tuple[Database, list[int]]] = {}
-        last: Any = None
-        tells, of_failed, database, durations = False, False, None, list[int]()
-        for item in batch:
-            query: Any = item[0] if type(item) is tuple else item
-            kind = type(query)
-            if kind is not last:  # each query comes by here, and most are what the last one was
-                last, of_failed = kind, kind is QueryFailed
-                tells = of_failed or kind is QueryExecuted or QueryExecuted in _kinds_of(kind)
-            if not tells:
-                continue
-            if query.database is not database:
-                database = query.database
-                durations = of.setdefault(id(database), (database, []))[1]
-            durations.append(query.duration_ns)
-            if of_failed:
-                self.take(query.database, (), 1)
+        drafts: list[Any] = [item for item in batch if type(item) is not tuple]
+        noted = [each for each in drafts if QueryExecuted in each.kinds]
+        if noted:
+            self._take_noted(noted)
+        of: dict[int, tuple[Database, list[float]]] = {}
+        for event in [item[0] for item in batch if type(item) is tuple]:
+            kind = type(event)
+            if kind is QueryExecuted or kind is QueryFailed:
+                query: Any = event
+                found = of.get(id(query.database))
+                if found is None:
+                    found = of[id(query.database)] = (query.database, [])
+                found[1].append(query.duration_ns / 1e9)
+                if kind is QueryFailed:
+                    self.take(query.database, (), 1)
         for database, durations in of.values():
-            self.take(database, [duration / 1e9 for duration in durations])
+            self.take(database, durations)
+
+    def _take_noted(self, noted: Sequence[Any]) -> None:
+        """Take queries that are no events yet: mostly all of one database."""
+        first = noted[0].database
+        if [each.database for each in noted].count(first) == len(noted):
+            self.take(first, [each.duration_ns / 1e9 for each in noted])
+            return
+        for database in {id(each.database): each.database for each in noted}.values():
+            these = [each.duration_ns / 1e9 for each in noted if each.database is database]
+            self.take(database, these)
 
     def read(self, aggregate_id: str) -> Reading | None:
         """Return what is known of a database; None where it had no query in the window."""
@@ -198,10 +204,6 @@ class Windows:
         self._windows: OrderedDict[str, _Window] = OrderedDict()
         self._known: dict[int, tuple[Database, _Window]] = {}
         """By identity; the database is kept, so that no other can be taken for it."""
-
-
-def _kinds_of(kind: type[Any]) -> tuple[type[Event], ...]:
-    return kind.kinds if issubclass(kind, Draft) else ()
 
 
 def _percentiles(weighted: Sequence[tuple[float, int]], *shares: float) -> list[float]:

@@ -3,7 +3,7 @@
 The span that was current is found in the caller's context, which nobody can change.
 """
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from otel_dbevents.drafts import Draft
 from otel_dbevents.events import (
@@ -22,9 +22,7 @@ from otel_dbevents.sources.guarding import guard
 
 
 class _Noted(Draft, gc=False, eq=False):
-    @staticmethod
-    def parent_in(context: Any) -> TraceParent | None:
-        return parent_of(context)
+    parent_in = staticmethod(parent_of)
 
     def make(self) -> tuple[Event, ...]:
         try:
