@@ -20,7 +20,9 @@ from sqlalchemy import Engine, create_engine, text
 from otel_dbevents import Config, ConfigError, Pipeline
 from otel_dbevents.bus.redis.connecting import connect
 from otel_dbevents.bus.redis.reader import Held, Reader
+from otel_dbevents.events import Event, QueryExecuted
 from otel_dbevents.shipping import Description, keys_of, read_origin
+from otel_dbevents.sources.drafts import QueryDraft
 from tests.bus.contract import PATIENCE
 from tests.services.process import free_ports
 from tests.services.redis import Redis
@@ -95,6 +97,35 @@ def test_events_are_shipped_and_told_by_nobody_here(shop: Application) -> None:
     assert names.count("QueryExecuted") == 20
     assert names.count("ConnectionCheckedOut") == 1
     assert shop.pipeline.lost() == {}
+
+
+@pytest.mark.parametrize("somebody_looks", [False, True])
+def test_in_production_no_event_is_made_unless_somebody_looks(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch, somebody_looks: bool
+) -> None:
+    made = list[bytes]()
+    make = QueryDraft.make
+
+    def counted(draft: QueryDraft) -> tuple[Event, ...]:
+        events = make(draft)
+        made.extend(event.id for event in events)
+        return events
+
+    monkeypatch.setattr(QueryDraft, "make", counted)
+    shop = Application(
+        bus_url=redis.url, stream=redis.stream(), signing_key=KEY, environment="production"
+    )
+    if somebody_looks:
+        shop.pipeline.bus.handle(lambda _: None, QueryExecuted)
+    shop.query(20)
+    assert shop.pipeline.flush(PATIENCE)
+    held = arrived(shop)
+    ids = [e.id for each in held for e in each.events if isinstance(e, QueryExecuted)]
+    assert len(set(ids)) == 20
+    assert made == (ids if somebody_looks else [])
+    assert shop.pipeline.lost() == {}
+    shop.pipeline.close()
+    shop.engine.dispose()
 
 
 def test_no_secret_and_no_value_is_in_what_redis_stores(shop: Application) -> None:
