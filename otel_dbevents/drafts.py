@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from msgspec import Struct
 
-from otel_dbevents.events import Event
+from otel_dbevents.events import Event, TraceParent
 
 
 class _Makeable(Struct, gc=False, eq=False, kw_only=True):
@@ -26,6 +26,10 @@ class Draft(_Makeable, gc=False, eq=False):
     kinds: ClassVar[tuple[type[Event], ...]]
     """What it is a draft of, in this order: who has subscribed to any of that gets it."""
 
+    is_plain: ClassVar[bool] = False
+    """Whether it is of one event, and its fields are the event's, which has beside them an id, the
+    parent of the context, and no more."""
+
     context: Any
     """The OpenTelemetry context of the call that it tells of."""
 
@@ -37,6 +41,11 @@ class Draft(_Makeable, gc=False, eq=False):
         if self.made is None:
             self.made = self.make()
         return self.made
+
+    @staticmethod
+    def parent_in(context: Any) -> TraceParent | None:
+        """Return the parent that events have which were noted in this context."""
+        raise NotImplementedError  # pragma: no cover - abstract
 
     def make(self) -> tuple[Event, ...]:
         """Make the events. Never raises."""
@@ -50,3 +59,7 @@ class Draft(_Makeable, gc=False, eq=False):
         """
         for draft in drafts:
             draft.events()
+
+
+class Alike(list[Any]):
+    """Plain drafts of one type: whoever takes them needs not look at each."""

@@ -5,14 +5,15 @@ In: batches from the bus. Out: judgements, published to the bus with the context
 
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from itertools import groupby
 from operator import attrgetter, itemgetter
 from time import time_ns
 from typing import Any, Final, TypeAlias
 
-from otel_dbevents.bursts import Burst, Bursts
+from otel_dbevents.bursts import Burst, Bursts, Noted
+from otel_dbevents.drafts import Alike, Draft
 from otel_dbevents.events import (
     Event,
     QueryExecuted,
@@ -77,11 +78,20 @@ class Judges:
     def consume(self, batch: Sequence[Delivery]) -> None:
         """Judge a batch of facts."""
         with self._lock:
-            events: list[Any] = list(map(_event_of, batch))
-            if {*map(type, events)} != {QueryExecuted} or not self._are_fast(events):
-                self._look_at_each(batch)
-            elif self._repeated:
-                self._count(batch, events)
+            self._judge(batch)
+        self._tell()
+
+    def take(self, batch: Sequence[Delivery | Draft]) -> None:
+        """Judge a batch in which plain drafts may be what they are.
+
+        None of these is of a slow query: their source tells that as an event.
+        """
+        with self._lock:
+            if isinstance(batch, Alike):
+                self._note(batch)
+            else:
+                for kind, part in groupby(batch, type):
+                    (self._judge if kind is tuple else self._note)(list(part))
         self._tell()
 
     def settle_quiet(self) -> None:
@@ -103,6 +113,38 @@ class Judges:
         self._bursts = Bursts(self._repeated, self._repeats)
         self._outages = Outages()
         self._lock = threading.Lock()
+
+    def _judge(self, batch: Sequence[Any]) -> None:
+        events: list[Any] = list(map(_event_of, batch))
+        if {*map(type, events)} != {QueryExecuted} or not self._are_fast(events):
+            self._look_at_each(batch)
+        elif self._repeated:
+            self._count(batch, events)
+
+    def _note(self, drafts: Iterable[Any]) -> None:
+        """Take what was noted of queries to the others under their spans."""
+        if not self._repeated:
+            return
+        number, end_ns, context, parent, runs = 0, 0, None, None, list[Noted]()
+        for draft in drafts:
+            if draft.context is not context:
+                if runs:
+                    self._bursts.add_all(runs, context)
+                    number, runs = number + len(runs), []
+                context = draft.context
+                parent = draft.parent_in(context)
+            if parent is not None:
+                duration_ns = draft.duration_ns
+                spent_ns = duration_ns + draft.reading_ns
+                end_ns = draft.end_time_ns
+                runs.append(
+                    Noted(draft.database, parent, draft.statement, end_ns, duration_ns, spent_ns)
+                )
+        if runs:
+            self._bursts.add_all(runs, context)
+            number += len(runs)
+        if number:
+            self._bursts.settle(number, end_ns)
 
     def _are_fast(self, events: Sequence[QueryExecuted]) -> bool:
         """Whether none of these can be slow: their longest times are not, taken together."""

@@ -1,13 +1,13 @@
 """Where events are made of drafts: once each, whichever subscriber's worker comes to it first."""
 
 import threading
-from collections.abc import Iterable, Sequence
-from itertools import chain
+from collections.abc import Callable, Iterable, Sequence
+from itertools import chain, groupby
 from operator import attrgetter
 from typing import Any, Final
 
 from otel_dbevents.bus import Delivery, Item
-from otel_dbevents.drafts import Draft
+from otel_dbevents.drafts import Alike, Draft
 from otel_dbevents.events import Event
 from otel_dbevents.forks import hold
 
@@ -68,6 +68,29 @@ def events_of(items: Sequence[Event | Draft]) -> Iterable[Event]:
             found.extend(item.made or ())
         else:
             found.append(item)
+    return found
+
+
+def items_of(
+    batch: Sequence[Item], types: tuple[type[Event], ...], seen: Callable[[type[Draft]], bool]
+) -> Sequence[Item]:
+    """Return the same for whoever takes plain drafts as they are.
+
+    Those that somebody else wants as events are made, as ``seen`` tells, and all others. Where
+    there are plain ones of one type alone, they are `Alike`.
+    """
+    kinds: set[Any] = set(map(type, batch))
+    kept = {kind for kind in kinds if kind is not tuple and kind.is_plain and not seen(kind)}
+    if not kept:
+        return deliveries_of(batch, types)
+    if len(kinds) == 1:
+        return Alike(batch)
+    if kinds <= {*kept, tuple}:
+        return batch
+    found: list[Item] = []
+    for kind, run in groupby(batch, type):
+        these = [*run]
+        found += these if kind in kept else deliveries_of(these, types)
     return found
 
 

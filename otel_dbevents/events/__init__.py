@@ -27,7 +27,15 @@ from otel_dbevents.events.facts import (
     TransactionReleased,
     TransactionRolledBack,
 )
-from otel_dbevents.events.ids import Id, SpanId, new_id, new_ids, span_id_of, trace_id_of
+from otel_dbevents.events.ids import (
+    Id,
+    SpanId,
+    joined_ids,
+    new_id,
+    new_ids,
+    span_id_of,
+    trace_id_of,
+)
 from otel_dbevents.events.judgements import (
     DatabaseRecovered,
     RepeatedQueryDetected,
@@ -91,6 +99,7 @@ __all__ = [
     "TransactionCommitted",
     "TransactionReleased",
     "TransactionRolledBack",
+    "joined_ids",
     "new_id",
     "new_ids",
     "redact",

@@ -28,11 +28,16 @@ def new_id() -> bytes:
 
 def new_ids(number: int) -> list[bytes]:
     """Return so many ids, in one go."""
+    digits = joined_ids(number)
+    return [digits[at : at + 16] for at in range(0, len(digits), 16)]
+
+
+def joined_ids(number: int) -> bytes:
+    """Return so many ids as one string of bytes."""
     if number > _MOST:
-        return new_ids(_MOST) + new_ids(number - _MOST)
+        return joined_ids(_MOST) + joined_ids(number - _MOST)
     size, cut = 16 * number, 128 * (_MOST - number)
-    digits = (_random_bits(8 * size) & _ALL_KEEP >> cut | _ALL_SET >> cut).to_bytes(size)
-    return [digits[at : at + 16] for at in range(0, size, 16)]
+    return (_random_bits(8 * size) & _ALL_KEEP >> cut | _ALL_SET >> cut).to_bytes(size)
 
 
 def span_id_of(event_id: bytes) -> int:

@@ -6,10 +6,10 @@ Telemetry is made of it here; where the bus is on Redis it is shipped to who mak
 import os
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from otel_dbevents.bridge import Bridge, Flow
-from otel_dbevents.bus import Delivery, EventBus
+from otel_dbevents.bus import EventBus, Subscription
 from otel_dbevents.bus.subscription import MemorySubscription
 from otel_dbevents.compat import warn_if_contrib_active
 
@@ -28,6 +28,7 @@ class Telling:
             and the losses to tell.
         health: is asked to begin with the first, and has the queries' durations.
         sender: ships them; None: they are told here.
+        subscribe: has batches brought; None: as events, by the bus.
         limiter: leaves out what goes beyond a rate; None: nothing is left out.
         before: called before each batch, ``after`` after it.
 
@@ -41,6 +42,7 @@ class Telling:
         *,
         sender: "Sender | None",
         limiter: "Limiter | None",
+        subscribe: Callable[..., Subscription] | None = None,
         before: Callable[[], object] | None = None,
         after: Callable[[], object] | None = None,
     ) -> None:
@@ -49,10 +51,15 @@ class Telling:
         self._before, self._after = before, after
         self._looked_again = False
         self._missed_by_others: dict[int, int] = {}
-        self.subscription = bus.subscribe(self._consume, name="bridge", idle=bridge.settle)
+        self.subscription = (subscribe or bus.subscribe)(
+            self._consume, name="bridge", idle=bridge.settle
+        )
 
-    def _consume(self, batch: Sequence[Delivery]) -> None:
-        """Hand on a batch; with the first, look for what was turned on after us."""
+    def _consume(self, batch: Sequence[Any]) -> None:
+        """Hand on a batch; with the first, look for what was turned on after us.
+
+        What is shipped may be drafts.
+        """
         if not self._looked_again:
             self._looked_again = True
             warn_if_contrib_active()

@@ -293,6 +293,7 @@ class Pipeline:
             self.health,
             sender=self.sender,
             limiter=self._limiter,
+            subscribe=self._takes_drafts(),
             before=None if sending is None else partial(sending.begin, self.tracer_provider),
             after=None if turns is None else turns.settle,
         )
@@ -301,9 +302,10 @@ class Pipeline:
 
     def _subscribe_others(self) -> list[Subscription]:
         """Bring the events to all but the telling."""
-        judges, subscribe = self.judges, self.bus.subscribe
+        judges, subscribe, takes_drafts = self.judges, self.bus.subscribe, self._takes_drafts()
+        take, judge = (takes_drafts, judges.take) if takes_drafts else (subscribe, judges.consume)
         subscriptions = [
-            subscribe(judges.consume, *judges.types, name="judges", idle=judges.settle_quiet),
+            take(judge, *judges.types, name="judges", idle=judges.settle_quiet),
             self._subscribe_open_spans(),
         ]
         if (recovery := self.health.recovery) is not None:
@@ -311,6 +313,12 @@ class Pipeline:
         if (log := self.event_log) is not None:
             subscriptions.append(subscribe(log.consume, *log.types, name="event-log"))
         return subscriptions
+
+    def _takes_drafts(self) -> Callable[..., Subscription] | None:
+        """Return what subscribes without need of events, where neither bridge nor limit has it."""
+        if self.sender is None or self._limiter is not None:
+            return None
+        return self.bus.subscribe_drafts if isinstance(self.bus, MemoryBus) else None
 
     def _subscribe_open_spans(self) -> Subscription:
         tell = self.bridge.on_open_span

@@ -24,6 +24,8 @@ from otel_dbevents.sources.guarding import guard
 
 
 class _Noted(Draft, gc=False, eq=False):
+    parent_in = staticmethod(parent_of)
+
     def make(self) -> tuple[Event, ...]:
         self.make_all((self,), {})
         return self.made or ()
@@ -57,6 +59,7 @@ class QueryDraft(_Noted, gc=False, eq=False):
     """Of a query with nothing remarkable about it: no batch, no stream."""
 
     kinds: ClassVar[tuple[type[Event], ...]] = (QueryExecuted,)
+    is_plain: ClassVar[bool] = True
 
     database: Database
     statement: Statement
@@ -99,6 +102,7 @@ class CheckedOutDraft(_Noted, gc=False, eq=False):
     """Of a connection that the pool gave."""
 
     kinds: ClassVar[tuple[type[Event], ...]] = (ConnectionCheckedOut,)
+    is_plain: ClassVar[bool] = True
 
     database: Database
     end_time_ns: int
@@ -148,6 +152,7 @@ class CheckedInDraft(_Noted, gc=False, eq=False):
     """Of a connection that came back."""
 
     kinds: ClassVar[tuple[type[Event], ...]] = (ConnectionCheckedIn,)
+    is_plain: ClassVar[bool] = True
 
     database: Database
     end_time_ns: int
@@ -163,6 +168,7 @@ class ClosedDraft(_Noted, gc=False, eq=False):
     """Of a connection that was closed."""
 
     kinds: ClassVar[tuple[type[Event], ...]] = (ConnectionClosed,)
+    is_plain: ClassVar[bool] = True
 
     database: Database
     end_time_ns: int
