@@ -107,7 +107,6 @@ def test_a_sidecar_that_ends_or_is_killed_twice_leaves_what_it_holds_to_the_next
         assert counted(receiver) == shop.made
 
 
-@pytest.mark.beside
 def test_a_sidecar_that_stood_still_leaves_what_was_taken_over(
     redis: Redis, tmp_path: Path
 ) -> None:
