@@ -46,8 +46,9 @@ def budget(world: World) -> None:
     until(world, lambda: bool(world.prometheus.query(longest)))
     world.say(of, "brisk")
     world.say(of, "no slow")
-    for window in ("day", "three days"):
-        told(world, f"Warning: {alert} in {of}", f"of the last {window} were slower")
+    told(world, f"Warning: {alert} in {of}", "of the last three days were slower")
+    day = f'last_over_time(ALERTS{{alertname="{alert}", alertstate="firing", window="1d"}}[1h])'
+    assert world.prometheus.query(day)  # told too where it holds longer than what is worse
     world.say(of, "hurries")
     ended(world, alert, of)
     world.say(of, "no hurries")

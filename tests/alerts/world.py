@@ -12,6 +12,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -74,13 +75,15 @@ class World:
     """Between sidecar and collector."""
     database: str
     applications: dict[str, "subprocess.Popen[str]"] = field(default_factory=dict)
+    speaking: threading.Lock = field(default_factory=threading.Lock)
 
     def say(self, service: str, word: str) -> None:
         """Begin a misfortune of an application, or end it by `no `."""
         told = self.applications[service].stdin
         assert told is not None
-        told.write(word + "\n")
-        told.flush()
+        with self.speaking:  # two stories may have one application
+            told.write(word + "\n")
+            told.flush()
 
     def firing(self) -> set[tuple[str, str]]:
         """Return which alerts fire of which services on PostgreSQL."""
