@@ -349,7 +349,6 @@ class Metrics:
         duration, rows = self._of(self._duration, labels), self._of(self._rows, labels)
         if len(self._queries) >= _MOST_QUERIES:
             self._queries.clear()
-        self._known_pools.clear()
         known = duration, rows, self._series.pair(duration, rows), database, statement
         self._queries[id(database), id(statement), is_batch] = known
         return known
