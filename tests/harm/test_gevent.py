@@ -44,11 +44,13 @@ def none_to_be_had(*_):
 look_up_here()
 print(type(get_hub().resolver).__module__)
 monkey.get_original = lambda *_: none_to_be_had
-get_hub().threadpool._add_thread = none_to_be_had
 look_up_here()
-print(socket.getaddrinfo("localhost", 80)[0][4][1])
+print(type(get_hub().resolver).__module__, socket.getaddrinfo("localhost", 80)[0][4][1])
 """
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=False
     )
-    assert (done.stdout, done.stderr) == ("gevent.resolver.thread\n80\n", "")
+    assert (done.stdout, done.stderr) == (
+        "gevent.resolver.thread\ngevent.resolver.blocking 80\n",
+        "",
+    )
