@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable
 from typing import Any, Final
 
+from otel_dbevents.exporters.greenlets import look_up_here
 from otel_dbevents.exporters.processors import CountingLogRecordProcessor, CountingSpanProcessor
 from otel_dbevents.exporters.reconnecting import reconnect
 from otel_dbevents.exporters.stages import at, exporters_of, stages_of
@@ -55,6 +56,7 @@ class Aside:
         wanted, done = self._wanted, self._done
         wanted.wait()
         try:
+            look_up_here()
             self.work()
         except Exception as error:  # noqa: BLE001 - the process ends; nobody is left to handle it
             told("provider", error)

@@ -21,6 +21,7 @@ from typing import Any, Final, Generic, TypeVar
 from opentelemetry import context as otel_context
 from opentelemetry.context import Context
 
+from otel_dbevents.exporters.greenlets import look_up_here
 from otel_dbevents.forks import in_child
 from otel_dbevents.signals import Signals, new_signals
 from otel_dbevents.swallowing import Swallowing, came_through, told
@@ -220,6 +221,7 @@ class Outbox(Generic[T]):
 
     def _deliver(self, batch: list[T]) -> bool:
         try:
+            look_up_here()
             with self._export_lock:
                 return bool(batch) and self._export(batch)
         except BaseException as error:  # noqa: BLE001 - nothing an exporter does may end the worker

@@ -1,5 +1,7 @@
 """Greenlets: whenever gevent takes the threads over, what they do is told, and nothing waits."""
 
+import subprocess
+import sys
 from collections import Counter
 
 import pytest
@@ -27,3 +29,29 @@ def test_each_greenlets_statements_are_told_below_its_own_span(tmp_path, patched
             if attribute.key == "db.query.text"
         )
     assert below == {(f"outer{number}", f"outer {number}"): 5 for number in range(22)}
+
+
+def test_a_collectors_name_is_looked_up_where_python_begins_no_thread_any_more():
+    program = """
+from gevent import monkey
+monkey.patch_all()
+import socket
+from gevent import get_hub
+from otel_dbevents.exporters.greenlets import look_up_here
+
+def none_to_be_had(*_):
+    raise RuntimeError("can't create new thread at interpreter shutdown")
+
+look_up_here()
+print(type(get_hub().resolver).__module__)
+monkey.get_original = lambda *_: none_to_be_had
+look_up_here()
+print(type(get_hub().resolver).__module__, socket.getaddrinfo("localhost", 80)[0][4][1])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.stderr) == (
+        "gevent.resolver.thread\ngevent.resolver.blocking 80\n",
+        "",
+    )
