@@ -108,6 +108,29 @@ def test_events_among_drafts_keep_their_place_and_id(items: list[Any]) -> None:
         assert isinstance(item, Draft) or item.id == event.id
 
 
+def test_each_event_among_drafts_keeps_its_parent_whatever_else_is_packed() -> None:
+    """Parents that were found for one type are gone when those of the next are looked for."""
+    spans = [SpanContext(7, number, False, TraceFlags(1)) for number in range(1, 41)]
+    within = [set_span_in_context(NonRecordingSpan(each)) for each in spans]
+    kinds = (CheckedInDraft, ClosedDraft, CheckedInDraft, CheckedOutDraft)
+    for _ in range(20):
+        items: list[Any] = []
+        for kind in kinds:
+            more = (3,) if kind is CheckedOutDraft else ()
+            # Twice each, in turns, so that each is found anew: the last span's parent is known.
+            items += [kind(each, DATABASES[0], 5, 4, *more) for each in within * 2]
+            items.append(made_of(items[-1]))
+        found = read(encode_columns(items))
+        told = [event.parent and event.parent.span_id for event in found]
+        assert told == [of_item(each) for each in items]
+
+
+def of_item(item: Any) -> bytes:
+    parent = item.parent_in(item.context) if isinstance(item, Draft) else item.parent
+    span_id: bytes = parent.span_id
+    return span_id
+
+
 def test_a_draft_that_somebody_looked_at_is_its_event() -> None:
     looked_at, other = query(1), query(2)
     [event] = looked_at.events()

@@ -120,6 +120,8 @@ class Packer:
         """By table and identity: an object's number."""
         self._things: dict[type[Struct], dict[Any, int]] = {}
         """By table: the different objects, each with its number."""
+        self._columns: list[Sequence[Column]] = []
+        """What was numbered: no other object may come to the place of one that is known by it."""
 
     def pack(
         self, events: Sequence[Event | Draft], *, are_alike: bool = False
@@ -146,7 +148,9 @@ class Packer:
     def _group(
         self, kind: type[Event], kinds: set[type[Any]], events: Sequence[Event | Draft]
     ) -> Columns:
-        return {"event_type": kind.__name__, **self._written(kind, columns_of(kinds, events))}
+        columns = columns_of(kinds, events)
+        self._columns.append(columns)
+        return {"event_type": kind.__name__, **self._written(kind, columns)}
 
     def _written(self, kind: type[Struct], columns: Iterable[Column]) -> Columns:
         found: Columns = {}
