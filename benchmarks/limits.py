@@ -32,9 +32,10 @@ LIMITS: tuple[Limit, ...] = (
     Limit("held", "thread", "ours, unsampled", "contrib, unsampled", 1 / 6, 0.18),
     Limit("connect", "thread", "ours", "contrib", 1 / 6, 0.20),
     Limit("llm", "thread", "ours", "two empty listeners", 1.0, 1.20),
-    Limit("held", "process", "ours", "contrib", 1 / 5, 0.25),
+    Limit("connect", "process", "ours", "contrib", 1 / 2, 0.65),
+    Limit("held", "process", "ours", "contrib", 1 / 5, 0.24),
     Limit("held", "process", "ours, OTLP", "contrib, OTLP", 1 / 5, 0.20),
-    Limit("held", "process", "ours, shipped", "contrib", 1 / 8, 0.25),
+    Limit("held", "process", "ours, shipped", "contrib", 1 / 8, 0.16),
 )
 
 

@@ -1,12 +1,14 @@
 """Bursts: what one statement does again and again under one span on one database."""
 
-from collections.abc import Callable
-from typing import Any, Final, TypeAlias
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Final, TypeAlias
+
+from msgspec import Struct
 
 from otel_dbevents.events import CodeLocation, Database, LlmContext, Statement, TraceParent
 
 Run: TypeAlias = Any
-"""The event of a query that ran under a span."""
+"""The event of a query that ran under a span, or what is noted of it."""
 _Key: TypeAlias = tuple[str, str, str]
 """Pool and database, and the statement's text."""
 _Here: TypeAlias = "list[Run] | dict[_Key, Burst]"
@@ -15,6 +17,21 @@ _Here: TypeAlias = "list[Run] | dict[_Key, Burst]"
 _QUIET_NS: Final = 1_000_000_000
 _GENERATION: Final = 2_000
 _MOST_STATEMENTS: Final = 1_000
+
+
+class Noted(Struct, gc=False):
+    """What a burst needs of a query of which there is no event."""
+
+    database: Database
+    parent: TraceParent
+    statement: Statement
+    end_time_ns: int
+    duration_ns: int
+    spent_ns: int
+
+    llm: ClassVar[None] = None
+    called_from: ClassVar[None] = None
+    advice: ClassVar[str] = ""
 
 
 class Burst:
@@ -100,6 +117,28 @@ class Bursts:
             return self._count(here, run, context)  # type: ignore[arg-type]
         here.append(run)
         return None if len(here) < self._least else self._count_all(here, context)
+
+    def room(self, parent: TraceParent) -> tuple[int, list[Run]]:
+        """Return where runs under ``parent`` may be put by themselves, and how many.
+
+        As long as nothing else is done here; those after them are for `add`.
+        """
+        if parent is not self._parent:
+            self._go_under(parent)
+        here = self._here
+        return (self._least - 1 - len(here), here) if type(here) is list else (0, [])
+
+    def add_all(self, runs: Sequence[Run], context: Any) -> None:
+        """Count runs that have one parent, and were within one ``context``."""
+        parent = runs[0].parent
+        if parent is not self._parent:
+            self._go_under(parent)
+        here = self._here
+        if type(here) is list and len(here) + len(runs) < self._least:
+            here += runs
+            return
+        for run in runs:
+            self.add(run, context)
 
     def settle(self, runs: int, now_ns: int) -> None:
         """End what is quiet. Called after so many ``runs``, at the time of the last."""

@@ -7,16 +7,13 @@ encoded, to the nanosecond.
 
 from datetime import datetime
 from re import compile as pattern
-from typing import Any, Final, get_args
+from typing import Any, Final
 from uuid import UUID
 
 import msgspec
 
-from otel_dbevents.events import AnyEvent, Event
+from otel_dbevents.events import EVENT_TYPES, AnyEvent, Event
 from otel_dbevents.redaction import plain_text
-
-EVENT_TYPES: Final[tuple[type[Event], ...]] = get_args(AnyEvent)
-"""Every event there is."""
 
 SOURCE: Final = "/otel_dbevents"
 """The CloudEvents ``source`` where none is given. Ids are UUIDs, unique under any source."""

@@ -6,10 +6,11 @@ Imports neither SQLAlchemy nor OpenTelemetry, so that it can say what is wrong w
 import logging
 import re
 import sys
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, distribution
 from typing import Any, Final
 
 _CONTRIB: Final = "opentelemetry.instrumentation.sqlalchemy"
+_VERSION: Final = re.compile(r"^Version: *(\S+)", re.MULTILINE)
 _log = logging.getLogger("otel_dbevents")
 _warned = False
 
@@ -52,9 +53,12 @@ def check_versions() -> None:
 def installed(package: str) -> str | None:
     """Return the version of ``package`` that is installed, or None."""
     try:
-        return version(package)
+        found = distribution(package)
     except PackageNotFoundError:
         return None
+    # The one line of it, as the standard library reads all of it with its parser of e-mails.
+    said = _VERSION.search(found.read_text("METADATA") or "")
+    return found.version if said is None else said[1]
 
 
 def langfuse_problem() -> str | None:

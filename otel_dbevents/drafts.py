@@ -1,14 +1,16 @@
 """Drafts: events that are still to be made of what was noted of them.
 
 The application's thread notes values that it has at hand, and goes on. Whoever first needs the
-event makes it: a worker of the bus, mostly. Everybody else finds that one made.
+event makes it: a worker of the bus, mostly, for a batch at a time. Everybody else finds that one
+made.
 """
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from msgspec import Struct
 
-from otel_dbevents.events import Event
+from otel_dbevents.events import Event, TraceParent
 
 
 class _Makeable(Struct, gc=False, eq=False, kw_only=True):
@@ -24,6 +26,10 @@ class Draft(_Makeable, gc=False, eq=False):
     kinds: ClassVar[tuple[type[Event], ...]]
     """What it is a draft of, in this order: who has subscribed to any of that gets it."""
 
+    is_plain: ClassVar[bool] = False
+    """Whether it is of one event, and its fields are the event's, which has beside them an id, the
+    parent of the context, and no more."""
+
     context: Any
     """The OpenTelemetry context of the call that it tells of."""
 
@@ -36,6 +42,24 @@ class Draft(_Makeable, gc=False, eq=False):
             self.made = self.make()
         return self.made
 
+    @staticmethod
+    def parent_in(context: Any) -> TraceParent | None:
+        """Return the parent that events have which were noted in this context."""
+        raise NotImplementedError  # pragma: no cover - abstract
+
     def make(self) -> tuple[Event, ...]:
         """Make the events. Never raises."""
         raise NotImplementedError  # pragma: no cover - abstract
+
+    @classmethod
+    def make_all(cls, drafts: Sequence[Any], _found: dict[int, Any]) -> None:
+        """Make the events of drafts of this class, of which none are made yet. Never raises.
+
+        ``_found`` is what was found out for other classes' drafts of the batch.
+        """
+        for draft in drafts:
+            draft.events()
+
+
+class Alike(list[Any]):
+    """Plain drafts of one type: whoever takes them needs not look at each."""

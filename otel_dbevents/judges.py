@@ -5,12 +5,15 @@ In: batches from the bus. Out: judgements, published to the bus with the context
 
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from itertools import groupby
+from operator import attrgetter, itemgetter
 from time import time_ns
 from typing import Any, Final, TypeAlias
 
-from otel_dbevents.bursts import Burst, Bursts
+from otel_dbevents.bursts import Burst, Bursts, Noted
+from otel_dbevents.drafts import Alike, Draft
 from otel_dbevents.events import (
     Event,
     QueryExecuted,
@@ -27,6 +30,10 @@ Delivery: TypeAlias = tuple[Event, Any]
 _Query: TypeAlias = QueryExecuted | QueryFailed
 
 _NEVER_NS: Final = 2**63
+_event_of: Final[Callable[[Delivery], Event]] = itemgetter(0)
+_parent_of: Final = attrgetter("parent")
+_duration_of: Final = attrgetter("duration_ns")
+_reading_of: Final = attrgetter("reading_ns")
 
 
 class Judges:
@@ -71,27 +78,20 @@ class Judges:
     def consume(self, batch: Sequence[Delivery]) -> None:
         """Judge a batch of facts."""
         with self._lock:
-            slow_ns = self._slow_ns or _NEVER_NS
-            bursts, number, end_ns = self._bursts if self._repeated else None, 0, 0
-            for delivery in batch:
-                event: Any = delivery[0]
-                kind = type(event)
-                if kind is QueryExecuted:
-                    spent_ns = event.duration_ns + event.reading_ns
-                elif kind is QueryFailed:
-                    spent_ns = event.duration_ns
-                else:
-                    recovered = self._outages.hear(event)
-                    if recovered is not None:
-                        self._found.append((recovered, delivery[1]))
-                    continue
-                if spent_ns >= slow_ns:
-                    self._found.append((self._slow(event), delivery[1]))
-                if bursts is not None and event.parent is not None:
-                    bursts.add(event, delivery[1])
-                    number, end_ns = number + 1, event.end_time_ns
-            if bursts is not None and number:
-                bursts.settle(number, end_ns)
+            self._judge(batch)
+        self._tell()
+
+    def take(self, batch: Sequence[Delivery | Draft]) -> None:
+        """Judge a batch in which plain drafts may be what they are.
+
+        None of these is of a slow query: their source tells that as an event.
+        """
+        with self._lock:
+            if isinstance(batch, Alike):
+                self._note(batch)
+            else:
+                for kind, part in groupby(batch, type):
+                    (self._judge if kind is tuple else self._note)(list(part))
         self._tell()
 
     def settle_quiet(self) -> None:
@@ -113,6 +113,83 @@ class Judges:
         self._bursts = Bursts(self._repeated, self._repeats)
         self._outages = Outages()
         self._lock = threading.Lock()
+
+    def _judge(self, batch: Sequence[Any]) -> None:
+        events: list[Any] = list(map(_event_of, batch))
+        if {*map(type, events)} != {QueryExecuted} or not self._are_fast(events):
+            self._look_at_each(batch)
+        elif self._repeated:
+            self._count(batch, events)
+
+    def _note(self, drafts: Iterable[Any]) -> None:
+        """Take what was noted of queries to the others under their spans."""
+        if not self._repeated:
+            return
+        number, end_ns, context, parent, runs = 0, 0, None, None, list[Noted]()
+        for draft in drafts:
+            if draft.context is not context:
+                if runs:
+                    self._bursts.add_all(runs, context)
+                    number, runs = number + len(runs), []
+                context = draft.context
+                parent = draft.parent_in(context)
+            if parent is not None:
+                duration_ns = draft.duration_ns
+                spent_ns = duration_ns + draft.reading_ns
+                end_ns = draft.end_time_ns
+                runs.append(
+                    Noted(draft.database, parent, draft.statement, end_ns, duration_ns, spent_ns)
+                )
+        if runs:
+            self._bursts.add_all(runs, context)
+            number += len(runs)
+        if number:
+            self._bursts.settle(number, end_ns)
+
+    def _are_fast(self, events: Sequence[QueryExecuted]) -> bool:
+        """Whether none of these can be slow: their longest times are not, taken together."""
+        longest_ns: int = max(map(_duration_of, events)) + max(map(_reading_of, events))
+        return longest_ns < (self._slow_ns or _NEVER_NS)
+
+    def _count(self, batch: Sequence[Delivery], events: Sequence[QueryExecuted]) -> None:
+        """Count the runs of fast queries: most spans have too few in all to look at each."""
+        bursts, done, number = self._bursts, 0, 0
+        for parent, those in groupby(events, _parent_of):
+            runs = list(those)
+            if parent is not None:
+                number += len(runs)
+                room, here = bursts.room(parent)
+                if len(runs) <= room:
+                    here.extend(runs)
+                else:
+                    for event, context in batch[done : done + len(runs)]:
+                        bursts.add(event, context)
+            done += len(runs)
+        if number:
+            bursts.settle(number, events[-1].end_time_ns)
+
+    def _look_at_each(self, batch: Sequence[Delivery]) -> None:
+        slow_ns = self._slow_ns or _NEVER_NS
+        bursts, number, end_ns = self._bursts if self._repeated else None, 0, 0
+        for delivery in batch:
+            event: Any = delivery[0]
+            kind = type(event)
+            if kind is QueryExecuted:
+                spent_ns = event.duration_ns + event.reading_ns
+            elif kind is QueryFailed:
+                spent_ns = event.duration_ns
+            else:
+                recovered = self._outages.hear(event)
+                if recovered is not None:
+                    self._found.append((recovered, delivery[1]))
+                continue
+            if spent_ns >= slow_ns:
+                self._found.append((self._slow(event), delivery[1]))
+            if bursts is not None and event.parent is not None:
+                bursts.add(event, delivery[1])
+                number, end_ns = number + 1, event.end_time_ns
+        if bursts is not None and number:
+            bursts.settle(number, end_ns)
 
     def _tell(self) -> None:
         while self._found:

@@ -44,6 +44,8 @@ class Outages:
 
     def hear(self, event: Event) -> DatabaseRecovered | None:
         """Take in one event; return the judgement that it leads to."""
+        if type(event) is DatabaseConnectionEstablished and not (self._open or self._lost):
+            return None  # as nearly always
         match event:
             case DatabaseConnectionFailed():
                 self._failed(event, event.duration_ns)

@@ -33,6 +33,8 @@ class _OneLine(logging.Filter):
 
     def __init__(self) -> None:
         super().__init__()
+        self.may_be_disabled = True
+        """Whether to do without telemetry is a mend."""
         self._said: dict[tuple[str, str], float] = {}
         self._counted_at = -_COUNT_AGAIN_AFTER
         self._begin_anew()
@@ -54,10 +56,11 @@ class _OneLine(logging.Filter):
         if self.is_due(where, why):
             _log.warning(
                 "telemetry does not arrive%s%s: start a collector there, or name another with "
-                "OTEL_EXPORTER_OTLP_ENDPOINT, or set OTEL_SDK_DISABLED=true; `otel-dbevents "
-                "check` tells more (said every %.0f minutes at most)",
+                "OTEL_EXPORTER_OTLP_ENDPOINT%s; `otel-dbevents check` tells more (said every %.0f "
+                "minutes at most)",
                 f" at {where}" if where else "",
                 f" ({why})" if why else "",
+                ", or set OTEL_SDK_DISABLED=true" if self.may_be_disabled else "",
                 _SAY_AGAIN_AFTER / 60,
             )
         return False
@@ -92,8 +95,12 @@ def _first(match: re.Match[str] | None, between: str) -> str:
 _one_line = _OneLine()
 
 
-def say_once() -> None:
-    """Put one line in the place of the exporters' many. Calling it twice is harmless."""
+def say_once(*, may_be_disabled: bool = True) -> None:
+    """Put one line in the place of the exporters' many. Calling it twice is harmless.
+
+    ``may_be_disabled``: whether to do without telemetry is one of the mends that it names.
+    """
+    _one_line.may_be_disabled = may_be_disabled
     for name in EXPORTER_LOGGERS:
         logging.getLogger(name).addFilter(_one_line)
 

@@ -9,8 +9,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from msgspec import Meta, Struct
 
-from otel_dbevents.codec import EVENT_TYPES
-from otel_dbevents.events import Event
+from otel_dbevents.events import EVENT_TYPES, Event
 
 unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 """A busy machine is no failure."""

@@ -25,7 +25,10 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from otel_dbevents import codec
 from otel_dbevents.bus.memory import MemoryBus
 
-CANARY = re.compile(rb"[^\n]{0,120}(?:hunter2|Xq7)[^\n]{0,60}")
+CANARIES = (b"hunter2", b"Xq7")
+CANARY = re.compile(rb"[^\n]{0,120}(?:" + b"|".join(CANARIES) + rb")[^\n]{0,60}")
+"""With what stands around it: slow, so that only what holds one is looked through by it."""
+
 ENVIRONMENT = {"SHOP_SESSION_KEY": "Xq7environment", "PGPASSWORD": "Xq7pgpass"}
 """What the process that runs the tests has in its environment."""
 
@@ -57,8 +60,13 @@ class Tap(logging.Handler):
         return [
             f"{kind}: {each.decode(errors='replace')}"
             for kind, things in left.items()
-            for each in CANARY.findall(b"\n".join(_BYTES[kind](things)))
+            for each in around(b"\n".join(_BYTES[kind](things)))
         ]
+
+
+def around(text: bytes) -> list[bytes]:
+    """Return each canary in it, with what stands around it."""
+    return CANARY.findall(text) if any(each in text for each in CANARIES) else []
 
 
 def _events(events: list[Any]) -> Iterator[bytes]:

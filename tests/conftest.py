@@ -1,6 +1,7 @@
 """What every test gets: real services, and no error of ours swallowed in silence."""
 
 import asyncio
+import gc
 from collections.abc import Iterator
 
 import pytest
@@ -11,7 +12,12 @@ from otel_dbevents.sources.guarding import guard
 from tests import canaries
 from tests.swallowed import collecting
 
-pytest_plugins = ["tests.services.plugin", "tests.sources.engines", "tests.langfuse.plugin"]
+pytest_plugins = [
+    "tests.beside",
+    "tests.services.plugin",
+    "tests.sources.engines",
+    "tests.langfuse.plugin",
+]
 
 # No test measures time; `make fuzz` looks longer.
 settings.register_profile("usual", deadline=None)
@@ -21,6 +27,15 @@ settings.load_profile("usual")
 # Else pytest-asyncio's first look makes a loop that nobody closes, and whichever test collects
 # garbage next is told of it.
 asyncio.set_event_loop(None)
+
+
+def pytest_collection_finish() -> None:
+    """Leave what is there by now out of the garbage collection: thousands of tests, all packages.
+
+    Many tests collect to see that something is gone, and looked through all of that each time.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -17,7 +17,6 @@ from msgspec.structs import replace
 from sqlalchemy.sql.elements import quoted_name
 
 from otel_dbevents.codec import (
-    EVENT_TYPES,
     DecodeError,
     decode,
     decode_cloudevent,
@@ -26,6 +25,7 @@ from otel_dbevents.codec import (
     to_cloudevent,
 )
 from otel_dbevents.events import (
+    EVENT_TYPES,
     AnyEvent,
     Database,
     DatabaseConnectionEstablished,
@@ -39,6 +39,8 @@ from otel_dbevents.events import (
 )
 from tests.any_event import any_event, events_of, unhurried
 from tests.golden.expected import FOLDER, V1
+
+pytestmark = pytest.mark.newest  # once is enough, whatever the versions
 
 SCHEMA = Draft202012Validator(
     json.loads((Path(__file__).parent / "golden/cloudevents.schema.json").read_text("utf-8")),

@@ -9,6 +9,8 @@ from otel_dbevents import compat
 from otel_dbevents.config import PREFIX, Config, ConfigError, takes, variable
 from otel_dbevents.events import Environment
 
+pytestmark = pytest.mark.newest  # once is enough, whatever the versions
+
 
 @pytest.fixture(autouse=True)
 def clean(monkeypatch):

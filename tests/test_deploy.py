@@ -12,6 +12,8 @@ import yaml
 from tests.services.loki import Loki
 from tests.services.tools import BUILD, LOKI, REPOSITORY, find
 
+pytestmark = pytest.mark.newest  # once is enough, whatever the versions
+
 COMPOSE = yaml.safe_load((REPOSITORY / "docker-compose.yml").read_text())
 LANGFUSE = yaml.safe_load((REPOSITORY / "deploy/docker-compose.langfuse.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
@@ -115,6 +117,33 @@ def test_every_mounted_file_or_folder_exists_and_is_read_only(service: dict[str,
             assert mode == "ro"
         else:
             assert source in COMPOSE["volumes"]
+
+
+RUN_BY = {
+    "collector-config.yaml": "services/collector.py",
+    "deploy/jaeger/jaeger.yaml": "services/jaeger.py",
+    "deploy/loki/loki.yaml": "services/loki.py",
+    "deploy/prometheus/prometheus.yml": "services/prometheus.py",
+    "deploy/prometheus/rules": "services/prometheus.py",
+    "deploy/alertmanager/alertmanager.yml": "services/alertmanager.py",
+    "deploy/alertmanager/templates": "services/alertmanager.py",
+    "deploy/redis/users.acl": "bus/test_redis_users.py",
+}
+"""By file or folder that compose mounts: who in the tests runs the real program with it."""
+RUN_BY_NOBODY = {"deploy/grafana/provisioning", "deploy/grafana/dashboards"}
+"""There is no Grafana here; what is checked of these is in docs/dashboards.md."""
+
+
+def test_whatever_compose_mounts_the_tests_run_with_the_real_program_too() -> None:
+    mounted = {
+        volume.split(":")[0].removeprefix("./")
+        for service in SERVICES.values()
+        for volume in service.get("volumes", [])
+        if volume.startswith("./")
+    }
+    assert mounted == set(RUN_BY) | RUN_BY_NOBODY
+    for path, by in RUN_BY.items():
+        assert Path(path).name.partition(".")[0] in (REPOSITORY / "tests" / by).read_text()
 
 
 def test_every_file_that_the_demo_image_copies_exists() -> None:

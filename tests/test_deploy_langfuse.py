@@ -18,6 +18,8 @@ from tests.services.tools import COMPOSE, NODE, REPOSITORY, require
 from tests.test_deploy import COMPOSE as FILE
 from tests.test_deploy import LANGFUSE, SERVICES
 
+pytestmark = pytest.mark.newest  # once is enough, whatever the versions
+
 HERE = dict(
     line.split("=", 1)
     for line in (REPOSITORY / "deploy/langfuse.env").read_text().splitlines()

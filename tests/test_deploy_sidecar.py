@@ -16,6 +16,8 @@ from tests.services.redis import redis as run_redis
 from tests.services.tools import COMPOSE, REPOSITORY, require
 from tests.test_deploy import SERVICES
 
+pytestmark = pytest.mark.newest  # once is enough, whatever the versions
+
 ACL = REPOSITORY / "deploy/redis/users.acl"
 REDIS = SERVICES["redis"]
 SIDECAR = SERVICES["sidecar"]

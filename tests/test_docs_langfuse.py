@@ -13,6 +13,8 @@ from otel_dbevents.config import Config, Langfuse, variable
 from otel_dbevents.llm import keys
 from tests.langfuse.server import LangfuseServer
 
+pytestmark = pytest.mark.newest  # once is enough, whatever the versions
+
 PAGE = Path(__file__).parent.parent / "docs/langfuse.md"
 TEXT = PAGE.read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)

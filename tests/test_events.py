@@ -16,8 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from otel_dbevents.codec import EVENT_TYPES, decode, encode
+from otel_dbevents.codec import decode, encode
 from otel_dbevents.events import (
+    EVENT_TYPES,
     Database,
     DatabaseConnectionEstablished,
     DatabaseConnectionFailed,
@@ -29,6 +30,7 @@ from otel_dbevents.events import (
     QueryExecuted,
     TraceParent,
     new_id,
+    new_ids,
 )
 from tests.any_event import any_event, unhurried
 from tests.golden.expected import DATABASE, FILE, V1
@@ -281,14 +283,25 @@ def test_every_event_has_a_time(event: Any) -> None:
 # Identity
 
 
+@pytest.mark.parametrize("number", [1, 2, 500, 3_000])
+def test_ids_are_random_uuids_and_unique_also_many_at_a_time(number: int) -> None:
+    batches = [new_ids(number) for _ in range(10_000 // number)]
+    assert {len(batch) for batch in batches} == {number}
+    _are_random([each for batch in batches for each in batch])
+
+
 def test_ids_are_random_uuids_and_unique() -> None:
-    ids = [UUID(bytes=new_id()) for _ in range(10_000)]
+    _are_random([new_id() for _ in range(10_000)])
+
+
+def _are_random(made: list[bytes]) -> None:
+    ids = [UUID(bytes=each) for each in made]
     assert len(set(ids)) == len(ids)
     assert {one.version for one in ids} == {4}
     assert {one.variant for one in ids} == {RFC_4122}
     for bit in range(128):
         fixed = 76 <= bit < 80 or 62 <= bit < 64
-        assert fixed or 4_000 < sum(one.int >> bit & 1 for one in ids) < 6_000
+        assert fixed or 0.4 < sum(one.int >> bit & 1 for one in ids) / len(ids) < 0.6
 
 
 @every_event

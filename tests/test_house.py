@@ -8,10 +8,11 @@ import pytest
 
 import otel_dbevents
 
+pytestmark = pytest.mark.newest  # once is enough, whatever the versions
+
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.mark.newest
 def test_nobody_imports_what_they_must_not() -> None:
     linted = subprocess.run(
         [sys.executable, "-c", "from importlinter.cli import lint_imports; exit(lint_imports())"],
@@ -61,7 +62,6 @@ def test_the_core_imports_no_extra() -> None:
     } & {*listed}
 
 
-@pytest.mark.newest
 def test_nothing_lies_about_in_the_top_folder() -> None:
     kept = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
     files = subprocess.run(kept, cwd=ROOT, capture_output=True, text=True, check=True).stdout

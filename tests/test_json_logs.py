@@ -15,6 +15,8 @@ from opentelemetry.sdk.trace import TracerProvider
 
 from otel_dbevents.json_logs import JsonFormatter
 
+pytestmark = pytest.mark.newest  # once is enough, whatever the versions
+
 PAGE = Path(__file__).parents[1] / "docs/logs.md"
 
 

@@ -2,11 +2,16 @@
 
 import os
 import signal
+import weakref
 from time import time_ns
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
+from opentelemetry.context import Context
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
 
+from otel_dbevents.drafts import Alike
 from otel_dbevents.events import (
     CodeLocation,
     Database,
@@ -25,6 +30,9 @@ from otel_dbevents.events import (
     TraceParent,
 )
 from otel_dbevents.judges import Judges
+from otel_dbevents.sources.drafts import QueryDraft
+
+pytestmark = pytest.mark.newest  # once is enough, whatever the versions
 
 DATABASE = Database(Environment.LOCAL, DatabaseType.SQLITE, "shop.db")
 OTHER = Database(Environment.LOCAL, DatabaseType.SQLITE, "other.db")
@@ -278,3 +286,35 @@ def test_a_forked_child_begins_anew_even_if_a_thread_was_judging() -> None:
     assert os.waitpid(child, 0)[1] == 0
     court.judges.settle()
     assert len(court.told) == 1
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_what_was_only_noted_of_queries_is_judged_as_their_events_are(mixed: bool) -> None:
+    span = NonRecordingSpan(SpanContext(7, 9, is_remote=False, trace_flags=TraceFlags(1)))
+    above, same, beside = (set_span_in_context(span), set_span_in_context(span), Context())
+    noted = [
+        QueryDraft(context, DATABASE, STATEMENT, number, 5, reading_ns=2)
+        for number, context in enumerate([above] * 6 + [beside] + [same] * 5)
+    ]
+    events = [(each.make()[0], each.context) for each in noted]
+    court, same_court = Court(repeated_queries=10), Court(repeated_queries=10)
+    court.judges.take([*noted[:3], *events[3:5], *noted[5:]] if mixed else Alike(noted))
+    same_court.judges.consume(events)
+    for each in (court, same_court):
+        each.judges.settle()
+    [told], [expected] = court.told, same_court.told
+    assert isinstance(told, RepeatedQueryDetected)
+    assert told.count == 11
+    assert replace(told, id=expected.id) == expected
+    assert court.contexts == same_court.contexts == [same]
+
+
+def test_judges_keep_no_context_of_what_was_only_noted() -> None:
+    class Kept(dict[str, Any]):
+        pass
+
+    court, context = Court(), Kept()
+    gone = weakref.ref(context)
+    court.judges.take(Alike([QueryDraft(context, DATABASE, STATEMENT, 1, 5)]))
+    del context
+    assert gone() is None

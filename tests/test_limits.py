@@ -13,6 +13,8 @@ from tests.services.process import free_ports, wait_until
 from tests.services.redis import Redis
 from tests.test_shipping import KEY, Application, arrived
 
+pytestmark = pytest.mark.newest  # once is enough, whatever the versions
+
 
 class Clock:
     def __init__(self) -> None:

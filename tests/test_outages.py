@@ -15,6 +15,8 @@ from otel_dbevents.events import (
 )
 from otel_dbevents.outages import Outages
 
+pytestmark = pytest.mark.newest  # once is enough, whatever the versions
+
 DATABASE = Database(Environment.LOCAL, DatabaseType.POSTGRESQL, "shop", "localhost", 5432)
 SECOND = 1_000_000_000
 NO_ANSWER = {"synthetic": True, "error.type": "TimeoutError"}

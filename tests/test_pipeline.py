@@ -134,6 +134,25 @@ def query(engine: Engine, sql: str = "SELECT 1 AS one") -> None:
         connection.execute(text(sql)).all()
 
 
+def test_metrics_that_are_read_while_a_pipeline_is_made_say_nothing_and_harm_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Whoever exports often reads them as soon as there are any."""
+    telemetry = Telemetry()
+
+    class Read(MemoryBus):
+        def subscribe(self, *arguments: Any, **more: Any) -> Any:
+            telemetry.reader.get_metrics_data()
+            return super().subscribe(*arguments, **more)
+
+    pipeline = Pipeline(**telemetry.providers, bus=Read())
+    try:
+        telemetry.reader.get_metrics_data()
+        assert not [each.getMessage() for each in caplog.records if each.levelname == "ERROR"]
+    finally:
+        pipeline.close()
+
+
 def test_a_query_becomes_a_span_below_the_applications(
     pipeline: Pipeline, telemetry: Telemetry, engine: Engine
 ) -> None:
@@ -624,7 +643,7 @@ def test_what_is_lost_is_told_by_reason_and_a_judges_loss_is_no_spans(
 
     def query_told() -> None:
         query(engine)
-        wait_until(lambda: not len(pipeline._telling.buffer))  # type: ignore[attr-defined]
+        wait_until(lambda: not len(pipeline._telling.subscription.buffer))  # type: ignore[attr-defined]
 
     pipeline.bus.handle(slow, QueryExecuted)
     query_told()

@@ -14,6 +14,8 @@ from otel_dbevents.events import (
 from otel_dbevents.redaction import REMOVED, plain_text, redact, redacted
 from tests.any_event import unhurried
 
+pytestmark = pytest.mark.newest  # once is enough, whatever the versions
+
 SECRET = "hunter2"
 
 

@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -21,7 +21,9 @@ from sqlalchemy import Engine, create_engine, text
 from otel_dbevents import Config, ConfigError, Pipeline
 from otel_dbevents.bus.redis.connecting import connect
 from otel_dbevents.bus.redis.reader import Held, Reader
+from otel_dbevents.events import QueryExecuted
 from otel_dbevents.shipping import Description, keys_of, read_origin
+from otel_dbevents.sources.drafts import QueryDraft
 from tests.bus.contract import PATIENCE
 from tests.services.process import free_ports
 from tests.services.redis import Redis
@@ -96,6 +98,34 @@ def test_events_are_shipped_and_told_by_nobody_here(shop: Application) -> None:
     assert names.count("QueryExecuted") == 20
     assert names.count("ConnectionCheckedOut") == 1
     assert shop.pipeline.lost() == {}
+
+
+@pytest.mark.parametrize("somebody_looks", [False, True])
+def test_in_production_no_event_is_made_unless_somebody_looks(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch, somebody_looks: bool
+) -> None:
+    made = list[bytes]()
+    make_all = QueryDraft.make_all
+
+    def counted(drafts: Sequence[QueryDraft], found: dict[int, Any]) -> None:
+        make_all(drafts, found)
+        made.extend(event.id for draft in drafts for event in draft.made or ())
+
+    monkeypatch.setattr(QueryDraft, "make_all", counted)
+    shop = Application(
+        bus_url=redis.url, stream=redis.stream(), signing_key=KEY, environment="production"
+    )
+    if somebody_looks:
+        shop.pipeline.bus.handle(lambda _: None, QueryExecuted)
+    shop.query(20)
+    assert shop.pipeline.flush(PATIENCE)
+    held = arrived(shop)
+    ids = [e.id for each in held for e in each.events if isinstance(e, QueryExecuted)]
+    assert len(set(ids)) == 20
+    assert made == (ids if somebody_looks else [])
+    assert shop.pipeline.lost() == {}
+    shop.pipeline.close()
+    shop.engine.dispose()
 
 
 def test_no_secret_and_no_value_is_in_what_redis_stores(shop: Application) -> None:

@@ -14,9 +14,8 @@ import logging
 import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import nullcontext
 from functools import partial
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Final, TypeVar
 
 from opentelemetry import trace
 from opentelemetry._logs import LoggerProvider, get_logger_provider
@@ -25,18 +24,18 @@ from opentelemetry.metrics import MeterProvider, get_meter_provider
 from opentelemetry.trace import TracerProvider
 
 from otel_dbevents.bridge import inherited
-from otel_dbevents.bridge.filtering import Filtering, Record, SpanFilter
+from otel_dbevents.bridge.filtering import Filtering, SpanFilter
 from otel_dbevents.bridge.flow import Flow, ReadFlow
 from otel_dbevents.bridge.folding import Folding
+from otel_dbevents.bridge.gathering import Seen
 from otel_dbevents.bridge.logs import EVENT_NAMES, OPEN_SPAN_TYPES, Logs, add_to_open_span
-from otel_dbevents.bridge.metrics import Metrics, Seen
+from otel_dbevents.bridge.metrics import Metrics
 from otel_dbevents.bridge.objective import Objective, ReadStandings, Standing
 from otel_dbevents.bridge.observations import Observations, Shown
-from otel_dbevents.bridge.pointing import Place, context_of
-from otel_dbevents.bridge.spans import NOWHERE, Spans, parent_context
-from otel_dbevents.events import Event, PoolReading, QueryExecuted
+from otel_dbevents.bridge.spans import Spans
+from otel_dbevents.bridge.telling import Delivery, Telling
+from otel_dbevents.events import Event, PoolReading
 from otel_dbevents.forks import in_child
-from otel_dbevents.stacks import stack_of
 from otel_dbevents.swallowing import Swallowing
 
 __all__ = [
@@ -53,10 +52,6 @@ __all__ = [
 _log = logging.getLogger(__name__)
 _CLOSE_S: Final = 2.0
 _SLOW_NS: Final = 500_000_000
-_UNGUARDED: Final = nullcontext()
-
-Delivery: TypeAlias = tuple[Event, Any]
-"""An event and the OpenTelemetry context of its call; None where it crossed a process."""
 
 
 def _no_pools() -> Iterable[PoolReading]:
@@ -138,9 +133,10 @@ class Bridge:
         self._logger_provider = logger_provider if logs else None
         self._spans: Spans | None = None
         self._folding: Folding | None = None
-        self._record_span: Record | None = None
+        self._filtering: Filtering | None = None
         self._metrics: Metrics | None = None
         self._logs: Logs | None = None
+        self._telling = self._telling_to()
         self._swallowing = Swallowing("bridge", _log)
         self._is_closed = False
         self._is_complete = False
@@ -178,12 +174,9 @@ class Bridge:
         spans = self._spans
         if spans is not None:
             spans.look()
-        folding = self._folding
-        with _UNGUARDED if folding is None else folding.lock:
-            self._tell_all(batch)
-        self._settle_metrics()
-        if folding is not None:
-            folding.settle_ended(len(batch))
+        self._telling.tell_all(batch)
+        if self._folding is not None:
+            self._folding.settle_ended(len(batch))
         if spans is not None:
             self._settle_spans(spans)
 
@@ -191,16 +184,7 @@ class Bridge:
         """Have the metrics count a batch, which has no spans and no log records."""
         if not self._is_complete:
             self._take_providers()
-        metrics = self._metrics
-        if metrics is None:
-            return
-        for event, context in batch:
-            try:
-                place = parent_context(event, None) if context is None else context
-                metrics.record(event, place or NOWHERE)
-            except Exception:  # noqa: BLE001 - the next event must not suffer
-                self._failed("metric_error", event)
-        self._settle_metrics()
+        self._telling.count(batch)
 
     def measure_turn(
         self, duration_ns: int, busy_ns: int, queries: int, errors: int, context: Context
@@ -243,7 +227,8 @@ class Bridge:
         if self._metrics is not None:
             self._metrics.close()
         self._spans, self._metrics, self._logs = None, None, None
-        self._folding, self._record_span = None, None
+        self._folding = self._filtering = None
+        self._telling = self._telling_to()
         self._read_pools, self._read_lost = _no_pools, _no_losses
         self._read_flow = self._seen = self._read_standings = None
 
@@ -262,68 +247,6 @@ class Bridge:
         if self._metrics is not None and meters is not None:
             self._metrics.begin_anew()
             inherited.forget(meters)
-
-    def _tell_all(self, batch: Sequence[Delivery]) -> None:
-        """Tell each event; queries, which are nearly all, here, as a call for each is dear."""
-        record_span, metrics = self._record_span, self._metrics
-        queries = metrics and metrics.queries()
-        statement = database = size = calls = parent = None
-        above = NOWHERE
-        for event, context in batch:
-            if type(event) is not QueryExecuted:
-                self._tell(event, context)
-                continue
-            if context is None:
-                if event.parent is not parent:  # those of one parent come together
-                    parent, above = event.parent, parent_context(event, None)
-                context = above  # noqa: PLW2901 - which it has not, as it crossed a process
-            place: Place = context
-            try:
-                if record_span is not None:
-                    place = record_span(event, context)
-            except Exception:  # noqa: BLE001 - a processor or sampler of anybody's may raise anything
-                self._failed("span_error", event)
-            try:
-                if (
-                    event.statement is not statement
-                    or event.database is not database
-                    or event.batch_size != size
-                ):
-                    calls = queries and queries.of(event)
-                    statement, database, size = event.statement, event.database, event.batch_size
-                if calls:
-                    calls[0].append(event)
-                    calls[1].append(place or NOWHERE)
-                elif metrics is not None:
-                    metrics.record(event, place or NOWHERE)
-            except Exception:  # noqa: BLE001 - the next event and signal must not suffer
-                self._failed("metric_error", event)
-        if queries is not None:
-            queries.settle(self._metric_failed)
-
-    def _tell(self, event: Event, captured: Context | None) -> None:
-        """Make the span first: the other two point to it."""
-        place: Place | None = captured
-        try:
-            place = context = parent_context(event, None) if captured is None else captured
-            record_span = self._record_span
-            if record_span is not None:
-                place = record_span(event, context)
-        except Exception:  # noqa: BLE001 - a processor or sampler of anybody's may raise anything
-            self._failed("span_error", event)
-        place = place or NOWHERE
-        try:
-            metrics = self._metrics
-            if metrics is not None:
-                metrics.record(event, place)
-        except Exception:  # noqa: BLE001 - the next event and signal must not suffer
-            self._failed("metric_error", event)
-        try:
-            logs = self._logs
-            if logs is not None and type(event) in EVENT_NAMES:
-                logs.record(event, context_of(place), stack_of(captured))
-        except Exception:  # noqa: BLE001 - the next event must not suffer
-            self._failed("log_error", event)
 
     def _settle_spans(self, spans: Spans) -> None:
         lost = spans.settle()
@@ -385,6 +308,7 @@ class Bridge:
             loggers = _settled(self._logger_provider, get_logger_provider)
             if loggers is not None and self._logs is None:
                 self._logs = Logs(loggers)
+            self._telling = self._telling_to()
             self._is_complete = (
                 (tracers or self._tracer_provider) is tracers
                 and (meters or self._meter_provider) is meters
@@ -401,7 +325,6 @@ class Bridge:
             wait_span_ns=self._wait_span_ns,
             observations=self._observations,
         )
-        record = self._spans.record
         if self._fold_after:
             self._folding = Folding(
                 self._spans,
@@ -409,15 +332,26 @@ class Bridge:
                 fast_ns=self._slow_query_ns or _SLOW_NS,
                 failed=partial(self._failed, "span_error"),
             )
-            record = self._folding.record
         if self._span_filter is not None:
-            record = Filtering(
-                record,
+            self._filtering = Filtering(
+                (self._folding or self._spans).record,
                 self._span_filter,
                 slow_ns=self._slow_query_ns,
                 failed=self._filter_failed,
-            ).record
-        self._record_span = record
+            )
+
+    def _telling_to(self) -> Telling:
+        """Return what tells to the signals that there are by now."""
+        before = self._filtering or self._folding or self._spans
+        return Telling(
+            self._spans,
+            self._folding,
+            None if before is None else before.record,
+            self._metrics,
+            self._logs,
+            failed=self._failed,
+            metric_failed=self._metric_failed,
+        )
 
 
 _P = TypeVar("_P")

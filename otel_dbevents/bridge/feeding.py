@@ -4,7 +4,7 @@ A series finds the streams it belongs to (one per reader and view) and in each t
 that has its labels; the SDK makes both, by taking the first number itself. From then on numbers
 are added to that aggregation as the SDK adds them: same locks, same order, same exemplars.
 Numbers wait for the end of the worker's batch; those of a series whose streams all are histograms
-of fixed buckets, shared with no other series, are added in one go.
+of fixed buckets or sums, shared with no other series, are added in one go.
 What may change meanwhile is looked at each time: a meter switched off, readers added and taken
 away, aggregations that a collection threw away. Whether the SDK is one of which all this is true
 is asked in `bridge.known`, before.
@@ -110,7 +110,7 @@ class Fed:
         if storages is not known_storages:
             streams = self._find_streams(storages)
         self._add(streams, self._consumer._sdk_config.exemplar_filter, number, context)
-        self._is_groupable = all(stream.is_own_histogram for stream in streams)
+        self._is_groupable = all(stream.takes_many for stream in streams)
 
     def _add(
         self, streams: tuple[Stream, ...], chosen: Any, number: float, context: Context

@@ -16,12 +16,13 @@ from otel_dbevents.bridge.fold import Fold
 from otel_dbevents.bridge.pointing import Place
 from otel_dbevents.bridge.spans import Spans
 from otel_dbevents.bursts import Burst, Bursts
-from otel_dbevents.events import Event, QueryExecuted, QueryFailed
+from otel_dbevents.events import Event, QueryExecuted, QueryFailed, TraceParent
 from otel_dbevents.forks import in_child
 
 _Query: TypeAlias = QueryExecuted | QueryFailed
 
 _LONGEST_NS: Final = 10_000_000_000
+_ANY: Final = 2**63
 
 
 class Folding:
@@ -85,6 +86,22 @@ class Folding:
                 if burst is not None and self._hold(query, burst, context):
                     return context
         return self._spans.record(event, context)
+
+    def room(self, parent: TraceParent | None) -> tuple[int, list[_Query] | None]:
+        """Return how many queries under ``parent`` are not folded, whatever they are.
+
+        With it comes where they are to be put, before they are passed by here; None: nowhere. As
+        long as nothing else is done here; called while `lock` is held, and `passed` after it.
+        """
+        if not self._tells_short:
+            return 0, None
+        if parent is None or not parent.trace_flags & 1:
+            return _ANY, None
+        return self._bursts.room(parent)
+
+    def passed(self, latest: _Query) -> None:
+        """Take note of the latest query that was put where `room` said."""
+        self._latest = latest
 
     def settle_ended(self, number: int) -> None:
         """Tell of the folds whose burst is over. Called after a batch of so many events."""

@@ -29,6 +29,8 @@ _STORAGE: Final = _part("metric_reader_storage", "MetricReaderStorage")
 _MATCH: Final = _part("_view_instrument_match", "_ViewInstrumentMatch")
 _HISTOGRAM: Final = _part("aggregation", "_ExplicitBucketHistogramAggregation")
 _ALIGNED: Final = _part("exemplar.exemplar_reservoir", "AlignedHistogramBucketExemplarReservoir")
+_SUM: Final = _part("aggregation", "_SumAggregation")
+_SIMPLE: Final = _part("exemplar.exemplar_reservoir", "SimpleFixedSizeExemplarReservoir")
 _TRACE_BASED: Final = _part("exemplar.exemplar_filter", "TraceBasedExemplarFilter")
 
 _hash_attributes: Final = _part("_view_instrument_match", "_hash_attributes")
@@ -99,6 +101,23 @@ _ALIGNED_HISTOGRAM: Final = (
         },
     ),
 )
+_PLAIN_SUM: Final = (
+    (
+        _SUM,
+        {
+            "aggregate": "_lock _value value _sample_exemplar",
+            "_sample_exemplar": "_reservoir offer value time_unix_nano attributes context",
+        },
+    ),
+    (
+        _SIMPLE,
+        {
+            "offer": "_lock _find_bucket_index _reservoir_storage offer BucketIndexError",
+            "_find_bucket_index": "_measurements_seen _size randrange BucketIndexError",
+            "_reset": "super _reset _measurements_seen",
+        },
+    ),
+)
 _TRACE_BASED_NAMES: Final = (
     "trace get_current_span INVALID_SPAN get_span_context trace_flags sampled"
 )
@@ -133,6 +152,15 @@ def is_aligned_histogram(aggregation: Any) -> bool:
     bounds = tuple(aggregation._boundaries)
     return tuple(aggregation._reservoir._boundaries) == bounds == tuple(sorted(bounds)) and all(
         _mentions_only(part, names) for part, names in _ALIGNED_HISTOGRAM
+    )
+
+
+def is_plain_sum(aggregation: Any) -> bool:
+    """Tell whether it is the SDK's sum, with one exemplar: any of those offered, as likely."""
+    if type(aggregation) is not _SUM or type(aggregation._reservoir) is not _SIMPLE:
+        return False
+    return aggregation._reservoir._size == 1 and all(
+        _mentions_only(part, names) for part, names in _PLAIN_SUM
     )
 
 

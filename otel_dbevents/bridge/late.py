@@ -1,11 +1,11 @@
-"""Late: the span of a plain query, whose parts are made when somebody looks at one.
+"""Late: the span of a plain query or of a new connection, without its parts until somebody looks.
 
 Between a query and its span's export nobody does, as a rule; and our own exporter encodes it from
 the event itself. Whoever looks at any part finds all of them: from then on it is the SDK's own
 ``ReadableSpan`` and nothing else.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Final
 
 from msgspec import Struct
@@ -14,15 +14,16 @@ from opentelemetry.trace import SpanKind
 
 from otel_dbevents.bridge import attributes as at
 from otel_dbevents.bridge import contents
-from otel_dbevents.bridge.descriptions import Describe, Description, own_attributes
+from otel_dbevents.bridge.descriptions import DESCRIBERS, Describe, Description, own_attributes
 from otel_dbevents.bridge.pointing import Above, identity_of
 from otel_dbevents.bridge.view import View
-from otel_dbevents.events import QueryExecuted
+from otel_dbevents.events import Database, DatabaseConnectionEstablished, QueryExecuted
 from otel_dbevents.swallowing import told
 
 _PARTS: Final = frozenset(vars(ReadableSpan("")))
 _CLIENT: Final[int] = SpanKind.CLIENT.value
 _OWN: Final = 4
+_describe_opened: Final = DESCRIBERS[DatabaseConnectionEstablished]
 _UNTOLD: Final = Description("query", SpanKind.CLIENT, at.NOTHING_SHARED, {})
 
 
@@ -47,6 +48,10 @@ class Late(ReadableSpan):
     __init__ = object.__init__
     _event: Any
     _above: Above
+
+    @staticmethod
+    def _describe(event: Any, by: Maker) -> Description:
+        return by.describe(event)
 
     @staticmethod
     def _shared(event: QueryExecuted, by: Maker) -> tuple[str, int, Mapping[str, Any]] | None:
@@ -81,14 +86,51 @@ class Late(ReadableSpan):
         known = self.__dict__
         event = known.get("_event")
         if event is not None:
-            self.__dict__ = _parts(event, known["_above"])
+            self.__dict__ = _parts(event, known["_above"], self._describe)
         self.__class__ = ReadableSpan  # type: ignore[assignment]
 
 
-def _parts(event: Any, above: Above) -> dict[str, Any]:
+class Opened(Struct, frozen=True, gc=False):
+    """A connection that was opened, as a call without a statement."""
+
+    id: bytes
+    database: Database
+    end_time_ns: int
+    duration_ns: int
+    event: DatabaseConnectionEstablished
+    statement: ClassVar = None
+    batch_size: ClassVar = 1
+
+
+class LateOpening(Late):
+    """The span of a connection that was opened; `Opened` stands for its event."""
+
+    __init__ = object.__init__
+
+    @staticmethod
+    def _describe(event: Any, _by: Maker) -> Description:
+        return _describe_opened(event.event)
+
+    @staticmethod
+    def _shared(event: Any, by: Maker) -> tuple[str, int, Mapping[str, Any]] | None:
+        """Return name, kind and attributes, as above."""
+        said, most, longest = _describe_opened(event.event), by.view.most, by.view.longest
+        if longest is not None or (most is not None and len(said.own) > most):
+            return None
+        return said.name, said.kind.value, said.own
+
+    @staticmethod
+    def _own(_event: Any) -> Mapping[str, Any]:
+        """Return nothing: what a connection's span says, all of its database's say."""
+        return at.NOTHING_SHARED.attributes
+
+
+def _parts(
+    event: Any, above: Above, describe: Callable[[Any, Maker], Description]
+) -> dict[str, Any]:
     by: Maker = above.by
     try:
-        said = by.describe(event)
+        said = describe(event, by)
         held = contents.bounded(said, by.view)
     except Exception as error:  # noqa: BLE001 - who looks may be an exporter, with others' spans
         told("late span", error)

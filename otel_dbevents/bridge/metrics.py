@@ -8,22 +8,20 @@ record, of the same time. No attribute holds a query's text or anything else wit
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
-from itertools import compress
 from operator import attrgetter
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 from opentelemetry.metrics import Counter, Histogram, Meter, MeterProvider, Observation
 
 from otel_dbevents.bridge import attributes as at
-from otel_dbevents.bridge.feeding import Pair
 from otel_dbevents.bridge.flow import ReadFlow, observe
+from otel_dbevents.bridge.gathering import Connections, Pool, Queries, Query, Seen
 from otel_dbevents.bridge.objective import DURATION_BUCKETS, Objective, ReadStandings
 from otel_dbevents.bridge.objective import observe as observe_standings
 from otel_dbevents.bridge.observables import Observables
 from otel_dbevents.bridge.pointing import Place
-from otel_dbevents.bridge.series import AllSeries, Series, attempt
+from otel_dbevents.bridge.series import AllSeries, Series
 from otel_dbevents.bridge.spans import NOWHERE
-from otel_dbevents.bridge.streams import Samples
 from otel_dbevents.bridge.turns import TurnNumbers
 from otel_dbevents.events import (
     CheckoutTimedOut,
@@ -53,12 +51,7 @@ ROWS_BUCKETS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 100
 
 _MOST_DATABASES = 1000
 _MOST_QUERIES: Final = 2048
-Calls: TypeAlias = tuple[list[QueryExecuted], list[Place]]
-"""Queries, and what their exemplars point to."""
-Seen: TypeAlias = Callable[[Database, Sequence[float], int], None]
-"""Takes what queries of a database took, in seconds, and how many of them failed."""
-_Query: TypeAlias = tuple[Series, Series, Pair | None, Database, Statement]
-"""The durations and the rows of a statement on a database, alone and together."""
+_MOST_POOLS: Final = 256
 
 
 class Metrics:
@@ -89,7 +82,8 @@ class Metrics:
         self.turns = TurnNumbers(meter)
         self._series = AllSeries()
         self._of = self._series.of
-        self._queries: dict[tuple[int, int, bool], _Query] = {}
+        self._queries: dict[tuple[int, int, bool], Query] = {}
+        self._known_pools: dict[int, Pool] = {}
         self._pools = lru_cache(256)(self._pool_series)
         self._outcomes = lru_cache(256)(self._outcome_series)
         self._observed = Observables(meter)
@@ -121,6 +115,8 @@ class Metrics:
         What was measured before is forgotten elsewhere (`bridge.inherited`).
         """
         self._status: dict[str, tuple[at.Attributes, int]] = {}
+        self._there: dict[int, Database] = {}
+        """Those of which that says 1, as nothing else was heard of any since."""
         self._lock = threading.Lock()
         self._at_nothing = lru_cache(256)(self._begin_at_nothing)
 
@@ -136,9 +132,13 @@ class Metrics:
         if recorder is not None:
             recorder(event, context)
 
-    def queries(self) -> "Queries":
+    def queries(self) -> Queries:
         """Return what takes many queries at once, for one batch."""
         return Queries(self._known, self._seen)
+
+    def connections(self) -> Connections:
+        """Return what takes many connections' events at once, for one batch."""
+        return Connections(self._pool, self._is_there)
 
     def settle(self, failed: Callable[[], None]) -> None:
         """Record what waits: the end of a batch. ``failed`` is called as an error is handled."""
@@ -148,11 +148,13 @@ class Metrics:
         """Report nothing more at collection, and let go of what was read there."""
         self._observed.close()
         self._queries.clear()
+        self._known_pools.clear()
         self._pools.cache_clear()
         self._outcomes.cache_clear()
         self._at_nothing.cache_clear()
         self._series.clear()
         with self._lock:
+            self._there.clear()
             self._status.clear()
 
     def _make_instruments(self, meter: Meter, objective: Objective) -> None:
@@ -249,7 +251,7 @@ class Metrics:
         if event.returned_rows >= 0:
             rows.record(event.returned_rows, context)
 
-    def _known(self, event: QueryExecuted) -> _Query:
+    def _known(self, event: QueryExecuted) -> Query:
         database, statement, is_batch = event.database, event.statement, event.batch_size != 1
         # Looked up by which objects these are: to compare what they hold would cost more than all
         # the rest. Each is kept here as long, so that no other can be taken for it.
@@ -308,12 +310,12 @@ class Metrics:
     def _established(self, event: DatabaseConnectionEstablished, context: Place) -> None:
         labels = _whereabouts(event)
         self._of(self._attempts, labels).record(1, context)
-        # Zero, so that a rate can be computed from the start.
-        self._of(self._failures, labels).record(0, context)
-        self._set_status(event, 1)
-        if event.database is not None:
-            self._at_nothing(event.database)
-        if event.duration_ns >= 0 and event.database is not None:
+        self._is_there(event)
+        if event.database is None:
+            self._of(self._failures, labels).record(0, context)  # as below
+            return
+        self._at_nothing(event.database)
+        if event.duration_ns >= 0:
             self._pools(self._create, event.database).record(event.duration_ns / 1e9, context)
 
     def _connect_failed(self, event: DatabaseConnectionFailed, context: Place) -> None:
@@ -338,16 +340,30 @@ class Metrics:
 
     def _begin_at_nothing(self, database: Database) -> None:
         """Report zero of what should not happen: a total that begins at one has no rate."""
+        self._of(self._failures, at.whereabouts(database)).record(0, NOWHERE)
         self._pools(self._timeouts, database).record(0, NOWHERE)
         self._outcomes(database, "COMMIT", "commit_failed")[0].record(0, NOWHERE)
 
-    def _know(self, database: Database, statement: Statement, is_batch: bool) -> _Query:
+    def _know(self, database: Database, statement: Statement, is_batch: bool) -> Query:
         labels = at.query_labels(database, statement, is_batch)
         duration, rows = self._of(self._duration, labels), self._of(self._rows, labels)
         if len(self._queries) >= _MOST_QUERIES:
             self._queries.clear()
         known = duration, rows, self._series.pair(duration, rows), database, statement
         self._queries[id(database), id(statement), is_batch] = known
+        return known
+
+    def _pool(self, database: Database) -> Pool:
+        """Return the series of a database's connections. Looked up as in `_known`."""
+        known = self._known_pools.get(id(database))
+        if known is None:
+            if len(self._known_pools) >= _MOST_POOLS:
+                self._known_pools.clear()
+            wait, use, create = (
+                self._pools(each, database) for each in (self._wait, self._use, self._create)
+            )
+            attempts = self._of(self._attempts, at.whereabouts(database))
+            known = self._known_pools[id(database)] = Pool(database, wait, use, create, attempts)
         return known
 
     def _pool_series(self, instrument: Histogram | Counter, database: Database) -> Series:
@@ -360,53 +376,25 @@ class Metrics:
         count = self._of(self._transactions, {**known, at.TRANSACTION_OUTCOME: outcome})
         return count, self._of(self._duration, {**known, at.DB_OPERATION_NAME: operation})
 
+    def _is_there(self, event: DatabaseConnectionEstablished) -> None:
+        """Note that the database gave a connection, as it mostly did before."""
+        database = event.database
+        if database is None or self._there.get(id(database)) is not database:
+            self._set_status(event, 1)
+            if database is not None:
+                self._at_nothing(database)
+                self._there[id(database)] = database
+
     def _set_status(self, event: Event, up: int) -> None:
         """Keep the last outcome. A failure that named no database ends with any success there."""
         environment = at.environment_of(event)
         with self._lock:
+            self._there.clear()
             if up and environment in self._status:
                 self._status[environment] = (self._status[environment][0], 1)
             self._status[event.aggregate_id] = (_whereabouts(event), up)
             if len(self._status) > _MOST_DATABASES:
                 del self._status[next(iter(self._status))]
-
-
-class Queries:
-    """The numbers of a batch's queries, statement by statement. For one thread."""
-
-    def __init__(self, known: Callable[[QueryExecuted], _Query], seen: Seen | None = None) -> None:
-        self._known, self._seen = known, seen
-        self._groups: dict[Pair, Calls] = {}
-
-    def of(self, event: QueryExecuted) -> Calls | None:
-        """Return what takes the numbers of the event's statement; None: each goes by itself."""
-        pair = self._known(event)[2]
-        if pair is None:
-            return None
-        calls = self._groups.get(pair)
-        if calls is None and pair.can_be_grouped():
-            calls = self._groups[pair] = [], []
-        return calls
-
-    def settle(self, failed: Callable[[], None]) -> None:
-        """Record all. ``failed`` is called as an error is handled."""
-        samples: Samples = {}
-        of_database: dict[int, tuple[Database, list[float]]] = {}
-        for pair, (events, places) in self._groups.items():
-            durations = [event.duration_ns / 1e9 for event in events]
-            database = events[0].database
-            of_database.setdefault(id(database), (database, []))[1].extend(durations)
-            attempt(failed, pair.first.record_all, durations, places, samples)
-            rows = [event.returned_rows for event in events]
-            of = places
-            if min(rows) < 0:  # some do not say how many
-                told = [row >= 0 for row in rows]
-                rows, of = list(compress(rows, told)), list(compress(places, told))
-            if rows:
-                attempt(failed, pair.second.record_all, rows, of, samples)
-        if self._seen is not None:
-            for database, seen in of_database.values():
-                attempt(failed, self._seen, database, seen, 0)
 
 
 def _whereabouts(event: Event) -> dict[str, at.Value]:

@@ -10,6 +10,7 @@ Whatever this cannot do as the SDK would is left to ``start_span``.
 
 import threading
 from collections import deque
+from collections.abc import Callable
 from itertools import repeat, starmap
 from typing import Any, Final
 
@@ -67,6 +68,17 @@ class Seen(Struct, frozen=True, gc=False):
 
 
 _NOTHING: Final = Seen(None, None)
+
+
+class Passage(Struct, frozen=True, gc=False):
+    """What makes the spans of plain queries for who looks at them himself (`bridge.passing`)."""
+
+    above: Callable[[Context], Above | None]
+    """Returns what the spans in a context have from above; None: they are for `Shortcut.record`."""
+    end: Callable[[Late], None]
+    """Takes a span that is sampled."""
+    count: Callable[[tuple[SpanContext | None, Decision]], None] | None
+    """Counts a span; None where nobody counts."""
 
 
 class Shortcut:
@@ -164,6 +176,24 @@ class Shortcut:
             else:
                 self._end(span)
         return Pointer(event, above, context)
+
+    def passage(self) -> "Passage | None":
+        """Return how spans are made that nobody sees before all of a batch have ended.
+
+        It holds until something else is done here. None where each has to be looked at.
+        """
+        view, tracer = self._view, self._tracer
+        if (
+            view is None
+            or view.takers is None
+            or not view.has_event_ids
+            or tracer.span_processor is not view.multi
+            or (view.has_many and view.multi._span_processors is not view.processors)  # type: ignore[attr-defined]
+            or tracer.sampler is not view.sampler
+        ):
+            return None
+        counts = self._started.add if self._started.counts else None
+        return Passage(lambda context: self._see(view, context).above, self._end, counts)
 
     def record(self, event: Any, context: Context, describe: Describe) -> Pointer | None:
         """Make the event's span and return a pointer to it.

@@ -33,6 +33,7 @@ from otel_dbevents.bridge.likeness import shortcut
 from otel_dbevents.bridge.moments import Moment
 from otel_dbevents.bridge.observations import Observations, is_chosen, read_rightly
 from otel_dbevents.bridge.pointing import Place
+from otel_dbevents.bridge.shortcut import Passage
 from otel_dbevents.events import (
     CheckoutTimedOut,
     CommitFailed,
@@ -93,7 +94,7 @@ class Spans:
         self._shortcut = shortcut(self._tracer)
         self._least_ns = min(min_duration_ns, slow_query_ns or min_duration_ns)
         self._require_parent = require_parent
-        self._wait_span_ns = wait_span_ns
+        self.wait_span_ns = wait_span_ns
         self._tells_all = self._shortcut is not None and self._least_ns <= 0 and not require_parent
         """Whether each query that went well has a span, which may be made at once."""
         self._observations = observations
@@ -126,6 +127,10 @@ class Spans:
         """Begin at nothing in a forked child."""
         if self._shortcut is not None:
             self._shortcut.begin_anew()
+
+    def passage(self) -> Passage | None:
+        """Return how the spans of a batch's plain queries are made; None: by `record`."""
+        return self._shortcut.passage() if self._shortcut and self._tells_all else None
 
     def record(self, event: Event, context: Context) -> Place:
         """Make the event's span, if it has one, and return what points to it.
@@ -171,7 +176,7 @@ class Spans:
         if type(event) is QueryExecuted:
             return self._least_ns <= 0 or not self.is_short(event)
         if isinstance(event, ConnectionCheckedOut):
-            return event.duration_ns - event.create_ns >= self._wait_span_ns
+            return event.duration_ns - event.create_ns >= self.wait_span_ns
         if event.duration_ns < 0:  # it was part of a batch, implied by a close, or is not known
             return False
         return isinstance(event, _FAILURES) or not self.is_short(event)

@@ -5,11 +5,13 @@ See `bridge.feeding` for who uses it.
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from functools import reduce
 from itertools import repeat
 from operator import add
+from random import randrange
 from time import time_ns
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from opentelemetry.context import Context
 
@@ -24,6 +26,11 @@ Samples: TypeAlias = dict[int, bool]
 
 Ask: TypeAlias = Callable[[float, Place], bool]
 """Asks the exemplar filter whether it takes a call."""
+
+_AddAll: TypeAlias = Callable[[Any, Any, list[float], list[Place], Ask], None]
+"""Adds numbers, with their places, to an aggregation that has these labels."""
+
+_UNGUARDED: Final = nullcontext()
 
 
 class Stream:
@@ -40,12 +47,12 @@ class Stream:
         self._is_renewed = getattr(match, "_reset_on_collect", False)
         self._is_alone = match._view._attribute_keys is None
         self._key = known.key_of(match, labels)
-        self._found: tuple[Any, Any, bool] = (None, None, False)
+        self._found: tuple[Any, Any, _AddAll | None] = (None, None, None)
 
     @property
-    def is_own_histogram(self) -> bool:
-        """Whether it is a histogram of fixed buckets that no other series adds to."""
-        return self._is_alone and self._found[2]
+    def takes_many(self) -> bool:
+        """Whether numbers may be added together: no other series adds to the aggregation."""
+        return self._is_alone and self._found[2] is not None
 
     @property
     def is_there(self) -> bool:
@@ -70,21 +77,20 @@ class Stream:
     def add_all(
         self, numbers: list[float], places: list[Place], samples: Samples, ask: Ask
     ) -> None:
-        """Add the numbers of a batch to a histogram, in their order.
+        """Add the numbers of a batch, in their order.
 
         The exemplar filter is asked what is not in ``samples``, and its answers are put there.
         """
         match = self._match
-        aggregations, aggregation, is_histogram = self._found
-        if is_histogram:
-            buckets = _buckets(aggregation._boundaries, numbers)
-            exemplars = _last_of_each_bucket(buckets, numbers, places, samples, ask)
+        aggregations, aggregation, add_all = self._found
+        if add_all is not None:
+            wants = _wants(samples, ask)
             if not self._is_renewed:
-                _add_all(aggregation, self._labels, numbers, buckets, exemplars)
+                add_all(aggregation, self._labels, numbers, places, wants)
                 return
             with match._lock:
                 if aggregations is match._attributes_aggregation:
-                    _add_all(aggregation, self._labels, numbers, buckets, exemplars)
+                    add_all(aggregation, self._labels, numbers, places, wants)
                     return
         for number, place in zip(numbers, places, strict=True):
             self.add(number, time_ns(), context_of(place), ask(number, place))
@@ -95,8 +101,7 @@ class Stream:
         self._match.consume_measurement(self._measurement(number, at_ns, context), is_sampled)
         aggregation = aggregations.get(self._key)
         if aggregation is not None:
-            is_histogram = known.is_aligned_histogram(aggregation)
-            self._found = (aggregations, aggregation, is_histogram)
+            self._found = (aggregations, aggregation, _way_of_many(aggregation))
 
     def _measurement(self, number: float, at_ns: int, context: Context) -> Any:
         """Return an SDK's measurement whose labels are clean already."""
@@ -111,22 +116,62 @@ class Stream:
         return made
 
 
-def _buckets(bounds: Sequence[float], numbers: list[float]) -> list[int] | int:
-    """Return each number's bucket; one for all where they have the same, as most batches' have."""
-    least = bisect_left(bounds, min(numbers))
-    if least == bisect_left(bounds, max(numbers)):
-        return least
-    return [bisect_left(bounds, number) for number in numbers]
+def _way_of_many(aggregation: Any) -> _AddAll | None:
+    if known.is_aligned_histogram(aggregation):
+        return _add_to_histogram
+    return _add_to_sum if known.is_plain_sum(aggregation) else None
 
 
-def _add_all(
-    aggregation: Any,
-    labels: Any,
-    numbers: list[float],
-    buckets: list[int] | int,
-    exemplars: list[Call],
+def _wants(samples: Samples, ask: Ask) -> Ask:
+    """Return what knows the filter's answers."""
+
+    def wants(number: float, place: Place) -> bool:
+        if type(place) is Pointer:  # the filter sees its flags, and no more
+            return bool(place.above.flags & 1)
+        answer = samples.get(id(place))
+        if answer is None:
+            answer = samples[id(place)] = ask(number, place)
+        return answer
+
+    return wants
+
+
+def _add_to_sum(
+    aggregation: Any, labels: Any, numbers: list[float], places: list[Place], wants: Ask
+) -> None:
+    """Add to a sum, under one lock; then offer one exemplar for all."""
+    with aggregation._lock:
+        before = aggregation._value
+        aggregation._value = reduce(add, numbers, 0 if before is None else before)
+    offered = [call for call in zip(numbers, places, strict=True) if wants(*call)]
+    if offered:
+        reservoir, at_ns = aggregation._reservoir, time_ns()
+        with getattr(reservoir, "_lock", _UNGUARDED):  # newer ones have one
+            chosen = _drawn(reservoir, offered)
+            if chosen is not None:
+                number, place = chosen
+                bucket = reservoir._reservoir_storage[0]
+                bucket.offer(number, at_ns, labels, context_of(place))
+
+
+def _drawn(reservoir: Any, offered: list[Call]) -> Call | None:
+    """Return the call that the reservoir takes last, were it offered all; None: it keeps its own.
+
+    It keeps each of all that were ever offered as likely, for which one draw does.
+    """
+    before = reservoir._measurements_seen
+    reservoir._measurements_seen = before + len(offered)
+    chosen = randrange(before + len(offered)) - before  # noqa: S311 - as the SDK chooses
+    return offered[chosen] if chosen >= 0 else None
+
+
+def _add_to_histogram(
+    aggregation: Any, labels: Any, numbers: list[float], places: list[Place], wants: Ask
 ) -> None:
     """Add to a histogram of fixed buckets, under one lock; then offer the exemplars."""
+    least, most = min(numbers), max(numbers)
+    buckets = _buckets(aggregation._boundaries, numbers, least, most)
+    exemplars = _last_of_each_bucket(buckets, numbers, places, wants)
     with aggregation._lock:
         counts = aggregation._value
         if counts is None:
@@ -137,23 +182,28 @@ def _add_all(
             for bucket in buckets:
                 counts[bucket] += 1
         # One by one, as the SDK does: `sum` may round less.
-        total = reduce(add, numbers, aggregation._sum)
-        least, most = min(aggregation._min, *numbers), max(aggregation._max, *numbers)
-        aggregation._sum = total
+        aggregation._sum = reduce(add, numbers, aggregation._sum)
         if aggregation._record_min_max:
-            aggregation._min, aggregation._max = least, most
+            aggregation._min = min(aggregation._min, least)
+            aggregation._max = max(aggregation._max, most)
     if exemplars:
         at_ns = time_ns()
         for number, place in exemplars:
             aggregation._reservoir.offer(number, at_ns, labels, context_of(place))
 
 
+def _buckets(
+    bounds: Sequence[float], numbers: list[float], least: float, most: float
+) -> list[int] | int:
+    """Return each number's bucket; one for all where they have the same, as most batches' have."""
+    first = bisect_left(bounds, least)
+    if first == bisect_left(bounds, most):
+        return first
+    return [bisect_left(bounds, number) for number in numbers]
+
+
 def _last_of_each_bucket(
-    buckets: list[int] | int,
-    numbers: list[float],
-    places: list[Place],
-    samples: Samples,
-    ask: Ask,
+    buckets: list[int] | int, numbers: list[float], places: list[Place], wants: Ask
 ) -> list[Call]:
     """Return the calls that the reservoir would still have, had it been offered all."""
     found: dict[int, Call] = {}
@@ -162,15 +212,7 @@ def _last_of_each_bucket(
         repeat(buckets, len(numbers)) if isinstance(buckets, int) else reversed(buckets)
     )
     for bucket, number, place in zip(each, reversed(numbers), reversed(places), strict=True):
-        if bucket in found:
-            continue
-        if type(place) is Pointer:  # the filter sees its flags, and no more
-            answer: bool | None = bool(place.above.flags & 1)
-        else:
-            answer = samples.get(id(place))
-            if answer is None:
-                answer = samples[id(place)] = ask(number, place)
-        if answer:
+        if bucket not in found and wants(number, place):
             found[bucket] = number, place
             if len(found) == most:
                 break

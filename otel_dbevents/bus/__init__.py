@@ -44,6 +44,9 @@ Item: TypeAlias = Delivery | Draft
 Consumer: TypeAlias = Callable[[Sequence[Delivery]], None]
 """Takes a batch. What it raises is counted and logged, and never reaches the publisher."""
 
+Taker: TypeAlias = Callable[[Sequence[Item]], None]
+"""A consumer that takes plain drafts as they are, where nobody else wants their events."""
+
 Idle: TypeAlias = Callable[[], object]
 """Tells a consumer that nothing more comes for now. What it raises is counted and logged."""
 

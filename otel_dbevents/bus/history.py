@@ -2,8 +2,8 @@
 
 from collections import deque
 from contextlib import suppress
+from itertools import repeat, starmap
 from threading import RLock
-from typing import Any
 
 from otel_dbevents.bus.unmade import events_of
 from otel_dbevents.drafts import Draft
@@ -26,18 +26,11 @@ class History:
 
     def settle(self) -> None:
         """Keep the events alone. Called on a worker, when it has handled a batch."""
-        take, keep, keep_all = self._new.popleft, self._events.append, self._events.extend
-        last, is_draft = None, False
-        with self._lock, suppress(IndexError):  # the oldest may have given way meanwhile
-            for _ in range(len(self._new)):
-                item: Any = take()
-                kind = type(item)
-                if kind is not last:  # most are what the last one was
-                    last, is_draft = kind, issubclass(kind, Draft)
-                if is_draft:
-                    keep_all(item.made or events_of(item))  # without a lock, as most are made
-                else:
-                    keep(item)
+        new: list[Event | Draft] = []
+        with self._lock:
+            with suppress(IndexError):  # a forked child has forgotten them meanwhile
+                new.extend(starmap(self._new.popleft, repeat((), len(self._new))))
+            self._events.extend(events_of(new))
 
     def events(self) -> tuple[Event, ...]:
         """Return the events, the oldest first."""

@@ -3,10 +3,21 @@
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from time import monotonic
 from typing import Any, TypeAlias, overload
 
-from otel_dbevents.bus import Consumer, Delivery, E, Handler, Idle, InlineHandler, Item, Wanted
+from otel_dbevents.bus import (
+    Consumer,
+    Delivery,
+    E,
+    Handler,
+    Idle,
+    InlineHandler,
+    Item,
+    Taker,
+    Wanted,
+)
 from otel_dbevents.bus.buffer import Buffer, Tally
 from otel_dbevents.bus.handlers import (
     Deliver,
@@ -185,6 +196,21 @@ class MemoryBus:
             return self._add_direct(types, at_once(consumer, idle), losses)
         return self._add(name or name_of(consumer), types, capacity, consumer, losses, idle=idle)
 
+    def subscribe_drafts(
+        self, taker: Taker, /, *types: type[Event], name: str = "", idle: Idle | None = None
+    ) -> MemorySubscription | Direct:
+        """Have batches brought to ``taker``, in which plain drafts may still be what they are.
+
+        They are that where nobody but takers has subscribed to their events, and there is no
+        history: an event is made for all, or for none. Else as `subscribe`.
+        """
+        if self._synchronous:
+            return self.subscribe(taker, *types, name=name, idle=idle)
+        _check_subscriber("taker", taker, types, 0)
+        name = name or name_of(taker)
+        losses = Losses(name, self._losses)
+        return self._add(name, types, 0, taker, losses, idle=idle, seen=self._is_seen)
+
     def handle(
         self, handler: Handler[E], *types: type[E], capacity: int = 0
     ) -> MemorySubscription | Direct:
@@ -281,6 +307,7 @@ class MemoryBus:
         losses: Losses,
         loop: Loop | None = None,
         idle: Idle | None = None,
+        seen: Callable[[type[Draft]], bool] | None = None,
     ) -> MemorySubscription:
         made = MemorySubscription(
             self._started,
@@ -292,6 +319,7 @@ class MemoryBus:
             losses,
             loop,
             idle,
+            seen=seen,
         )
         with self._lock:
             self._subscriptions = (*self._subscriptions, made)
@@ -345,16 +373,24 @@ class MemoryBus:
         that, so that what was found before is kept where nobody looks any more.
         """
         kinds = kind.kinds if issubclass(kind, Draft) else (kind,)
-
-        def wanted(types: tuple[type[Event], ...]) -> bool:
-            return not types or any(issubclass(each, types) for each in kinds)
-
+        wanted = partial(_is_any_of, kinds)
         queued = tuple(
             (each.buffer.append, each.buffer.items, each)
             for each in self._subscriptions
             if wanted(each.types)
         )
         return queued, tuple(each for each in (*self._inline, *self._direct) if wanted(each.types))
+
+    def _is_seen(self, kind: type[Draft]) -> bool:
+        """Whether anybody is to have the events of such drafts that have been published by now.
+
+        Who left has handled all, or is still ``leaving``; who comes after this gets none of them.
+        """
+        if self._history is not None:
+            return True
+        with self._lock:
+            those = (*self._subscriptions, *self._leaving)
+        return any(each.sees_events and _is_any_of(kind.kinds, each.types) for each in those)
 
     def _is_wanted(self, handlers: tuple[Direct, ...], context: Any) -> bool:
         """Whether any of these handlers has anything to do in this context."""
@@ -403,6 +439,10 @@ class MemoryBus:
             direct.losses.renew()
         for subscription in self._subscriptions:
             subscription.restart()
+
+
+def _is_any_of(kinds: tuple[type[Event], ...], types: tuple[type[Event], ...]) -> bool:
+    return not types or any(issubclass(each, types) for each in kinds)
 
 
 def _then(deliver: Deliver, settle: Callable[[], None]) -> Deliver:

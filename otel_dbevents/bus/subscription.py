@@ -17,7 +17,8 @@ from otel_dbevents.bus import Idle, Item
 from otel_dbevents.bus.buffer import Buffer
 from otel_dbevents.bus.handlers import Deliver, Loop, suppressed
 from otel_dbevents.bus.losses import Losses
-from otel_dbevents.bus.unmade import deliveries_of, number_in
+from otel_dbevents.bus.unmade import deliveries_of, items_of, number_in
+from otel_dbevents.drafts import Draft
 from otel_dbevents.events import Event
 from otel_dbevents.signals import Signals, new_signals, suits
 
@@ -34,7 +35,8 @@ class MemorySubscription:
     dropped takes its threads along.
 
     What waits are events and drafts, which are brought as `Delivery`; where ``are_events`` is False
-    it is anything, brought as it was put in.
+    it is anything, brought as it was put in. With ``seen`` the consumer takes plain drafts as they
+    are: it says whether anybody else wants them as events.
     """
 
     def __init__(
@@ -50,15 +52,19 @@ class MemorySubscription:
         idle: Idle | None = None,
         *,
         are_events: bool = True,
+        seen: Callable[[type[Draft]], bool] | None = None,
     ) -> None:
         self.name = name
         self.types = types
         self.losses = losses
         self.buffer: Buffer[Item] = Buffer(capacity)
-        self._made_of: Callable[[Sequence[Any]], list[Any]] = list
+        self._made_of: Callable[[Sequence[Any]], Sequence[Any]] = list
         if are_events:
             self.buffer = Buffer(capacity, partial(number_in, types=types))
             self._made_of = partial(deliveries_of, types=types)
+        self.sees_events = seen is None
+        if seen is not None:
+            self._made_of = partial(items_of, types=types, seen=seen)
         self._capacity = capacity
         self._started = started
         self._leave = leave

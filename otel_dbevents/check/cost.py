@@ -11,7 +11,8 @@ from functools import partial
 from typing import Any, Final
 
 from otel_dbevents.check.report import Finding
-from otel_dbevents.config import Config
+from otel_dbevents.config import Config, EventLogTarget
+from otel_dbevents.config.values import MEMORY
 
 _SECONDS: Final = 1.0
 _STATEMENTS: Final = 100
@@ -29,6 +30,9 @@ _SETTINGS: Final = partial(
     synchronous=False,
     sqlcommenter=False,
     buffer_size=100_000,
+    rate_limit=None,
+    event_log=EventLogTarget.OFF,
+    bus_url=MEMORY,  # else all of it would be shipped
 )
 
 

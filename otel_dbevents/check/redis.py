@@ -10,6 +10,7 @@ from otel_dbevents.bus.redis.connecting import (
     check_version,
     connect,
     explained,
+    is_denied,
     let_go,
     where,
 )
@@ -34,7 +35,7 @@ def look_at_bus(config: Config) -> Iterator[Finding]:
     try:
         check_package()
         client = connect(url, timeout=report.PATIENCE / 2)
-        client.xlen(config.stream)  # as an application's user may not ping
+        _enter(client, config.stream)
         check_version(client, url)
     except RedisSetupError as error:
         text, _, mend = str(error).rpartition(": ")
@@ -46,8 +47,7 @@ def look_at_bus(config: Config) -> Iterator[Finding]:
         return
     try:
         yield Finding(_TOPIC, "ok", f"Redis at {where(url)} answers")
-        yield from _readers(client, config.stream)
-        yield from _dead(client, config.stream)
+        yield from _look(client, config.stream)
         if config.signing_key is None:
             mend = "set OTEL_DBEVENTS_SIGNING_KEY, the same in the application and the sidecar"
             yield Finding(_TOPIC, "warning", "entries are not signed: who can write may lie", mend)
@@ -57,10 +57,45 @@ def look_at_bus(config: Config) -> Iterator[Finding]:
         let_go(client)
 
 
+def _enter(client: Any, stream: str) -> None:
+    """Raise where it does not let us in, or the user may neither look nor ship; write nothing."""
+    try:
+        client.xlen(stream)  # as an application's user may not ping
+    except Exception as denied:
+        if not is_denied(denied):
+            raise
+        try:
+            client.execute_command("XADD", stream, "0-0", "v", "0")  # no entry may have this id
+        except Exception as error:
+            if "greater than 0-0" not in str(error):
+                raise
+
+
+def _look(client: Any, stream: str) -> Iterator[Finding]:
+    """Say what there is to see for this user, and what another would see."""
+    unseen = []
+    for what, look in (("who reads the stream", _readers), ("the dead letters", _dead)):
+        try:
+            yield from look(client, stream)
+        except Exception as error:
+            if not is_denied(error):
+                raise
+            unseen.append(what)
+    if unseen:
+        text = f"{' and '.join(unseen)}: not for this user to see"
+        mend = "check with the URL of a user who may look: operator in deploy/redis/users.acl"
+        yield Finding(_TOPIC, "ok", text, mend)
+
+
 def _readers(client: Any, stream: str) -> Iterator[Finding]:
     """Say whether somebody reads, and how far behind."""
     mend = "start one: otel-dbevents sidecar"
-    groups = client.xinfo_groups(stream) if client.exists(stream) else []
+    try:
+        groups = client.xinfo_groups(stream)
+    except Exception as error:
+        if "no such key" not in str(error):
+            raise
+        groups = []
     if not groups:
         yield Finding(_TOPIC, "warning", f"no sidecar has ever read {stream}", mend)
     for group in groups:

@@ -1,6 +1,5 @@
 """How the settings are called: each one's variable, and what a wrong name was meant to be."""
 
-import difflib
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
@@ -16,6 +15,8 @@ def variable(name: str) -> str:
 
 def nearest(name: str, known: Sequence[str]) -> str:
     """Return the end of a complaint about a name: the one that it is like, else all there are."""
+    import difflib  # a name is wrong seldom, and before any query
+
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     return f"; did you mean {near[0]}?" if near else f"; there are: {', '.join(known)}"
 

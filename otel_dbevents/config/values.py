@@ -10,8 +10,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, SecretStr
 
-from otel_dbevents.codec import EVENT_TYPES
-from otel_dbevents.events import Environment
+from otel_dbevents.events import EVENT_TYPES, Environment
 
 MEMORY: Final = "memory://"
 HISTORY: Final = 1000

@@ -9,7 +9,7 @@ Fields with a semantic convention carry its name without ``db.`` (``query_text``
 ``server_address``, ``error_type``). Times are nanoseconds since the Unix epoch, UTC.
 """
 
-from typing import TypeAlias
+from typing import Final, TypeAlias, get_args
 
 from otel_dbevents.events.event import Event, Fact, TimeNs
 from otel_dbevents.events.facts import (
@@ -27,7 +27,15 @@ from otel_dbevents.events.facts import (
     TransactionReleased,
     TransactionRolledBack,
 )
-from otel_dbevents.events.ids import Id, SpanId, new_id, span_id_of, trace_id_of
+from otel_dbevents.events.ids import (
+    Id,
+    SpanId,
+    joined_ids,
+    new_id,
+    new_ids,
+    span_id_of,
+    trace_id_of,
+)
 from otel_dbevents.events.judgements import (
     DatabaseRecovered,
     RepeatedQueryDetected,
@@ -53,6 +61,7 @@ from otel_dbevents.events.values import (
 from otel_dbevents.redaction import redact
 
 __all__ = [
+    "EVENT_TYPES",
     "AnyEvent",
     "CheckoutTimedOut",
     "CodeLocation",
@@ -90,7 +99,9 @@ __all__ = [
     "TransactionCommitted",
     "TransactionReleased",
     "TransactionRolledBack",
+    "joined_ids",
     "new_id",
+    "new_ids",
     "redact",
     "span_id_of",
     "trace_id_of",
@@ -118,3 +129,6 @@ AnyEvent: TypeAlias = (
     | DatabaseHealthCheckCompleted
 )
 """Every event there is: what a decoder may meet."""
+
+EVENT_TYPES: Final[tuple[type[Event], ...]] = get_args(AnyEvent)
+"""The same, one by one."""

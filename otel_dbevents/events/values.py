@@ -51,6 +51,11 @@ class Database(Struct, frozen=True, gc=False):
 
         MariaDB is ``mysql`` there: only a process that has been connected knows them apart.
         """
+        known, name = _latest
+        return name if known is self else self._named()
+
+    def _named(self) -> str:
+        global _latest  # most events are of one database, and its name is asked for again and again
         is_mariadb = self.system_name is DatabaseType.MARIADB
         system = DatabaseType.MYSQL if is_mariadb else self.system_name
         parts = [self.environment.value, system.value]
@@ -59,7 +64,12 @@ class Database(Struct, frozen=True, gc=False):
             parts.append(self.server_address.lower() + port)
         if self.namespace:
             parts.append(self.namespace + (f"#{self.location}" if self.location else ""))
-        return "/".join(parts)
+        name = "/".join(parts)
+        _latest = self, name
+        return name
+
+
+_latest: tuple[Database | None, str] = (None, "")
 
 
 class Statement(Struct, frozen=True, gc=False):

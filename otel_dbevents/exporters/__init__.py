@@ -4,116 +4,34 @@ What is missing is set up by the SDK's own configurator from the ``OTEL_*`` vari
 ``OTEL_CONFIG_FILE``), with OTLP as the default exporter. Out: `Providers`, which knows which of
 them are ours, since only those are shut down by us. That takes no longer than it is given, also
 when nothing listens at the endpoint; the SDK would wait for half a minute.
+
+Where the application has its own, nothing of this is imported but what reads their losses.
 """
 
-import atexit
-import logging
 import os
-import sys
-import threading
-import time
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING
 
-from opentelemetry import _logs, metrics, trace
 from opentelemetry.sdk import environment_variables
 
-from otel_dbevents.ending import ending
-from otel_dbevents.events import redact
-from otel_dbevents.exporters.closing import (
-    Aborter,
-    Aside,
-    Closer,
-    exporters_of,
-    stages_of,
-    wait_for,
-)
-from otel_dbevents.exporters.joining import exporters_to_join, join
-from otel_dbevents.exporters.processors import CountingLogRecordProcessor, CountingSpanProcessor
-from otel_dbevents.forks import hold, in_child
-from otel_dbevents.unreachable import say_once, tell_of_loss
+from otel_dbevents.exporters.signals import SIGNALS, SetupError
+from otel_dbevents.exporters.stages import lost
 
-SIGNALS: Final = {"tracer": "traces", "meter": "metrics", "logger": "logs"}
-"""The kinds of providers, and the signal of each."""
+if TYPE_CHECKING:
+    from otel_dbevents.exporters.providers import Providers
 
-_GRACE: Final = 0.2
-_AT_LAST: Final = -1_000
-"""The order of finalizers in `multiprocessing`: ours come after the application's."""
-_log = logging.getLogger("otel_dbevents.exporters")
+__all__ = ["SIGNALS", "SetupError", "ensure_providers", "exporter_names", "lost", "sdk_disabled"]
 
 
-class SetupError(RuntimeError):
-    """OpenTelemetry could not be set up from its variables. The message says why."""
-
-
-@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
-class Providers:
-    """The providers in force. ``ours`` names those set up here: tracer, meter, logger."""
-
-    tracer: trace.TracerProvider
-    meter: metrics.MeterProvider
-    logger: _logs.LoggerProvider
-    ours: frozenset[str] = frozenset()
-    _closers: list[Closer] = field(default_factory=list, repr=False)
-    _aborter: Aside | None = field(default=None, repr=False)
-
-    def shutdown(self, timeout: float = 2.0, waited: float = 0.0) -> bool:
-        """Export what is left and shut down the providers that are ours, all at a time.
-
-        The metrics are last, so that they count what the others lose, but begin at half of the time
-        at the latest. False when ``timeout`` seconds ran out; what was not sent by then is given
-        up. The others' providers are left alone. Calling it twice is harmless. ``waited`` is how
-        many seconds were waited before, as it is said in the log.
-        """
-        deadline = time.monotonic() + timeout
-        first = [closer for closer in self._closers if closer.kind != "meter"]
-        wait_for([closer.begin() for closer in first], deadline - timeout / 2)
-        all_of_them = [closer.begin() for closer in self._closers]
-        if wait_for(all_of_them, deadline - min(_GRACE, timeout / 4)):
-            return True
-        for closer in self._closers:
-            closer.give_up()
-        if self._aborter is not None:
-            self._aborter.begin()
-            wait_for([self._aborter, *self._closers], deadline)
-        tell_of_loss(waited + timeout, lost(self.tracer, self.logger))
-        return False
-
-
-_made: Providers | None = None
-_lock = threading.Lock()
-hold(lambda: (_lock,))
-
-
-def ensure_providers(timeout: float = 2.0, *, direct_otlp: bool = True) -> Providers:
+def ensure_providers(timeout: float = 2.0, *, direct_otlp: bool = True) -> "Providers":
     """Return the global providers, having set up those that the application has not.
 
     Ours are shut down when the process ends, which takes ``timeout`` seconds at most. With
     ``direct_otlp`` ours encode spans for OTLP without the SDK's encoder. Called again it returns
     the same. Raises `SetupError` when an ``OTEL_*`` variable is wrong.
     """
-    global _made
-    with _lock:
-        if _made is not None:
-            return _made
-        missing = _missing()
-        kinds = _exporters_to_join()
-        if missing:
-            from otel_dbevents.exporters.setup import set_up
+    from otel_dbevents.exporters.providers import ensure_providers
 
-            set_up(missing, timeout)
-        if kinds:
-            join(trace.get_tracer_provider(), kinds, timeout, direct_otlp=direct_otlp)
-            say_once()
-        ours = missing - _missing()
-        if not ours:
-            return Providers(**_global())
-        _made = _take_over(_global(), ours, timeout)
-        if direct_otlp and "tracer" in ours:
-            _encode_directly(_made.tracer)
-        return _made
+    return ensure_providers(timeout, direct_otlp=direct_otlp)
 
 
 def sdk_disabled() -> bool:
@@ -129,92 +47,3 @@ def exporter_names(signal: str) -> list[str]:
     from otel_dbevents.exporters.setup import exporter_names
 
     return exporter_names(signal)
-
-
-def _global() -> dict[str, Any]:
-    return {
-        "tracer": trace.get_tracer_provider(),
-        "meter": metrics.get_meter_provider(),
-        "logger": _logs.get_logger_provider(),
-    }
-
-
-def _missing() -> frozenset[str]:
-    """Return the kinds of providers that nobody has set: the API hands out its proxy for them."""
-    api = ("opentelemetry.trace", "opentelemetry.metrics", "opentelemetry._logs")
-    kinds = {kind: type(provider) for kind, provider in _global().items()}
-    return frozenset(
-        name
-        for name, kind in kinds.items()
-        if "Proxy" in kind.__name__ and kind.__module__.startswith(api)
-    )
-
-
-def _exporters_to_join() -> Sequence[type[Any]]:
-    try:
-        return exporters_to_join(trace.get_tracer_provider())
-    except Exception as error:
-        said = redact(f"{type(error).__name__}: {error}")
-        raise SetupError(f"OpenTelemetry could not be set up from OTEL_*: {said}") from error
-
-
-def _encode_directly(provider: Any) -> None:
-    """Have the OTLP exporters of a provider of ours use our encoder, where there are any."""
-    try:
-        from otel_dbevents.exporters.direct import encode_directly
-
-        for exporter in exporters_of(provider):
-            encode_directly(exporter)
-    except Exception:  # noqa: BLE001 - the exporters are set up and work without it
-        _log.debug("spans are encoded by the SDK", exc_info=True)
-
-
-def _take_over(providers: Mapping[str, Any], ours: frozenset[str], timeout: float) -> Providers:
-    """Put our shutdown in the place of the SDK's, and our one line in that of its many."""
-    closers = [Closer(kind, providers[kind]) for kind in sorted(ours)]
-    made = Providers(**providers, ours=ours, _closers=closers, _aborter=Aborter(closers))
-    for kind in ours:
-        atexit.unregister(providers[kind].shutdown)
-    say_once()
-    atexit.register(_shutdown_at_exit, made, timeout)
-    _end_with_child(made, timeout)
-    in_child(lambda: _end_with_child(made, timeout))
-    return made
-
-
-def _shutdown_at_exit(providers: Providers, timeout: float) -> None:
-    left = ending.time_left(timeout)
-    providers.shutdown(left, timeout - left)
-
-
-def _end_with_child(providers: Providers, timeout: float) -> None:
-    """Have a child of `multiprocessing` shut down what is ours at its end.
-
-    It clears its list of what is to be done then, and calls what is registered here; this may be
-    such a child already, that imports what its parent did. Only a spawned one runs `atexit`.
-    """
-    util: Any = sys.modules.get("multiprocessing.util")
-    if util is None:
-        return
-
-    def begin(ours: Providers) -> None:
-        context: Any = sys.modules["multiprocessing"]
-        if context.get_start_method(allow_none=True) != "spawn":
-            util.Finalize(None, ours.shutdown, (timeout,), exitpriority=_AT_LAST)
-
-    util.register_after_fork(providers, begin)
-
-
-def lost(*providers: Any) -> Mapping[str, int]:
-    """Return how much was lost on the way out of these providers, by reason.
-
-    The reasons begin with ``span_``, ``log_`` or ``langfuse_``. Only processors that
-    `ensure_providers` made, and those of `exporters.processors` that the application added itself,
-    count what they lose.
-    """
-    counts: Counter[str] = Counter()
-    for provider in providers:
-        for stage in stages_of(provider):
-            if isinstance(stage, (CountingSpanProcessor, CountingLogRecordProcessor)):
-                counts.update({f"{stage.signal}_{why}": n for why, n in stage.lost.items()})
-    return dict(counts)

@@ -7,12 +7,13 @@ to leave behind.
 import logging
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any, Final
 
 from otel_dbevents.exporters.greenlets import look_up_here
 from otel_dbevents.exporters.processors import CountingLogRecordProcessor, CountingSpanProcessor
 from otel_dbevents.exporters.reconnecting import reconnect
+from otel_dbevents.exporters.stages import at, exporters_of, stages_of
 from otel_dbevents.forks import hold, in_child
 from otel_dbevents.swallowing import told
 
@@ -97,7 +98,7 @@ class Closer(Aside):
     def _export_locks(self) -> list[Any]:
         """Return what is held while there is an export, which gRPC does not let a child survive."""
         locks = [
-            _at(stage, *path, "_export_lock")
+            at(stage, *path, "_export_lock")
             for stage in stages_of(self._provider)
             for path in (("_batch_processor",), ("_outbox",), ())
         ]
@@ -125,25 +126,3 @@ class Aborter(Aside):
 def wait_for(those: Iterable[Aside], until: float) -> bool:
     """Wait for all of them. False when it is later than ``until``."""
     return not [each for each in those if not each.wait(until - time.monotonic())]
-
-
-def exporters_of(provider: Any) -> Iterator[Any]:
-    """Find a provider's exporters; what is not found is left alone."""
-    for stage in stages_of(provider):
-        exporter = _at(stage, "_batch_processor", "_exporter") or _at(stage, "_exporter")
-        if exporter is not None:
-            yield exporter
-
-
-def stages_of(provider: Any) -> tuple[Any, ...]:
-    """Find a provider's processors and readers. The SDK has no public way."""
-    spans = _at(provider, "_active_span_processor", "_span_processors")
-    records = _at(provider, "_multi_log_record_processor", "_log_record_processors")
-    readers = _at(provider, "_metric_readers") or _at(provider, "_sdk_config", "metric_readers")
-    return (*(spans or ()), *(records or ()), *(readers or ()))
-
-
-def _at(thing: Any, *path: str) -> Any:
-    for name in path:
-        thing = getattr(thing, name, None)
-    return thing

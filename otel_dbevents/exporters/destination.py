@@ -15,7 +15,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, HTTPSHandler, OpenerDirector, Request, build_opener
 
-from otel_dbevents.exporters import SetupError
+from otel_dbevents.exporters.signals import SetupError
 
 _CLOUD: Final = "https://cloud.langfuse.com"
 _TIMEOUT_S: Final = 5.0

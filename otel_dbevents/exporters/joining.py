@@ -12,9 +12,9 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any, Final
 
-from otel_dbevents.exporters.closing import stages_of
 from otel_dbevents.exporters.processors import CountingSpanProcessor
 from otel_dbevents.exporters.reconnecting import reconnect
+from otel_dbevents.exporters.stages import stages_of
 from otel_dbevents.forks import hold, in_child
 from otel_dbevents.swallowing import told
 

@@ -4,7 +4,7 @@ import os
 from typing import Any
 
 from otel_dbevents.events import redact
-from otel_dbevents.exporters import SIGNALS, SetupError
+from otel_dbevents.exporters.signals import SIGNALS, SetupError
 
 
 def exporters_by_signal(*, direct_otlp: bool = True) -> dict[str, list[Any]]:

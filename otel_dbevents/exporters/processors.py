@@ -10,7 +10,7 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from time import monotonic
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 from opentelemetry.context import Context
 from opentelemetry.sdk._logs import LogRecordProcessor, ReadableLogRecord
@@ -21,16 +21,14 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from otel_dbevents.ending import ending
 from otel_dbevents.exporters.answers import Listening
 from otel_dbevents.exporters.outbox import Limits, Outbox
+from otel_dbevents.exporters.stages import Counting
 
 _SHUTDOWN_S: Final = 2.0
 _log = logging.getLogger("otel_dbevents.exporters")
 
 
-class _Counting:
+class _Queued(Counting):
     """What both processors do: a queue before an exporter, with a time for the end of it."""
-
-    signal: ClassVar[str]
-    """What stands before the reasons of its losses, where they are counted together."""
 
     def __init__(self, exporter: Any, limits: Limits, what: str, shutdown_s: float) -> None:
         self._exporter = exporter
@@ -83,7 +81,7 @@ class _Counting:
         self._outbox.give_up()
 
 
-class CountingSpanProcessor(_Counting, SpanProcessor):
+class CountingSpanProcessor(_Queued, SpanProcessor):
     """Sends spans in batches; each span that is not delivered is counted in `lost`.
 
     ``limits`` are the environment's (``OTEL_BSP_*``) where they are not given. `shutdown` takes
@@ -134,7 +132,7 @@ class CountingSpanProcessor(_Counting, SpanProcessor):
 vars(CountingSpanProcessor.on_end)["for_all"] = CountingSpanProcessor.on_all_ended
 
 
-class CountingLogRecordProcessor(_Counting, LogRecordProcessor):
+class CountingLogRecordProcessor(_Queued, LogRecordProcessor):
     """Sends log records in batches; each that is not delivered is counted in `lost`.
 
     ``limits`` are the environment's (``OTEL_BLRP_*``) where they are not given. `shutdown` takes

@@ -13,8 +13,8 @@ from opentelemetry.sdk import environment_variables
 from opentelemetry.sdk.resources import Resource
 
 from otel_dbevents.events import redact
-from otel_dbevents.exporters import SIGNALS, SetupError
 from otel_dbevents.exporters.processors import CountingLogRecordProcessor, CountingSpanProcessor
+from otel_dbevents.exporters.signals import SIGNALS, SetupError
 
 _CONFIG_FILE: Final = "OTEL_CONFIG_FILE"
 _log = logging.getLogger("otel_dbevents.exporters")

@@ -9,11 +9,12 @@ import random
 import threading
 from bisect import bisect_left
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate, compress
 from time import monotonic
 from typing import Any, Final, NamedTuple
 
+from otel_dbevents.drafts import Draft
 from otel_dbevents.events import Database, Event, QueryExecuted, QueryFailed
 from otel_dbevents.forks import in_child
 
@@ -125,10 +126,17 @@ class Windows:
             if window.held > PER_WINDOW:
                 window.bound()
 
-    def take_events(self, batch: Iterable[tuple[Event, Any]]) -> None:
-        """Take the queries of a batch, where nobody has put their numbers together."""
+    def take_events(self, batch: Sequence[tuple[Event, Any] | Draft]) -> None:
+        """Take the queries of a batch, where nobody has put their numbers together.
+
+        Drafts in it are plain.
+        """
+        drafts: list[Any] = [item for item in batch if type(item) is not tuple]
+        noted = [each for each in drafts if QueryExecuted in each.kinds]
+        if noted:
+            self._take_noted(noted)
         of: dict[int, tuple[Database, list[float]]] = {}
-        for event, _ in batch:
+        for event in [item[0] for item in batch if type(item) is tuple]:
             kind = type(event)
             if kind is QueryExecuted or kind is QueryFailed:
                 query: Any = event
@@ -140,6 +148,16 @@ class Windows:
                     self.take(query.database, (), 1)
         for database, durations in of.values():
             self.take(database, durations)
+
+    def _take_noted(self, noted: Sequence[Any]) -> None:
+        """Take queries that are no events yet: mostly all of one database."""
+        first = noted[0].database
+        if [each.database for each in noted].count(first) == len(noted):
+            self.take(first, [each.duration_ns / 1e9 for each in noted])
+            return
+        for database in {id(each.database): each.database for each in noted}.values():
+            these = [each.duration_ns / 1e9 for each in noted if each.database is database]
+            self.take(database, these)
 
     def read(self, aggregate_id: str) -> Reading | None:
         """Return what is known of a database; None where it had no query in the window."""

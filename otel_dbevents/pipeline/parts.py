@@ -4,14 +4,14 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from otel_dbevents.bridge import Objective, Shown
-from otel_dbevents.bus.limiter import Limiter
 from otel_dbevents.config import Config, Langfuse
 from otel_dbevents.events import Environment
-from otel_dbevents.sources.explain.explainer import Explainer
 
 if TYPE_CHECKING:
+    from otel_dbevents.bus.limiter import Limiter
     from otel_dbevents.langfuse.scores import Scores
     from otel_dbevents.langfuse.sending import Sending
+    from otel_dbevents.sources.explain.explainer import Explainer
 
 
 def objective_of(config: Config) -> Objective:
@@ -39,16 +39,22 @@ def sending_of(config: Config) -> "Sending | None":
     return Sending(config)
 
 
-def explainer_of(config: Config) -> Explainer | None:
+def explainer_of(config: Config) -> "Explainer | None":
     """Return what asks for the plans of slow queries, where that was asked for."""
     if not config.explain_slow_queries:
         return None
+    from otel_dbevents.sources.explain.explainer import Explainer
+
     return Explainer(timeout_ms=config.explain_timeout_ms, per_minute=config.explain_per_minute)
 
 
-def limiter_of(config: Config) -> Limiter | None:
+def limiter_of(config: Config) -> "Limiter | None":
     """Return what limits the rate of events, where there is a limit."""
-    return Limiter(config.rates()) if config.rate_limit is not None else None
+    if config.rate_limit is None:
+        return None
+    from otel_dbevents.bus.limiter import Limiter
+
+    return Limiter(config.rates())
 
 
 def scores_of(config: Config) -> "Scores | None":

@@ -2,33 +2,21 @@
 
 import atexit
 import logging
-import os
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from inspect import iscoroutinefunction
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from opentelemetry import metrics, trace
-from opentelemetry._logs import get_logger_provider
 from opentelemetry.context import Context
-from opentelemetry.propagate import get_global_textmap
 from opentelemetry.propagators.textmap import TextMapPropagator
 
-from otel_dbevents.bridge import (
-    OPEN_SPAN_TYPES,
-    Bridge,
-    Flow,
-    SpanFilter,
-)
-from otel_dbevents.bus import Delivery, EventBus, Subscription
+from otel_dbevents.bridge import OPEN_SPAN_TYPES, Bridge, Flow, SpanFilter
+from otel_dbevents.bus import EventBus, Subscription
 from otel_dbevents.bus.memory import MemoryBus
-from otel_dbevents.bus.subscription import MemorySubscription
-from otel_dbevents.compat import warn_if_contrib_active
 from otel_dbevents.config import Config, EventLogTarget, Langfuse
 from otel_dbevents.ending import ending
-from otel_dbevents.event_log import EventLog
 from otel_dbevents.exporters import lost as lost_in_export
 from otel_dbevents.judges import Judges
 from otel_dbevents.llm import RollUp, shared
@@ -43,6 +31,8 @@ from otel_dbevents.pipeline.parts import (
     sending_of,
     shown_of,
 )
+from otel_dbevents.pipeline.providers import Providers
+from otel_dbevents.pipeline.telling import Telling
 from otel_dbevents.sources.around import RequestHook, ResponseHook, Wishes
 from otel_dbevents.sources.caller import is_recording
 from otel_dbevents.sources.engine import AnyEngine, EngineFilter, EngineSource
@@ -53,8 +43,12 @@ from otel_dbevents.sources.watch import Notice
 
 if TYPE_CHECKING:
     from otel_dbevents.bus.redis.sender import Sender
+    from otel_dbevents.event_log import EventLog
 
 _MS = 1_000_000
+_SHIPPING = 0.8
+"""The share of the end's time that Redis may take: the rest is for the last numbers, which tell
+what it did not take."""
 _log = logging.getLogger("otel_dbevents")
 
 
@@ -88,12 +82,13 @@ class Pipeline:
             "engine_filter": engine_filter,
         }
         _check_functions(functions)
+        self._telling: Telling | None = None  # metrics may be read before there is one
         self.config = config = config or Config()
         self._sending = sending_of(config)
-        self.tracer_provider = tracer_provider or trace.get_tracer_provider()
-        self.meter_provider = meter_provider or metrics.get_meter_provider()
-        self.logger_provider = logger_provider or get_logger_provider()
-        propagator = propagator or get_global_textmap()
+        self._providers = Providers.of(tracer_provider, meter_provider, logger_provider)
+        self.tracer_provider, self.meter_provider, self.logger_provider = self._providers
+        if propagator is None and config.sqlcommenter:
+            propagator = _global_propagator()
         self._arguments: Mapping[str, Any] = {
             "tracer_provider": self.tracer_provider,
             "meter_provider": self.meter_provider,
@@ -113,7 +108,7 @@ class Pipeline:
         self.explainer = explainer_of(config)
         self.scores = scores_of(config)
         self.turns = None if config.langfuse is Langfuse.OFF else shared
-        self.sender = self._ships(config)
+        self.sender = self._ships()
         self._limiter = limiter_of(config)
         wishes = Wishes(
             propagator if config.sqlcommenter else None,
@@ -124,43 +119,18 @@ class Pipeline:
         self.source, self.clients = self._make_sources(wishes, engine_filter)
         self.health = Health(config, self.environment, self.bus, self.source, self.clients)
         self.bridge = self._make_bridge(span_filter)
-        if self.turns is not None and config.metrics:
-            self._restore.append(
-                self.turns.on_turn_measured(partial(_measure, weakref.ref(self.bridge)))
-            )
-        if self._sending is not None:
-            self._sending.begin(self.tracer_provider)
         self.judges = Judges(
             self.bus.publish,
             slow_query_ns=int(config.slow_query_ms * _MS),
             repeated_queries=config.repeated_queries,
         )
-        self.event_log = self._writes(config)
-        self._telling = self.bus.subscribe(self._consume, name="bridge", idle=self.bridge.settle)
-        self._subscriptions = [
-            self._telling,
-            self.bus.subscribe(
-                self.judges.consume,
-                *self.judges.types,
-                name="judges",
-                idle=self.judges.settle_quiet,
-            ),
-            self._subscribe_open_spans(),
-        ]
-        if (recovery := self.health.recovery) is not None:
-            self._subscriptions.append(
-                self.bus.subscribe(recovery.consume, *recovery.types, name="recovery")
-            )
-        if self.event_log is not None:
-            log = self.event_log
-            self._subscriptions.append(
-                self.bus.subscribe(log.consume, *log.types, name="event-log")
-            )
-        if self.sender is not None and config.buffer_bytes:
-            self.sender.on_wait = partial(self._keep_within, config.buffer_bytes, self.sender)
-        self._missed_by_others: dict[int, int] = {}
-        self._looked_again = False
-        for provider in (self.tracer_provider, self.meter_provider, self.logger_provider):
+        self.event_log = self._writes()
+        self._listen_to_turns()
+        if self._sending is not None:
+            self._sending.begin(self.tracer_provider)
+        self._telling = self._tell()
+        self._subscriptions = [self._telling.subscription, *self._subscribe_others()]
+        for provider in self._providers:
             self._restore += drain_before(provider, self._drain)
         self._closed = False
         self._at_exit = partial(_drain_at_exit, weakref.ref(self))
@@ -179,8 +149,6 @@ class Pipeline:
         ledger: FindLedger = no_ledger
         if self.turns is not None:
             ledger = partial(self.turns.ledger, prompt=config.langfuse_prompt)
-            if self.scores is not None:
-                self._restore.append(self.turns.on_turn_end(self.scores.take))
         engines = EngineSource(
             publish,
             from_finalizer=self.bus.publish_from_finalizer,
@@ -201,9 +169,7 @@ class Pipeline:
             _log.warning("span_filter is not asked: the sidecar makes the spans")
         has_flow = not is_told_here or self._limiter is not None
         return Bridge(
-            self.tracer_provider,
-            self.meter_provider,
-            self.logger_provider,
+            *self._providers,
             read_pools=self.source.pools,
             read_lost=self.lost,
             read_flow=self._flow if has_flow else None,
@@ -249,15 +215,7 @@ class Pipeline:
         handler missed them; ``span_…`` and ``log_…``: lost on the way out of our own processors;
         ``source_error``: errors of ours.
         """
-        lost = dict(self.bus.lost)
-        dropped = lost.pop("queue_full", 0)
-        # Read after the sum, which may have grown meanwhile; a count must not shrink.
-        here = self._telling.lost.get("queue_full", 0)
-        process = os.getpid()
-        elsewhere = max(dropped - here, self._missed_by_others.get(process, 0))
-        self._missed_by_others = {process: elsewhere}
-        lost |= {"queue_full": here} if here else {}
-        lost |= {"handler_queue_full": elsewhere} if elsewhere else {}
+        lost = {} if self._telling is None else self._telling.lost()
         lost |= {"source_error": guard.errors} if guard.errors else {}
         lost |= lost_in_export(self.tracer_provider, self.logger_provider)
         for asked_for in (
@@ -317,79 +275,79 @@ class Pipeline:
             self._sending.close(max(0.0, deadline - monotonic()))
         return done
 
+    def _listen_to_turns(self) -> None:
+        """Have the turns of LLM work measured, and scored where that is wanted."""
+        if self.turns is None:
+            return
+        if self.scores is not None:
+            self._restore.append(self.turns.on_turn_end(self.scores.take))
+        if self.config.metrics:
+            measure = partial(_measure, weakref.ref(self.bridge))
+            self._restore.append(self.turns.on_turn_measured(measure))
+
+    def _tell(self) -> Telling:
+        sending, turns = self._sending, self.turns
+        telling = Telling(
+            self.bus,
+            self.bridge,
+            self.health,
+            sender=self.sender,
+            limiter=self._limiter,
+            subscribe=self._takes_drafts(),
+            before=None if sending is None else partial(sending.begin, self.tracer_provider),
+            after=None if turns is None else turns.settle,
+        )
+        telling.keep_within(self.config.buffer_bytes)
+        return telling
+
+    def _subscribe_others(self) -> list[Subscription]:
+        """Bring the events to all but the telling."""
+        judges, subscribe, takes_drafts = self.judges, self.bus.subscribe, self._takes_drafts()
+        take, judge = (takes_drafts, judges.take) if takes_drafts else (subscribe, judges.consume)
+        subscriptions = [
+            take(judge, *judges.types, name="judges", idle=judges.settle_quiet),
+            self._subscribe_open_spans(),
+        ]
+        if (recovery := self.health.recovery) is not None:
+            subscriptions.append(subscribe(recovery.consume, *recovery.types, name="recovery"))
+        if (log := self.event_log) is not None:
+            subscriptions.append(subscribe(log.consume, *log.types, name="event-log"))
+        return subscriptions
+
+    def _takes_drafts(self) -> Callable[..., Subscription] | None:
+        """Return what subscribes without need of events, where neither bridge nor limit has it."""
+        if self.sender is None or self._limiter is not None:
+            return None
+        return self.bus.subscribe_drafts if isinstance(self.bus, MemoryBus) else None
+
     def _subscribe_open_spans(self) -> Subscription:
         tell = self.bridge.on_open_span
         if isinstance(self.bus, MemoryBus):
             return self.bus.subscribe_inline(tell, *OPEN_SPAN_TYPES, wanted=is_recording)
         return self.bus.subscribe_inline(tell, *OPEN_SPAN_TYPES)
 
-    def _consume(self, batch: Sequence[Delivery]) -> None:
-        """Hand a batch to the bridge; with the first, look for what was turned on after us."""
-        if not self._looked_again:
-            self._looked_again = True
-            warn_if_contrib_active()
-        if self._sending is not None:
-            self._sending.begin(self.tracer_provider)
-        whole = batch
-        if self._limiter is not None:
-            batch, limited = self._limiter.split(batch)
-            if limited:
-                self.bridge.count(limited)
-        self.health.awake()
-        if self.sender is None:
-            self.bridge.consume(batch)
-        else:
-            self.bridge.consume(())  # it has the pools' numbers and the losses to tell
-            self.sender.consume(batch)
-        if self.sender is not None or not self.bridge.has_metrics:
-            self.health.windows.take_events(whole)
-        if self.turns is not None:
-            self.turns.settle()
-
     def _flow(self) -> Flow:
-        """Return what waits and what was limited, for the metrics."""
-        limited = None if self._limiter is None else self._limiter.limited
-        telling = self._telling
-        if self.sender is None or not isinstance(telling, MemorySubscription):
-            return Flow(limited)
-        buffer = telling.buffer
-        return Flow(limited, len(buffer), buffer.capacity, self.sender.blocked_s)
+        return Flow() if self._telling is None else self._telling.flow()
 
-    def _keep_within(self, most_bytes: int, sender: "Sender") -> None:
-        """While Redis takes nothing, let the oldest give way beyond so many bytes of events."""
-        telling = self._telling
-        if isinstance(telling, MemorySubscription):
-            while len(telling.buffer) * sender.mean_bytes > most_bytes:
-                telling.buffer.trim()
-
-    def _ships(self, config: Config) -> "Sender | None":
+    def _ships(self) -> "Sender | None":
         """Return what ships the events, where the bus is on Redis; else they are told here."""
+        config, in_force = self.config, self._providers.in_force
         if not config.ships:
             return None
         from otel_dbevents.shipping import Description, sender_of
 
         return sender_of(
-            config, Description(config, shown_of(config), self._in_force, objective_of(config))
+            config, Description(config, shown_of(config), in_force, objective_of(config))
         )
 
-    def _writes(self, config: Config) -> EventLog | None:
+    def _writes(self) -> "EventLog | None":
         """Return what writes the events as log lines, where that was asked for."""
-        target = config.event_log
+        target, service = self.config.event_log, self._providers.service
         if target is EventLogTarget.OFF:
             return None
-        return EventLog(str(target), service=self._service, limiter=limiter_of(config))
+        from otel_dbevents.event_log import EventLog
 
-    def _service(self) -> str:
-        """Return the service's name, as the provider in force by now has it."""
-        resource = getattr(self._in_force()["tracer"], "resource", None)
-        return str(getattr(resource, "attributes", {}).get("service.name", ""))
-
-    def _in_force(self) -> Mapping[str, Any]:
-        """Return the providers, the global ones in the place of the API's proxies."""
-        tracers = self.tracer_provider
-        if isinstance(tracers, trace.ProxyTracerProvider):
-            tracers = trace.get_tracer_provider()
-        return {"tracer": tracers, "logger": self.logger_provider, "meter": self.meter_provider}
+        return EventLog(str(target), service=service, limiter=limiter_of(self.config))
 
     def _drain(self, timeout: float) -> None:
         """Flush, within ``timeout`` seconds; when the process ends, in what is left of its time."""
@@ -402,9 +360,13 @@ def _drain_at_exit(reference: "weakref.ref[Pipeline]") -> None:
     if pipeline is None:
         return
     timeout = pipeline.config.flush_timeout_ms / 1000
-    pipeline.flush(ending.time_left(timeout))
-    if pipeline.sender is not None:
-        pipeline.sender.finish(ending.time_left(timeout))
+    if pipeline.sender is None:
+        pipeline.flush(ending.time_left(timeout))
+        return
+    shipping_s = timeout * _SHIPPING
+    pipeline.flush(ending.time_left(shipping_s))
+    if not pipeline.sender.finish(ending.time_left(shipping_s)):
+        pipeline.flush(ending.time_left(timeout) / 2)  # what is given up is counted by the worker
 
 
 def _measure(
@@ -415,6 +377,13 @@ def _measure(
     if bridge is not None:
         numbers = found.busy_ns, found.query_count, found.error_count
         bridge.measure_turn(lasted_ns, *numbers, context)
+
+
+def _global_propagator() -> TextMapPropagator:
+    """Return the global one, made of ``OTEL_PROPAGATORS`` by the import."""
+    from opentelemetry.propagate import get_global_textmap
+
+    return get_global_textmap()
 
 
 def _check_functions(given: Mapping[str, object]) -> None:

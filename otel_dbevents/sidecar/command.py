@@ -1,6 +1,7 @@
 """The commands ``otel-dbevents sidecar`` and ``otel-dbevents dlq``, and their options."""
 
 import argparse
+import re
 from typing import Any, Final
 
 _ABOUT: Final = """\
@@ -8,9 +9,11 @@ Read what applications ship into Redis, make spans, metrics and log records of i
 over OTLP. An entry is taken out of Redis' hands when the collector has taken all that was made of
 it. Several of these share a stream: start as many as are needed.
 
-Settings: OTEL_DBEVENTS_BUS_URL, _STREAM, _SIGNING_KEY, _SIGNING_KEY_PREVIOUS, _FLUSH_TIMEOUT_MS
-say where the events are; OTEL_EXPORTER_OTLP_* say where telemetry goes, as always. SIGTERM and
-SIGINT end it. Exit status: 0 ended, 2 wrong settings or usage.
+Settings: OTEL_DBEVENTS_BUS_URL and _STREAM say where the events are, _SIGNING_KEY and
+_SIGNING_KEY_PREVIOUS whose are taken; OTEL_EXPORTER_OTLP_* say where telemetry goes, as always.
+SIGTERM and SIGINT end it: what it holds is sent first, and what is not taken stays in Redis. Exit
+status: 0 ended by a signal, 2 wrong settings or usage. A Redis or a collector that is not there, or
+does not let it in, ends nothing: it says so, and tries again.
 """
 _ABOUT_DLQ: Final = """\
 What could not be taken out of the stream, or made no telemetry, or failed in a handler three times,
@@ -18,7 +21,7 @@ is put aside with the reason: nothing of it is lost. Mend the reason, then retry
 into the stream, where its signature is checked as before; a handler's goes to that handler alone.
 
   otel-dbevents dlq list               all of them, and what mends each reason
-  otel-dbevents dlq show ID            one, with its events, without values
+  otel-dbevents dlq show ID            one, with the events that died, without values
   otel-dbevents dlq retry ID | --reason REASON | --all
   otel-dbevents dlq drop ID | --reason REASON | --all
 
@@ -37,8 +40,18 @@ def add_parser(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--group", default="sidecar", help="the group whose members share the stream")
-    add("--http", default="127.0.0.1:9469", metavar="HOST:PORT", help="where it says how it does")
+    add(
+        "--group",
+        default="sidecar",
+        type=_name,
+        help="the group whose members share the stream (default: sidecar)",
+    )
+    add(
+        "--http",
+        default="127.0.0.1:9469",
+        metavar="HOST:PORT",
+        help="where /healthz, /readyz and /metrics are (default: 127.0.0.1:9469)",
+    )
     add(
         "--claim-after",
         type=_seconds,
@@ -115,7 +128,16 @@ def run_dlq(options: argparse.Namespace) -> int:
 
 
 def _seconds(text: str) -> float:
-    number = float(text)
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
     if not 0 <= number <= 86_400:
         raise argparse.ArgumentTypeError("takes a number of seconds from 0 to 86400")
     return number
+
+
+def _name(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_.-]{1,200}", text):
+        raise argparse.ArgumentTypeError("takes a name of letters, digits, _ . and -")
+    return text

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -10,10 +11,12 @@ from typing import Any, Final
 
 from otel_dbevents.bus.redis.connecting import RedisSetupError, connect, explained, let_go
 from otel_dbevents.bus.redis.dead import MENDS, DeadLetters, Letter
-from otel_dbevents.bus.redis.entries import Entry, EntryError, Unpacker, verified
+from otel_dbevents.bus.redis.entries import EntryError, Unpacker, verified
 from otel_dbevents.config import Config, ConfigError
 from otel_dbevents.shipping import keys_of
 
+_ID: Final = re.compile(r"[0-9]{1,19}-[0-9]{1,19}")
+"""Whole: Redis takes the part before the line for all of that millisecond."""
 _UNSEEN: Final = frozenset(
     {"signature", "unsigned", "unknown_key", "stale", "version", "malformed", "again"}
 )
@@ -123,11 +126,11 @@ def _each(
 
 
 def _find(letters: DeadLetters, id_: str) -> Letter | None:
-    is_id = all(part.isdigit() for part in id_.split("-", 1))
-    letter = letters.find(id_) if is_id else None
+    letter = letters.find(id_) if _ID.fullmatch(id_) else None
     if letter is None:
         sys.stderr.write(
-            f"otel-dbevents dlq: there is no letter {_plain(id_)!r}: otel-dbevents dlq list\n"
+            f"otel-dbevents dlq: there is no letter {_plain(id_)!r}: otel-dbevents dlq list has "
+            "the IDs, each to be given whole\n"
         )
     return letter
 
@@ -148,19 +151,21 @@ def _facts(letter: Letter) -> dict[str, Any]:
 
 
 def _events(letter: Letter) -> Iterator[dict[str, Any]]:
-    """Return the events that died, without values; none where nobody knows whose words they are."""
+    """Return the events that died, by their places in the entry and without values.
+
+    None where nobody knows whose words they are. Of one that cannot be read only its place is said.
+    """
     if letter.reason in _UNSEEN:
         return
     try:
-        entry: Entry = verified(letter.retry_fields, "", None)
-        events, _ = Unpacker().unpack(entry)
+        found, bad = Unpacker().places(verified(letter.retry_fields, "", None))
     except EntryError:
         return
-    dead = [events[place] for place in letter.chosen if place < len(events)] or events
-    if letter.reason == "undecodable":
-        return
-    for event in dead:
-        yield _without_values(event.to_dict())
+    for place in letter.chosen or sorted([*found, *bad]):
+        if place in found:
+            yield {"place": place, **_without_values(found[place].to_dict())}
+        else:
+            yield {"place": place, "unreadable": True}
 
 
 def _without_values(value: Any) -> Any:

@@ -53,7 +53,8 @@ class Looks(ThreadingHTTPServer):
         if path == "/healthz":
             return (503, "it stands still\n") if stands_still else (200, "ok\n")
         if path == "/readyz":
-            wrong = [why for why in (state.redis, state.collector) if why]
+            ending = "it is about to end" if state.is_ending else ""
+            wrong = [why for why in (state.redis, state.collector, ending) if why]
             return (503, "; ".join(wrong) + "\n") if wrong else (200, "ok\n")
         return 404, "there are /healthz, /readyz and /metrics\n"
 

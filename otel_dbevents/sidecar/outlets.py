@@ -9,6 +9,7 @@ import logging
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, TypeAlias
+from urllib.parse import urlsplit
 
 from otel_dbevents.exporters.answers import Answer, Listening
 from otel_dbevents.swallowing import told
@@ -21,6 +22,24 @@ _PAUSE: Final = re.compile(r"retrying in ([\d.]+)s")
 _WRONG: Final = frozenset({"400", "413", "422", "INVALID_ARGUMENT", "OUT_OF_RANGE", "DATA_LOSS"})
 """What a collector answers to a request that it will never take. A wrong password or path
 (401, 403, 404, UNAUTHENTICATED) is the operator's to mend: what waits is right."""
+_MENDS: Final = (
+    (("", "UNAVAILABLE"), "start it, or name another with OTEL_EXPORTER_OTLP_ENDPOINT"),
+    (("401", "403", "UNAUTHENTICATED", "PERMISSION_DENIED"), "correct OTEL_EXPORTER_OTLP_HEADERS"),
+    (
+        ("404", "405", "UNIMPLEMENTED", "3"),
+        "no OTLP is taken there: correct OTEL_EXPORTER_OTLP_ENDPOINT or _PROTOCOL",
+    ),
+)
+"""By what a collector answers (HTTP's status or its first digit, or gRPC's code; nothing: there was
+no answer): what mends it."""
+
+
+def mend_of(code: str) -> str:
+    """Return what mends it where a collector answered this, and is to be asked again."""
+    return next(
+        (mend for codes, mend in _MENDS if code in codes or code[:1] in codes),
+        "it has too much to do, or what is behind it is away",
+    )
 
 
 class Outlets:
@@ -40,9 +59,17 @@ class Outlets:
         The exporter itself waits so long within its own time-out."""
         self.last = Answer(taken=True)
         """What the last call came to."""
+        self.code = ""
+        """What the collector answered where it did not take the last call; empty: nothing."""
         for name in EXPORTER_LOGGERS:
             logger = logging.getLogger(name)
             logger.filters.insert(0, self._heard)  # before one that holds lines back
+
+    @property
+    def places(self) -> Sequence[str]:
+        """Where telemetry goes: hosts and ports, or an exporter's kind; none: nowhere."""
+        every = (each for those in self._exporters.values() for each in those)
+        return sorted({_place(each) for each in every})
 
     def of(self, signal: str) -> Sequence[Any]:
         """Return a signal's exporters."""
@@ -64,12 +91,12 @@ class Outlets:
         except Exception as error:  # noqa: BLE001 - whatever an exporter raises, it did not take it
             told("sidecar exporter", error)
             answer = Answer(taken=False)
-        self.last = answer
+        self.last, self.code = answer, ""
         if answer.taken:
             return "taken"
         self.pause_s = max(answer.wait_s, *self._heard.pauses)
         said = _CODE.search(self._heard.last)
-        code = answer.code or (said[1] if said is not None else "")
+        code = self.code = answer.code or (said[1] if said is not None else "")
         return "refused" if code in _WRONG else "later"
 
     def abort(self) -> None:
@@ -84,6 +111,14 @@ class Outlets:
         """Listen no more."""
         for name in EXPORTER_LOGGERS:
             logging.getLogger(name).removeFilter(self._heard)
+
+
+def _place(exporter: Any) -> str:
+    """Return where an exporter sends, without any name or password."""
+    endpoint = getattr(exporter, "_endpoint", None)
+    if not isinstance(endpoint, str):
+        return type(exporter).__name__
+    return urlsplit(endpoint if "://" in endpoint else f"//{endpoint}").netloc.rpartition("@")[2]
 
 
 class _Heard(logging.Filter):

@@ -33,7 +33,9 @@ class Parcel:
     """One lot of telemetry on its way. `send` may be called until it returns True."""
 
     def __init__(self, made: Made, outlets: Outlets) -> None:
-        self.spans, self.records = len(made.spans), len(made.records)
+        self.taken: Counter[str] = Counter()
+        """How many items were taken, by signal: by its first exporter, where it has several. Of
+        metrics: sets."""
         self.refused: Counter[str] = Counter()
         """How many items were refused for good, by signal: of metrics whole sets that were, and
         points that the rest was taken without."""
@@ -65,8 +67,8 @@ class Parcel:
             self._left.pop(0)
             if answer == "refused":
                 self._halve(part)
-            elif rejected := self._outlets.last.rejected:
-                self.refused[part.signal] += rejected
+            else:
+                self._count(part, self._outlets.last.rejected)
             self.words = self._outlets.last.words or self.words
         return True
 
@@ -74,6 +76,13 @@ class Parcel:
     def waits_for(self) -> str:
         """The signal that was not taken."""
         return self._left[0].signal if self._left else ""
+
+    def _count(self, part: _Part, rejected: int) -> None:
+        if rejected:
+            self.refused[part.signal] += rejected
+        if part.exporter is self._outlets.of(part.signal)[0]:
+            without = 0 if part.signal == "metrics" else rejected  # of points, not of sets
+            self.taken[part.signal] += max(0, len(part.items) - without)
 
     def _halve(self, part: _Part) -> None:
         if len(part.items) == 1:

@@ -13,11 +13,11 @@ from time import monotonic
 from types import FrameType
 from typing import Final
 
-from otel_dbevents.bus.redis.connecting import RedisSetupError, check_package, where
+from otel_dbevents.bus.redis.connecting import RedisSetupError, connect, let_go, where
 from otel_dbevents.bus.redis.reader import Reader
 from otel_dbevents.bus.redis.signing import Keyring
 from otel_dbevents.config import Config, ConfigError
-from otel_dbevents.exporters import SetupError
+from otel_dbevents.exporters import SetupError, sdk_disabled
 from otel_dbevents.exporters.outlets import exporters_by_signal
 from otel_dbevents.shipping import keys_of
 from otel_dbevents.sidecar.finding import find_handlers, group_of
@@ -29,6 +29,7 @@ from otel_dbevents.sidecar.work import Work
 from otel_dbevents.unreachable import say_once
 
 _GRACE_S: Final = 1.0
+_LOOK_S: Final = 0.2
 _log = logging.getLogger("otel_dbevents.sidecar")
 
 
@@ -37,32 +38,43 @@ def run(options: argparse.Namespace) -> int:
     logging.basicConfig(
         level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s"
     )
-    say_once()
+    say_once(may_be_disabled=False)
     try:
-        work, outlets, url, looks, handlings = _set_up(options)
+        work, outlets, config, looks, handlings = _set_up(options)
     except (ConfigError, RedisSetupError, SetupError, OSError, ValueError) as error:
         sys.stderr.write(f"otel-dbevents sidecar: {error}\n")
         return 2
     looks.start()
-    _log.info("reading from %s; how it does is at http://%s:%d", url, *looks.server_address[:2])
+    _say_what_it_does(options, config, outlets, looks)
     stopped = _until_stopped(
         lambda: _work_until_stopped(work, outlets, handlings, options.deadline)
     )
     looks.stop()
-    _log.info("ended by %s: %d events handled", stopped, work.counts.handled)
+    left = work.state.held_entries
+    _log.info(
+        "ended by %s: %d events handled%s",
+        stopped,
+        work.counts.handled,
+        f"; {left} entries that were in hand stay in Redis, for another" if left else "",
+    )
     return 0
 
 
 def _set_up(
     options: argparse.Namespace,
-) -> tuple[Work, Outlets, str, Looks, Sequence[Handling]]:
+) -> tuple[Work, Outlets, Config, Looks, Sequence[Handling]]:
     config = Config()
+    if sdk_disabled():
+        raise ConfigError(
+            "OTEL_SDK_DISABLED=true: events would be taken out of Redis, and nothing told of them; "
+            "unset it here"
+        )
     if not config.ships:
         raise ConfigError(
             "there is no Redis to read from: set OTEL_DBEVENTS_BUS_URL, for example "
             "OTEL_DBEVENTS_BUS_URL=redis://localhost:6379/0"
         )
-    check_package()
+    let_go(connect(config.bus_url))  # it looks at the URL, and no further
     keys = keys_of(config)
     if options.require_signature and keys is None:
         raise ConfigError("--require-signature needs a key: set OTEL_DBEVENTS_SIGNING_KEY")
@@ -72,8 +84,33 @@ def _set_up(
     outlets = Outlets(exporters_by_signal(direct_otlp=config.direct_otlp))
     name = options.name or f"{socket.gethostname()}-{os.getpid()}"
     work = Work(reader, Tellers(name, outlets.preferences, None), outlets, config.bus_url)
-    looks = Looks(work, host, port, handlings)
-    return work, outlets, where(config.bus_url), looks, handlings
+    try:
+        looks = Looks(work, host, port, handlings)
+    except OSError as error:
+        raise ConfigError(
+            f"--http {options.http} cannot be had ({error.strerror}): name another host and port"
+        ) from None
+    return work, outlets, config, looks, handlings
+
+
+def _say_what_it_does(
+    options: argparse.Namespace, config: Config, outlets: Outlets, looks: Looks
+) -> None:
+    is_signed = keys_of(config) is not None
+    _log.info(
+        "reading %s at %s as %s, %s; telemetry goes to %s; how it does is at http://%s:%d",
+        config.stream,
+        where(config.bus_url),
+        options.group,
+        "signed entries only" if is_signed else "signatures are not looked at",
+        ", ".join(outlets.places) or "nobody",
+        *looks.server_address[:2],
+    )
+    if not outlets.places:
+        _log.warning(
+            "OTEL_TRACES_EXPORTER, _METRICS_EXPORTER and _LOGS_EXPORTER are none: what is read is "
+            "taken out of Redis, and sent nowhere"
+        )
 
 
 def _handlings(
@@ -124,7 +161,8 @@ def _until_stopped(work: "Callable[[], Callable[[], None]]") -> str:
     for each in (signal.SIGTERM, signal.SIGINT):
         signal.signal(each, stop)
     end = work()
-    came.wait()
+    while not came.wait(_LOOK_S):  # what comes in the moment before a wait does not end it
+        pass
     end()
     return names[0]
 
@@ -139,6 +177,7 @@ def _work_until_stopped(
     thread.start()
 
     def end() -> None:
+        _log.info("about to end: what is in hand is sent first, for %g s at most", deadline)
         until = monotonic() + max(0.0, deadline - _GRACE_S)
         work.stop(until - monotonic())
         for each in handlings:

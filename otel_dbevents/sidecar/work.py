@@ -14,7 +14,7 @@ import msgspec
 
 from otel_dbevents.bus.redis.connecting import Backoff, explained
 from otel_dbevents.bus.redis.reader import Counts, Held, Reader
-from otel_dbevents.sidecar.outlets import Outlets
+from otel_dbevents.sidecar.outlets import Outlets, mend_of
 from otel_dbevents.sidecar.parcel import Parcel
 from otel_dbevents.sidecar.tellers import Tellers
 from otel_dbevents.swallowing import told
@@ -58,6 +58,8 @@ class State(msgspec.Struct):
     """Entries that are in hand, until the collector has taken what was made of them."""
     waiting_entries: int = 0
     waiting_s: float = 0.0
+    is_ending: bool = False
+    """Whether it is to end, and sends what it has in hand first."""
 
 
 class Work:
@@ -75,6 +77,8 @@ class Work:
         self._stopping = threading.Event()
         self._until = float("inf")
         self._silent: dict[str, float] = {}
+        self._down = set[str]()
+        """Which of Redis and the collector was said to be away."""
         self._looked = self._renewed = 0.0
         self._again_at = 0.0
         """By the monotonic clock: not before then the collector is to be asked again."""
@@ -88,6 +92,7 @@ class Work:
     def stop(self, timeout: float) -> None:
         """Have it end; what is in hand is sent first, in ``timeout`` seconds at most."""
         self._until = monotonic() + timeout
+        self.state.is_ending = True
         self._stopping.set()
 
     def run(self) -> None:
@@ -96,6 +101,7 @@ class Work:
         while not self._is_over():
             try:
                 self._turn()
+                self._is_back("redis", self.state.redis_since, "Redis answers again")
                 self.state.redis, self.state.redis_since = "", 0.0
                 backoff.reset()
             except _TakenOverError:
@@ -150,10 +156,11 @@ class Work:
             self._parcel = Parcel(self._tellers.collect(), self._outlets)
         if not self._is_sent(self._parcel):
             return
+        self._is_back("collector", self.state.collector_since, "the collector takes again")
         self.state.collector, self.state.collector_since = "", 0.0
         self._reader.commit(self._batch)
-        self.state.spans += self._parcel.spans
-        self.state.records += self._parcel.records
+        self.state.spans += self._parcel.taken["traces"]
+        self.state.records += self._parcel.taken["logs"]
         self._count_refused(self._parcel)
         self._batch, self._events, self._began, self._parcel = [], 0, 0.0, None
         self._settle()
@@ -179,6 +186,7 @@ class Work:
         while (left := self._again_at - monotonic()) > 0:
             if not self._stopping.wait(min(left, self._slice_s)):
                 self._beat()
+                self._look()  # what waits grows meanwhile
             elif self._again_at >= self._until:
                 self._until = monotonic()  # what waits stays in Redis
             else:
@@ -223,13 +231,15 @@ class Work:
         if monotonic() - self._looked >= _LOOK_S:
             self._looked = monotonic()
             self.state.waiting_entries, self.state.waiting_s = self._reader.lag()
+            self.state.redis, self.state.redis_since = "", 0.0  # it answers
 
     def _redis_failed(self, error: Exception) -> None:
         told("sidecar redis", error)
         what, mend = explained(error, self._url)
         self.state.redis = what
         self.state.redis_since = self.state.redis_since or monotonic()
-        self._say(what, "%s: %s (said once a minute at most)", what, mend)
+        if self._say(what, "%s: %s (said once a minute at most)", what, mend):
+            self._down.add("redis")
         try:
             self._reader.reconnect()
         except Exception as closing:  # noqa: BLE001 - it is gone either way
@@ -239,21 +249,30 @@ class Work:
         self.state.retries += 1
         self.state.collector_since = self.state.collector_since or monotonic()
         self.state.pause_s = self._outlets.pause_s
-        self.state.collector = f"the collector does not take {signal}"
-        self._say(
-            "collector",
-            "the collector does not take %s: they wait in Redis; start it, or name another with "
-            "OTEL_EXPORTER_OTLP_ENDPOINT (said once a minute at most)",
-            signal,
-        )
+        code = self._outlets.code
+        what = f"the collector does not take {signal}" + (f" ({code})" if code else "")
+        self.state.collector = what
+        text = "%s: they wait in Redis; %s (said once a minute at most)"
+        if self._say(f"collector {code}", text, what, mend_of(code)):
+            self._down.add("collector")
 
-    def _say(self, about: str, text: str, *words: object) -> None:
+    def _say(self, about: str, text: str, *words: object) -> bool:
+        """Say it, unless it was said in the last minute."""
         now = monotonic()
-        if now >= self._silent.get(about, 0.0):
-            self._silent[about] = now + _SAY_AGAIN_S
-            _log.warning(text, *words)
+        if now < self._silent.get(about, 0.0):
+            return False
+        self._silent[about] = now + _SAY_AGAIN_S
+        _log.warning(text, *words)
+        return True
+
+    def _is_back(self, who: str, since: float, text: str) -> None:
+        """Say that it is, where it was said that it is not."""
+        if who in self._down:
+            self._down.discard(who)
+            _log.info("%s, after %.0f s", text, monotonic() - since)
 
     def _leave(self) -> None:
+        self.state.held_entries = len(self._batch)
         try:
             self._reader.close()
         except Exception as error:  # noqa: BLE001 - the group knows what we hold

@@ -10,8 +10,8 @@ the application: it is counted, and logged once a minute (`guarding.guard`); ``d
 what was put in the place of others' methods and listeners.
 
 `engine` finds engines and puts a `watch` on each. `query`, `transaction` and `pool` make the
-events; `reading` and `rows` follow a result to its end, `standing` asks the driver about a
-transaction.
+events, `inserts` those of an INSERT in many batches; `reading` and `rows` follow a result to its
+end, `beside` adds what is remarkable about a query, `standing` asks the driver about a transaction.
 `statement` says what an SQL statement says (by `tree`, else by `text`); `database`, `failure` and
 `location` what an engine, an exception and the application's stack may say; `advice` and `explain`
 what would help. `around` is what the application wished to have done around the driver's call.

@@ -84,4 +84,5 @@ def _parent_in(span_context: Any) -> TraceParent | None:
     if not is_valid:
         return None
     header = "" if state is DEFAULT_TRACE_STATE or not state else state.to_header()
-    return TraceParent(trace_id.to_bytes(16, "big"), span_id.to_bytes(8, "big"), int(flags), header)
+    # + 0: a plain int, for a quarter of what int() costs
+    return TraceParent(trace_id.to_bytes(16), span_id.to_bytes(8), flags + 0, header)

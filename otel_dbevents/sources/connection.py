@@ -1,8 +1,9 @@
 """What is known of one DBAPI connection: who holds it, what is unread, what is open on it."""
 
 import weakref
+from collections import deque
 from time import time_ns
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from sqlalchemy.pool.base import _AdhocProxiedConnection
 
@@ -10,16 +11,12 @@ from otel_dbevents.events import TraceParent
 from otel_dbevents.sources.caller import PLAIN, SUPPRESS, parent_of, suppressed
 from otel_dbevents.sources.guarding import guard
 from otel_dbevents.sources.handing import Ledger, Publish
+from otel_dbevents.sources.living import Living
 from otel_dbevents.sources.location import Spot
-
-if TYPE_CHECKING:
-    from otel_dbevents.sources.watch import Watch
+from otel_dbevents.sources.watch import Runs, Watch
 
 INFO_KEY = "otel_dbevents"
 """Where a connection's state lives: in ``info`` of SQLAlchemy's connection record."""
-
-Runs: TypeAlias = list[Any]
-"""What ran, statement by statement; of many how often each did (`Watch.counts`)."""
 
 Seen: TypeAlias = tuple[Any, Runs | None, Ledger | None]
 NOBODY: Final[Seen] = (None, None, None)
@@ -50,7 +47,7 @@ class ConnectionState:
         "wrote",
     )
 
-    def __init__(self, watch: "Watch", created_ns: int) -> None:
+    def __init__(self, watch: Watch, created_ns: int) -> None:
         self.watch = watch
         self.created_ns = created_ns
         self.ending = False
@@ -133,7 +130,7 @@ def is_connecting(connection: Any) -> bool:
     return isinstance(connection, _AdhocProxiedConnection)
 
 
-def state_of(watch: "Watch", connection: Any, created_ns: int = 0) -> ConnectionState:
+def state_of(watch: Watch, connection: Any, created_ns: int = 0) -> ConnectionState:
     """Return the state of a pooled connection, made now if it was opened before we listened.
 
     Of what went on before nothing is known: what it may have open counts as having written.
@@ -146,3 +143,50 @@ def state_of(watch: "Watch", connection: Any, created_ns: int = 0) -> Connection
         state.since_ns = time_ns()
         state.wrote = True
     return state
+
+
+def state_in(watch: Watch, context: Any) -> ConnectionState | None:
+    """Return the state of the connection that an execution context has.
+
+    None for what SQLAlchemy runs while it connects.
+    """
+    if context is None:
+        return None
+    proxied = context.root_connection.connection
+    return None if is_connecting(proxied) else state_of(watch, proxied)
+
+
+def note(state: ConnectionState, start: int, writes: bool, context: Any) -> None:
+    """Add a statement to the connection's transaction, which it may begin."""
+    if not state.transaction_ns:
+        begin(state, start, context)
+    state.statements += 1
+    if writes:
+        state.wrote = True
+
+
+def begin(state: ConnectionState, start: int, context: Any) -> None:
+    """Begin a transaction with the statement that is running since ``start`` (ns)."""
+    state.transaction_ns = start
+    state.autocommit = context.root_connection._is_autocommit_isolation()
+
+
+def look_anew(watch: Watch) -> None:
+    """Forget what was found out about the contexts that an engine's connections are used in."""
+    for record in watch.records.all():
+        state: ConnectionState | None = record.info.get(INFO_KEY)
+        if state is not None:
+            state.seen = NOBODY
+
+
+def begin_anew(watch: Watch) -> None:
+    """Forget what is the parent's, in a forked child: its connections and its open results.
+
+    A connection that the child uses all the same is known from then on.
+    """
+    for record in watch.records.all():
+        state: ConnectionState | None = record.info.pop(INFO_KEY, None)
+        for reading in () if state is None else state.unread():
+            reading.watch = None
+    watch.records, watch.proxies, watch.pending = Living(), Living(), deque()
+    watch.runs, watch.known_runs, watch.pings, watch.failures = {}, 0, {}, 0

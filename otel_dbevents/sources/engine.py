@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from functools import wraps
 from time import time_ns
 from types import FrameType
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from sqlalchemy import event
 from sqlalchemy.engine import Dialect, Engine
@@ -28,9 +28,13 @@ from otel_dbevents.events import Database, Environment, PoolReading
 from otel_dbevents.forks import hold, in_child
 from otel_dbevents.sources import pool
 from otel_dbevents.sources.around import Around, Wishes
-from otel_dbevents.sources.connection import INFO_KEY, ConnectionState
+from otel_dbevents.sources.connection import (
+    INFO_KEY,
+    ConnectionState,
+    begin_anew,
+    look_anew,
+)
 from otel_dbevents.sources.database import database_of
-from otel_dbevents.sources.explain.explainer import Explainer
 from otel_dbevents.sources.guarding import guard
 from otel_dbevents.sources.handing import Defer, FindLedger, Publish, no_ledger
 from otel_dbevents.sources.heap import objects_of
@@ -38,6 +42,9 @@ from otel_dbevents.sources.query import QuerySource
 from otel_dbevents.sources.retiring import retire
 from otel_dbevents.sources.transaction import TransactionSource
 from otel_dbevents.sources.watch import WATCH_KEY, Notice, Watch
+
+if TYPE_CHECKING:
+    from otel_dbevents.sources.explain.explainer import Explainer
 
 AnyEngine: TypeAlias = Any
 """An `Engine`, or an `AsyncEngine`, whose ``sync_engine`` is meant."""
@@ -84,7 +91,7 @@ class EngineSource:
         notice: Notice = Notice(),  # noqa: B008 - it is immutable
         wishes: Wishes = Wishes(),  # noqa: B008
         wants: EngineFilter | None = None,
-        explainer: Explainer | None = None,
+        explainer: "Explainer | None" = None,
     ) -> None:
         self._publish = publish
         self._from_finalizer = from_finalizer
@@ -189,7 +196,7 @@ class EngineSource:
     def look_anew(self) -> None:
         """Look anew for the ledger of each connection's context. Nothing waits for it."""
         for watch in list(self._watches):
-            watch.look_anew()
+            look_anew(watch)
 
     def _adopt(self, engine: Engine) -> Watch | None:
         """Put an engine under watch, unless one of the sources has it already."""
@@ -242,7 +249,7 @@ class EngineSource:
     def _begin_anew(self) -> None:
         """Forget the parent's connections, in a forked child."""
         for watch in list(self._watches):
-            watch.begin_anew()
+            begin_anew(watch)
 
     def _release(self, watch: Watch) -> None:
         watch.active = False

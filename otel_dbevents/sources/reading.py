@@ -1,4 +1,4 @@
-"""A result on its way to the application, and what is to be said of its query besides.
+"""A result on its way to the application.
 
 A query is told when its result is done; until then a `Reading` keeps what is known of it. It is
 told once, whoever says first that it is done: the last row, ``close()``, the garbage collector, or
@@ -6,97 +6,19 @@ the pool.
 """
 
 from time import time_ns
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any
 from weakref import ref
 
-from msgspec import Struct
-from msgspec.structs import replace
-
-from otel_dbevents.events import (
-    CodeLocation,
-    LlmContext,
-    QueryExecuted,
-    QueryFailed,
-    Statement,
-)
+from otel_dbevents.events import QueryExecuted, QueryFailed, Statement
+from otel_dbevents.sources.beside import NOTHING_BESIDE, Beside
 from otel_dbevents.sources.caller import parent_of
 from otel_dbevents.sources.connection import ConnectionState
 from otel_dbevents.sources.drafts import QueryDraft
 from otel_dbevents.sources.explain.question import Question, question_of
 from otel_dbevents.sources.failure import describe, is_lost
 from otel_dbevents.sources.guarding import guard
-from otel_dbevents.sources.handing import Ledger
 from otel_dbevents.sources.location import here
 from otel_dbevents.sources.watch import Watch
-
-_Query = TypeVar("_Query", QueryExecuted, QueryFailed)
-
-
-_NOTHING_SAID: Final = (None, "", None)
-
-
-class Remarks(NamedTuple):
-    """What is to be said of a query besides what every query says."""
-
-    said: tuple[CodeLocation | None, str, dict[str, Any] | None] = _NOTHING_SAID
-    """An event's ``called_from``, ``advice`` and ``attributes``."""
-    id: bytes = b""
-    """The event's id, where it was needed before there was an event."""
-    question: Question | None = None
-    """What a slow query's plan is asked for with, where anybody wants it."""
-
-    def on(self, event: _Query) -> _Query:
-        """Return the event with what is to be said of it."""
-        if self.said == _NOTHING_SAID and not self.id:
-            return event
-        place, advice, attributes = self.said
-        said: dict[str, Any] = {"called_from": place, "advice": advice, "attributes": attributes}
-        if not self.id:
-            return replace(event, **said)
-        if isinstance(event, QueryExecuted):
-            said["propagated"] = True
-        return replace(event, id=self.id, **said)
-
-    def tell(
-        self,
-        watch: Watch,
-        event: QueryExecuted,
-        context: Any,
-        ledger: Ledger | None,
-        cause: LlmContext | None = None,
-        *,
-        in_call: bool = True,
-    ) -> None:
-        """Publish the event with what is to be said of it, and have it explained after that."""
-        told = event if self is NOTHING else self.on(event)
-        if ledger is not None:
-            ledger.enter(told, cause)
-        (watch.publish if in_call else watch.from_finalizer)(told, context)
-        if self.question is None:
-            return
-        offer = watch.explainer.offer if in_call else watch.explainer.leave
-        offer(watch, told, self.question, context)
-
-
-NOTHING = Remarks()
-
-
-class Beside(Struct, eq=False):
-    """What a few readings have besides what each has."""
-
-    batch_size: int = 1
-    remarks: Remarks = NOTHING
-    first_row_ns: int = -1
-    """Time until the first rows of a stream were there."""
-    unread: int = -1
-    """How many rows were read where none went through here: another strategy may stand in our
-    place, then nobody knows."""
-    ledger: Ledger | None = None
-    cause: LlmContext | None = None
-    """The generation that caused the query, where there is a ledger."""
-
-
-_NOTHING_BESIDE: Final = Beside()
 
 
 class Reading:
@@ -226,7 +148,7 @@ class Reading:
             if self.reading_ns >= watch.slow_ns - self.duration_ns:
                 self._look(watch, self.duration_ns + self.reading_ns, in_call)
                 self._ask(watch, result, question)
-            beside = self.beside or _NOTHING_BESIDE
+            beside = self.beside or NOTHING_BESIDE
             read = QueryExecuted(
                 watch.database,
                 parent_of(self.context),
@@ -273,7 +195,7 @@ class Reading:
     def _failed(
         self, watch: Watch, now: int, duration_ns: int, error: BaseException, lost: bool
     ) -> QueryFailed:
-        beside = self.beside or _NOTHING_BESIDE
+        beside = self.beside or NOTHING_BESIDE
         return beside.remarks.on(
             QueryFailed(
                 watch.database,

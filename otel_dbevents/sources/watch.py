@@ -3,7 +3,7 @@
 import weakref
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from opentelemetry import trace
 from sqlalchemy.engine import Engine
@@ -11,12 +11,14 @@ from sqlalchemy.engine import Engine
 from otel_dbevents.drafts import Draft
 from otel_dbevents.events import Database, Event, Failure, Statement
 from otel_dbevents.sources.caller import SPAN
-from otel_dbevents.sources.connection import INFO_KEY, NOBODY, ConnectionState, Runs
 from otel_dbevents.sources.handing import Defer, FindLedger, Ledger, Publish, at_once, no_ledger
 from otel_dbevents.sources.living import Living
 
 WATCH_KEY: Final = "_otel_dbevents"
 """Where an engine's watch lives: in its dialect, which all its option engines share."""
+
+Runs: TypeAlias = list[Any]
+"""What ran, statement by statement; of many how often each did (`Watch.counts`)."""
 
 _NEVER = 2**63
 _MOST_RUNS = 5_000
@@ -147,25 +149,6 @@ class Watch:
         """Look anew what is to be done around each call: at the beginning and when connecting."""
         surroundings = self.surroundings
         self.around = None if surroundings is None else surroundings.if_needed()
-
-    def look_anew(self) -> None:
-        """Forget what was found out about the contexts that the connections are used in."""
-        for record in self.records.all():
-            state: ConnectionState | None = record.info.get(INFO_KEY)
-            if state is not None:
-                state.seen = NOBODY
-
-    def begin_anew(self) -> None:
-        """Forget what is the parent's, in a forked child: its connections and its open results.
-
-        A connection that the child uses all the same is known from then on.
-        """
-        for record in self.records.all():
-            state: ConnectionState | None = record.info.pop(INFO_KEY, None)
-            for reading in () if state is None else state.unread():
-                reading.watch = None
-        self.records, self.proxies, self.pending = Living(), Living(), deque()
-        self.runs, self.known_runs, self.pings, self.failures = {}, 0, {}, 0
 
 
 def enter(watch: Watch, event: Event, caller: Any) -> None:

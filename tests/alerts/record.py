@@ -14,7 +14,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from tests.alerts.test_proof import MISFORTUNES, RECORDED, World, locks, world
+from tests.alerts.world import MISFORTUNES, RECORDED, World, locks, world
 from tests.services.web import get_json
 
 METRICS = (
@@ -78,7 +78,10 @@ def series(played: World, began: float) -> Iterator[tuple[str, str]]:
         answer = get_json(f"{played.prometheus.url}/api/v1/query_range", asked)
         for each in answer["data"]["result"]:
             labels = labels_of(each["metric"], port)
-            if "service_name" not in labels or labels.get("le", "0.2") not in ("0.2", "+Inf"):
+            if labels.get("service_name") not in MISFORTUNES or labels.get("le", "0.2") not in (
+                "0.2",
+                "+Inf",
+            ):
                 continue
             labels.pop("__name__")
             inside = ",".join(f'{name}="{value}"' for name, value in sorted(labels.items()))

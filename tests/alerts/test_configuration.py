@@ -15,6 +15,8 @@ from tests.services.prometheus import RULES, shortened
 from tests.services.tools import ALERTMANAGER, PROMETHEUS, REPOSITORY, require
 from tests.test_deploy import COMPOSE, SERVICES
 
+pytestmark = pytest.mark.newest  # once is enough, whatever the versions
+
 GROUPS = {
     path.name: yaml.safe_load(path.read_text())["groups"] for path in sorted(RULES.glob("*.yml"))
 }
@@ -64,7 +66,6 @@ def test_the_rules_are_rules(promtool: str) -> None:
     run(promtool, "check", "config", "deploy/prometheus/prometheus.yml")
 
 
-@pytest.mark.newest
 @pytest.mark.parametrize("path", TESTS, ids=lambda path: path.stem)
 def test_the_rules_say_what_their_tests_say(promtool: str, path: Path) -> None:
     run(promtool, "test", "rules", str(path))
@@ -81,6 +82,8 @@ def test_every_alert_says_what_it_is_how_bad_and_what_to_do() -> None:
         assert set(rule["annotations"]) == {"summary", "description", "runbook_url"}, rule
         assert rule["labels"]["severity"] in ("critical", "warning", "info")
         assert re.fullmatch("[a-z_]+", rule["labels"]["topic"])
+        for name in rule["labels"]:  # $labels has those of the series alone
+            assert f"$labels.{name}" not in str(rule["annotations"]), rule["alert"]
         path, _, anchor = rule["annotations"]["runbook_url"].partition("#")
         headings = re.findall(r"^## (.*)$", (REPOSITORY / path).read_text(), re.MULTILINE)
         assert rule["alert"] in headings, f"{path} has no section of {rule['alert']}"
@@ -92,6 +95,14 @@ def test_no_runbook_is_of_an_alert_that_there_is_not() -> None:
     for path in (REPOSITORY / "docs/runbooks").glob("*.md"):
         if path.name != "README.md":
             assert set(re.findall(r"^## (\w+)$", path.read_text(), re.MULTILINE)) <= known
+
+
+def test_whatever_a_runbook_asks_loki_for_is_an_event_that_there_is() -> None:
+    """The pages of questions to Loki and of events are checked against real runs elsewhere."""
+    told = (REPOSITORY / "docs/telemetry.md").read_text()
+    for path in (REPOSITORY / "docs/runbooks").glob("*.md"):
+        for name in re.findall(r'event_name="([^"]+)"', path.read_text()):
+            assert f"`{name}`" in told, (path.name, name)
 
 
 def test_every_threshold_has_its_place_and_is_compared_with() -> None:
@@ -112,6 +123,10 @@ def test_shortening_changes_durations_and_nothing_else() -> None:
         "a: x:increase5m[5000ms] unless y offset 10000ms > 0.5\n"
         "    for: 500ms\n    interval: 1000ms\n"
     )
+    threshold = "    - record: t:sidecar_lag_seconds\n      expr: vector(60)\n"
+    assert shortened(threshold, 100) == threshold.replace("60", "0.6")
+    hours = "for: 15m\nfor: 3h\nx[1d]"
+    assert shortened(hours, 100, 400) == "for: 9000ms\nfor: 27000ms\nx[216000ms]"
     for path in (*RULES.glob("*.yml"), CONFIG):
         assert shortened(path.read_text(), 1).count("\n") == path.read_text().count("\n")
 

@@ -11,9 +11,9 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
 
 from otel_dbevents.bridge import Bridge
-from otel_dbevents.bridge.late import Late
+from otel_dbevents.bridge.late import Late, LateOpening
 from otel_dbevents.events import CodeLocation, LlmContext, new_id
-from tests.bridge.support import executed, timed_out
+from tests.bridge.support import established, executed, timed_out
 
 ABOVE = set_span_in_context(NonRecordingSpan(SpanContext(5, 6, False, TraceFlags(1))), Context())
 
@@ -261,3 +261,40 @@ def test_what_a_processor_does_not_take_is_counted():
     assert told(Many(), plain).lost == {"span_error": 5}
     plain.shutdown()
     assert len(exporter.get_finished_spans()) == 5
+
+
+class Unlooked(InMemorySpanExporter):
+    """Keeps what it is given as it is."""
+
+    def export(self, spans):
+        self.spans = list(spans)
+        return super().export(spans)
+
+
+def handed_over(*told):
+    """Return the spans as an exporter gets them, which nobody has looked at."""
+    tracers = TracerProvider(shutdown_on_exit=False)
+    tracers.add_span_processor(BatchSpanProcessor(exporter := Unlooked()))
+    Bridge(tracers, None, None).consume(list(told))
+    tracers.force_flush()
+    return exporter.spans
+
+
+@pytest.mark.parametrize("part", sorted(vars(ReadableSpan(""))))
+def test_a_new_connections_span_is_late_too_and_says_what_it_always_said(part):
+    event = established(id=new_id())
+    (span,) = handed_over((event, ABOVE))
+    tracers = TracerProvider(shutdown_on_exit=False)
+    tracers.add_span_processor(kept := Kept())
+    Bridge(tracers, None, None).consume([(event, ABOVE)])
+    assert type(span) is LateOpening
+    assert getattr(span, part, None) is not None or part == "_instrumentation_info"
+    assert type(span) is ReadableSpan
+    assert span.to_json() == kept.spans[0].to_json()
+    assert vars(span).keys() == vars(kept.spans[0]).keys()
+
+
+def test_a_connection_that_says_more_is_told_the_long_way():
+    llm = LlmContext(b"12345678", "ask")
+    spans = handed_over((established(id=new_id(), llm=llm), ABOVE), (established(), ABOVE))
+    assert [type(span) for span in spans] == [ReadableSpan, LateOpening]

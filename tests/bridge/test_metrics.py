@@ -246,6 +246,40 @@ def test_the_status_is_kept_of_a_bounded_number_of_databases(monkeypatch):
     assert set(status) == {("tenant2",), ("tenant3",), ("tenant4",)}
 
 
+@pytest.mark.parametrize("spans", [True, False])
+def test_many_connections_in_a_batch_are_measured_as_one_by_one(spans):
+    other = Database(Environment.LOCAL, DatabaseType.MYSQL, "other")
+    events = [
+        make(database=where, duration_ns=number * 1_000_000)
+        for number, where in enumerate((DB, other, DB, DB, other, DB), 1)
+        for make in (established, checked_out, checked_in)
+    ]
+    events.insert(5, connect_failed())
+    together, alone = Told(spans=spans), Told(spans=spans)
+    for _ in range(2):
+        together.tell(*events)
+        for event in events:
+            alone.tell(event)
+    names = ["attempts", "failures", "status"]
+    for name in ("database.connection." + each for each in names):
+        found = values_of(together.metrics, name, "db.namespace", "error.type")
+        assert found == values_of(alone.metrics, name, "db.namespace", "error.type"), name
+        assert (
+            sum(found.values())
+            == {"attempts": 14, "failures": 2, "status": 2}[name.rpartition(".")[2]]
+        )
+    for name in ("create_time", "wait_time", "use_time"):
+        one, two = (
+            {
+                point.attributes["db.client.connection.pool.name"]: (point.count, point.sum)
+                for point in told.points("db.client.connection." + name)
+            }
+            for told in (together, alone)
+        )
+        assert one == two
+        assert sum(count for count, _ in one.values()) == 12
+
+
 def test_failures_are_counted_by_error_and_begin_at_zero():
     told = Told().tell(established(), connect_failed(), connect_failed(failure=None))
     metrics = told.metrics

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import pytest
 
 from otel_dbevents.bus.memory import MemoryBus
+from otel_dbevents.bus.unmade import deliveries_of
 from otel_dbevents.drafts import Draft
 from otel_dbevents.events import (
     DatabaseConnectionFailed,
@@ -14,6 +15,8 @@ from otel_dbevents.events import (
     Event,
 )
 from tests.bus.contract import PATIENCE, Gate, Sink, checked, failed
+
+pytestmark = pytest.mark.newest  # once is enough, whatever the versions
 
 
 class OneDraft(Draft, gc=False, eq=False):
@@ -68,6 +71,16 @@ def test_a_draft_is_made_once_by_a_worker_and_all_get_the_same_event(bus: Memory
     assert first.events[0].id == second.events[0].id
     assert len(threads) == 1
     assert threads[0] is not threading.current_thread()
+
+
+def test_what_is_made_already_is_not_made_again_with_the_rest_of_its_batch() -> None:
+    threads = list[threading.Thread]()
+    drafts = [OneDraft(None, number, threads) for number in range(3)]
+    before = drafts[1].events()[0]
+    made = [event for event, _ in deliveries_of(drafts, ())]
+    assert made[1] is before
+    assert [event for event, _ in deliveries_of(drafts, ())] == made
+    assert len(threads) == 3
 
 
 def test_drafts_and_events_of_one_thread_come_in_their_order(bus: MemoryBus) -> None:

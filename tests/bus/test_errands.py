@@ -9,6 +9,8 @@ import pytest
 from otel_dbevents.bus.errands import Errands
 from otel_dbevents.events import QueryExecuted
 
+pytestmark = pytest.mark.newest  # once is enough, whatever the versions
+
 ITEMS: list[Any] = ["a word", 7, None, (), ("a", "pair"), ["a list"], QueryExecuted]
 
 

@@ -23,6 +23,8 @@ from otel_dbevents.bus.subscription import MemorySubscription
 from otel_dbevents.events import Event
 from tests.bus.contract import PATIENCE, BusContract, Gate, Sink, checked, failed
 
+pytestmark = pytest.mark.newest  # once is enough, whatever the versions
+
 
 class TestMemoryBus(BusContract):
     @pytest.fixture(autouse=True)

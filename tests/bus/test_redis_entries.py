@@ -30,6 +30,8 @@ from tests.any_event import any_event
 from tests.bus import singles
 from tests.bus.contract import checked, failed
 
+pytestmark = pytest.mark.newest  # once is enough, whatever the versions
+
 KEYS = Keyring("the current key of the tests", "the key that was before it")
 OLD = Keyring("the key that was before it")
 STREAM = "events"

@@ -14,8 +14,9 @@ from sqlalchemy.sql.elements import quoted_name
 from otel_dbevents.bus.redis import unpacking
 from otel_dbevents.bus.redis.packing import TABLES, encode_columns, fields_of
 from otel_dbevents.bus.redis.unpacking import BodyError, BodyReader
-from otel_dbevents.codec import EVENT_TYPES, encode
+from otel_dbevents.codec import encode
 from otel_dbevents.events import (
+    EVENT_TYPES,
     Database,
     DatabaseConnectionEstablished,
     DatabaseHealthCheckCompleted,

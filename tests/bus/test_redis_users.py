@@ -44,7 +44,7 @@ ALLOWED: Mapping[str, Mapping[str, set[str]]] = {
         DEAD: {"xadd"},
     },
     "operator": {
-        STREAM: {"xrange", "xlen", "xadd", "xinfo|groups", "xpending", "exists"},
+        STREAM: {"xrange", "xlen", "xadd", "xinfo|groups", "xpending"},
         DEAD: {"xrange", "xrevrange", "xlen", "xdel"},
     },
 }
@@ -136,6 +136,33 @@ def test_each_can_do_its_part(server: Server) -> None:
     assert [each.status for each in look_at_bus(config)] == ["ok", "warning"]
 
 
+UNSEEN = "who reads the stream and the dead letters: not for this user to see"
+
+
+@pytest.mark.parametrize(("user", "last"), [("application", UNSEEN), ("sidecar", UNSEEN[25:])])
+def test_a_check_finds_nothing_wrong_with_a_user_who_may_do_what_it_needs_and_no_more(
+    server: Server, user: str, last: str
+) -> None:
+    length = server.admin.xlen(STREAM)
+    config = Config(bus_url=server.url(user), stream=STREAM, signing_key=KEY)
+    found = [each for each in look_at_bus(config) if "reads for" not in each.text]
+    assert [each.status for each in found] == ["ok", "ok"]
+    assert found[1].text == last
+    assert "operator" in found[1].mend
+    assert server.admin.xlen(STREAM) == length
+
+
+def test_a_check_by_a_user_who_may_neither_look_nor_ship_says_what_it_may_not(
+    server: Server,
+) -> None:
+    server.admin.execute_command("ACL", "SETUSER", "none", "on", ">change-me-none", "-@all")
+    config = Config(bus_url=server.url("none"), stream=STREAM, signing_key=KEY)
+    [found] = look_at_bus(config)
+    assert found.status == "wrong"
+    assert found.text.endswith("the user may not do that (XADD)")
+    server.admin.execute_command("ACL", "DELUSER", "none")
+
+
 @pytest.mark.parametrize("user", ALLOWED)
 def test_of_all_commands_each_may_do_those_it_needs(server: Server, user: str) -> None:
     for key in (STREAM, LEDGER, DEAD, "other", f"{STREAM}2", f"{STREAM}:other"):
@@ -156,7 +183,8 @@ def test_every_other_command_is_refused_and_said_to_be(server: Server, user: str
         assert isinstance(answer, client_package.ResponseError), name
         if name.startswith(("module|", "debug")):
             continue  # refused to everybody, in other words
-        assert explained(answer, server.url(user))[0].endswith("the user may not do that"), name
+        said = explained(answer, server.url(user))[0]
+        assert said.endswith(f"the user may not do that ({name.upper()})"), name
     client.close()
 
 

@@ -4,10 +4,12 @@ import json
 
 import pytest
 
+from otel_dbevents.bus.redis.connecting import connect
 from otel_dbevents.check import cost
 from otel_dbevents.check.cost import measure
 from otel_dbevents.cli import main
 from otel_dbevents.pipeline import Pipeline
+from tests.services.redis import Redis
 
 
 @pytest.fixture(autouse=True)
@@ -30,6 +32,21 @@ def test_it_is_measured_whatever_the_settings_say(monkeypatch: pytest.MonkeyPatc
     bare, on_thread, in_process = measure(0.01)
     assert bare > 0
     assert in_process != on_thread
+
+
+def test_nothing_of_it_goes_to_the_redis_or_the_log_that_the_settings_name(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stream, client = redis.stream(), connect(redis.url)
+    monkeypatch.setenv("OTEL_DBEVENTS_BUS_URL", redis.url)
+    monkeypatch.setenv("OTEL_DBEVENTS_STREAM", stream)
+    monkeypatch.setenv("OTEL_DBEVENTS_RATE_LIMIT", "*=1/s")
+    monkeypatch.setenv("OTEL_DBEVENTS_EVENT_LOG", "stderr")
+    bare, _, _ = measure(0.01)
+    assert bare > 0
+    assert client.exists(stream) == 0
+    assert capsys.readouterr().err == ""
+    client.close()
 
 
 def test_what_is_not_told_of_has_no_cost_to_tell(

@@ -1,9 +1,12 @@
 """Metrics become tables: calls of one kind are one line, and what has no table is shown still."""
 
+import pytest
 from rich.console import Console
 
 from otel_dbevents.demo.metric_tables import MOST_QUERIES, metric_tables
 from otel_dbevents.demo.metrics import Point
+
+pytestmark = pytest.mark.newest  # once is enough, whatever the versions
 
 DURATION = "db.client.operation.duration"
 

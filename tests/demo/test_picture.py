@@ -9,6 +9,8 @@ import pytest
 from tests.demo import picture
 from tests.demo.picture import REPEATED, TOLD, prompt_of, svg_of
 
+pytestmark = pytest.mark.newest  # SQLAlchemy 2.0 words the query differently
+
 HERE = Path(picture.__file__).parents[2] / "docs" / "langfuse.svg"
 
 
@@ -43,7 +45,6 @@ def test_the_lower_half_adds_what_the_tools_observation_says(sent, drawn):
     assert f"{float(tool.metadata['db_share']):.0%} in the database" in drawn
 
 
-@pytest.mark.newest  # SQLAlchemy 2.0 words the query differently
 def test_the_picture_in_the_repository_is_drawn_by_the_script(drawn):
     """Times differ from run to run, and line numbers from edit to edit; nothing else does."""
     kept, made = (

@@ -18,6 +18,8 @@ from otel_dbevents.llm.keys import METADATA
 from tests.demo.running import Document
 from tests.demo.test_scenes import AGENT, CHAT, folded
 
+pytestmark = pytest.mark.newest  # once is enough, whatever the versions
+
 
 @pytest.fixture(scope="session")
 def prompts(told: Document) -> list[dict[str, Any]]:

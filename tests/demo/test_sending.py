@@ -2,6 +2,8 @@
 
 import xml.etree.ElementTree as ET
 
+import pytest
+
 from tests.demo.receiver import receiving
 from tests.demo.running import demo, document, otlp
 
@@ -25,6 +27,8 @@ def test_what_was_sent_is_told(collected):
     assert {one["endpoint"] for one in sent.values()} == {collector.endpoint}
 
 
+@pytest.mark.newest
+@pytest.mark.beside
 def test_one_scene_can_be_shown_saved_as_a_picture_and_looked_up_in_the_collector(tmp_path):
     """On a terminal that cannot show all that is printed, under another service's name."""
     picture = tmp_path / "commit.svg"
@@ -44,6 +48,8 @@ def test_one_scene_can_be_shown_saved_as_a_picture_and_looked_up_in_the_collecto
     assert "@font-face" not in picture.read_text(encoding="utf-8")
 
 
+@pytest.mark.newest
+@pytest.mark.beside
 def test_what_a_collector_refuses_is_told_and_the_run_goes_on():
     with receiving(status=400) as collector:
         finished = demo("--scene", "commit", variables=otlp(collector.endpoint))
@@ -53,6 +59,8 @@ def test_what_a_collector_refuses_is_told_and_the_run_goes_on():
     assert "CommitFailed" in finished.stdout
 
 
+@pytest.mark.newest
+@pytest.mark.beside
 def test_a_collector_that_is_not_there_is_told_and_the_run_goes_on():
     with receiving() as collector:
         endpoint = collector.endpoint
@@ -63,6 +71,8 @@ def test_a_collector_that_is_not_there_is_told_and_the_run_goes_on():
     assert all(one["refused"] and not one["taken"] and one["reason"] for one in told)
 
 
+@pytest.mark.newest
+@pytest.mark.beside
 def test_the_console_exporter_leaves_the_document_alone():
     finished = demo("--json", variables={"OTEL_TRACES_EXPORTER": "console"})
     assert finished.stdout.startswith("{")

@@ -10,6 +10,8 @@ from otel_dbevents.demo.scenes import Exchange
 from otel_dbevents.demo.terminal import TerminalView
 from tests.demo.running import demo
 
+pytestmark = pytest.mark.newest  # once is enough, whatever the versions
+
 
 @pytest.fixture(scope="module")
 def shown() -> str:

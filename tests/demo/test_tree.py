@@ -7,6 +7,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from otel_dbevents.demo.tree import by_trace, lines
 
+pytestmark = pytest.mark.newest  # once is enough, whatever the versions
+
 
 @pytest.fixture
 def exporter() -> InMemorySpanExporter:

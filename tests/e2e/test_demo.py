@@ -39,6 +39,7 @@ def kept(langfuse: LangfuseServer, kind: str) -> list[Observation]:
     return [each for each in langfuse.observations if each.type == kind]
 
 
+@pytest.mark.beside
 @pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
 def test_the_same_run_goes_to_the_collector(
     collector: Collector, jaeger: Jaeger, protocol: str
@@ -64,6 +65,7 @@ def test_the_same_run_goes_to_the_collector(
     assert held() == printed
 
 
+@pytest.mark.beside
 def test_the_collector_hands_langfuse_each_prompt_with_its_roll_up(tmp_path: Path) -> None:
     """As docker-compose does it, where the demonstration itself knows of no Langfuse."""
     with langfuse_server() as langfuse:

@@ -9,6 +9,8 @@ from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import (
     NonRecordingSpan,
     SpanContext,
@@ -18,10 +20,10 @@ from opentelemetry.trace import (
 )
 
 from otel_dbevents.bridge import Bridge
-from otel_dbevents.bridge.late import Late
+from otel_dbevents.bridge.late import Late, LateOpening
 from otel_dbevents.events import QueryExecuted, Statement, new_id
 from otel_dbevents.exporters.otlp import SpanEncoder
-from tests.bridge.support import DB, MS, SELECT, executed
+from tests.bridge.support import DB, MS, SELECT, established, executed
 
 OTHER = Statement("INSERT INTO é VALUES (?)", "INSERT é", "INSERT", "é")
 
@@ -146,4 +148,22 @@ def test_looked_at_by_another_thread_meanwhile_it_is_whole() -> None:
     ours = ExportTraceServiceRequest.FromString(encoder.encode(spans))
     looking.join()
     assert ours == encode_spans(spans)
+    assert not encoder.fallbacks
+
+
+def test_a_new_connection_is_told_without_its_parts_too() -> None:
+    class Unlooked(InMemorySpanExporter):
+        def export(self, spans: Any) -> Any:
+            self.spans = list(spans)
+            return super().export(spans)
+
+    tracers = TracerProvider(shutdown_on_exit=False)
+    tracers.add_span_processor(BatchSpanProcessor(exporter := Unlooked()))
+    told = [(established(id=new_id()), below(1)), (query(), below(1))]
+    Bridge(tracers, None, None).consume([*told, (established(id=new_id()), below(2, remote=True))])
+    tracers.force_flush()
+    encoder = SpanEncoder()
+    ours = ExportTraceServiceRequest.FromString(encoder.encode(exporter.spans))
+    assert [type(span) for span in exporter.spans] == [LateOpening, Late, LateOpening]
+    assert ours == encode_spans(exporter.spans)
     assert not encoder.fallbacks

@@ -25,11 +25,12 @@ from otel_dbevents.exporters import (
     SetupError,
     ensure_providers,
     exporter_names,
+    providers,
     sdk_disabled,
     setup,
 )
-from otel_dbevents.exporters.closing import exporters_of
 from otel_dbevents.exporters.processors import CountingLogRecordProcessor, CountingSpanProcessor
+from otel_dbevents.exporters.stages import exporters_of
 from tests.demo.receiver import receiving
 
 DEAD = "http://127.0.0.1:1"
@@ -51,13 +52,13 @@ def fresh(monkeypatch):
     old_events = sys.modules.get("opentelemetry._events")  # gone since SDK 1.44
     if old_events is not None:
         monkeypatch.setattr(old_events, "_EVENT_LOGGER_PROVIDER_SET_ONCE", Once())
-    monkeypatch.setattr(exporters, "_made", None)
+    monkeypatch.setattr(providers, "_made", None)
     monkeypatch.setattr(unreachable._one_line, "_said", {})
     yield
-    if exporters._made is not None:
-        exporters._made.shutdown(0)
-        assert all(closer.wait(30) for closer in exporters._made._closers)
-        exporters.atexit.unregister(exporters._made.shutdown)
+    if providers._made is not None:
+        providers._made.shutdown(0)
+        assert all(closer.wait(30) for closer in providers._made._closers)
+        providers.atexit.unregister(providers._made.shutdown)
     unreachable.say_all()
 
 

@@ -7,6 +7,8 @@ from tests.fuzz import checks, reference
 from tests.fuzz.__main__ import search
 from tests.sources.test_text import SANITISED
 
+pytestmark = pytest.mark.newest  # once is enough, whatever the versions
+
 
 def test_a_short_search_finds_nothing():
     assert search(20251125, texts=4_000) == (4_000, [])

@@ -21,6 +21,7 @@ from tests.services.collector import collector
 from tests.services.jaeger import jaeger
 from tests.services.loki import loki
 from tests.services.postgresql import postgresql
+from tests.services.process import begin
 from tests.services.prometheus import prometheus
 from tests.services.redis import Redis, redis
 from tests.services.tools import REPOSITORY
@@ -81,23 +82,28 @@ def stack(directory: Path, seconds: float) -> Iterator[Stack]:
     to it; `kiosk` has a buffer that is far too small.
     """
     with ExitStack() as running:
-        begin = running.enter_context
 
         def place(name: str) -> Path:
             (directory / name).mkdir()
             return directory / name
 
-        database = begin(postgresql())
-        traces = begin(jaeger(place("jaeger")))
-        logs = begin(loki(place("loki")))
-        way = begin(collector(place("collector"), jaeger=traces.otlp_grpc, loki=logs.otlp))
-        bus = begin(redis(place("redis")))
+        database, traces, logs, bus = begin(
+            running,
+            postgresql(),
+            jaeger(place("jaeger")),
+            loki(place("loki")),
+            redis(place("redis")),
+        )
+        sends_to = {"jaeger": traces.otlp_grpc, "loki": logs.otlp}
+        way = running.enter_context(collector(place("collector"), **sends_to))
         told = settings(bus, STREAM, way.otlp_http)
         spoil(bus, told)
-        fussy = told | {"OTEL_EXPORTER_OTLP_ENDPOINT": begin(between(way.otlp_http))}
+        fussy = told | {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": running.enter_context(between(way.otlp_http))
+        }
         handler = ("--handler", "tests.grafana.fussy:handle")
-        beside = begin(sidecar(place("sidecar"), fussy, *handler))
-        metrics = begin(
+        beside = running.enter_context(sidecar(place("sidecar"), fussy, *handler))
+        metrics = running.enter_context(
             prometheus(
                 place("prometheus"),
                 way.metrics,

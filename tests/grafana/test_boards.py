@@ -14,6 +14,8 @@ from deploy.grafana.boards import ALL
 from tests.grafana.asking import DASHBOARDS, asked, boards, load, panels
 from tests.services.tools import REPOSITORY
 
+pytestmark = pytest.mark.newest  # once is enough, whatever the versions
+
 PROVISIONING = REPOSITORY / "deploy" / "grafana" / "provisioning"
 SOURCES = yaml.safe_load((PROVISIONING / "datasources/stores.yaml").read_text())["datasources"]
 COMPOSE = yaml.safe_load((REPOSITORY / "docker-compose.yml").read_text())["services"]

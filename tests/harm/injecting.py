@@ -55,9 +55,9 @@ IN_THE_WAY: dict[str, dict[str, str]] = {
         "told": _GUARDED,
     },
     "QuerySource.__init__.do_execute_no_params": {"execute": "it is `do_execute`"},
-    "QuerySource._deliver.batches": {
+    "InsertSource.deliver.batches": {
         "deliver": _SQLALCHEMYS,
-        "_Batches": _NAMES_ONLY,
+        "Batches": _NAMES_ONLY,
         "sent.begin": _GUARDED,
         "sent.follow": _GUARDED,
         "sent.end_in": _GUARDED,

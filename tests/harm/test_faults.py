@@ -35,9 +35,9 @@ def play(driver: str, url: str, mode: str) -> dict[str, object]:
     ("driver", "mode"),
     [
         ("pysqlite", "within"),
-        ("pysqlite", "worker"),
-        ("aiosqlite", "within"),
-        ("psycopg", "within"),
+        pytest.param("pysqlite", "worker", marks=pytest.mark.newest),
+        pytest.param("aiosqlite", "within", marks=pytest.mark.newest),
+        pytest.param("psycopg", "within", marks=pytest.mark.newest),
         ("asyncpg", "worker"),
     ],
 )

@@ -68,6 +68,7 @@ def selected(running: Receiver) -> Counter[str]:
     return Counter(each.rpartition(" ")[2] for each in texts)
 
 
+@pytest.mark.newest  # on the oldest those below are enough, which fork less often
 def test_forked_two_hundred_times_while_busy_each_process_tells_of_its_own_and_once(
     tmp_path, postgresql
 ):

@@ -10,13 +10,14 @@ from tests.demo.receiver import receiving
 from tests.harm.running import run
 
 
+@pytest.mark.beside
 @pytest.mark.parametrize("patched", ["first", "after-import", "after-auto"])
 def test_each_greenlets_statements_are_told_below_its_own_span(tmp_path, patched):
     with receiving() as receiver:
         settings = {
             "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
             "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint,
-            "OTEL_DBEVENTS_FLUSH_TIMEOUT_MS": "10000",
+            "OTEL_DBEVENTS_FLUSH_TIMEOUT_MS": "3000",
         }
         url = f"sqlite:///{tmp_path / 'app.db'}"
         run("tests.harm.green", patched, url, settings=settings, within=90)

@@ -7,6 +7,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from otel_dbevents.health.circuit import Circuit, State
 
+pytestmark = pytest.mark.newest  # once is enough, whatever the versions
+
 FIRST_S, MOST_S, TRIES = 1.0, 8.0, 5
 
 

@@ -15,6 +15,8 @@ from otel_dbevents.health.targets import Target
 from otel_dbevents.sources.caller import suppressed
 from tests.services.process import wait_until
 
+pytestmark = pytest.mark.newest  # once is enough, whatever the versions
+
 
 class Thing:
     """Something that can be checked."""

@@ -95,7 +95,7 @@ def written(span: ReadableSpan) -> dict[str, Any]:
 
 
 @pytest.fixture
-def app(monkeypatch: pytest.MonkeyPatch) -> Iterator[App]:
+def app(no_authorities: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[App]:
     monkeypatch.setenv("LANGFUSE_TRACING_ENVIRONMENT", "test")
     spans = InMemorySpanExporter()
     provider = TracerProvider()

@@ -16,6 +16,8 @@ from otel_dbevents.report.tops import MOST, Tops
 from otel_dbevents.report.traces import Traces
 from tests.report.making import MS, START_NS, generation, query, span
 
+pytestmark = pytest.mark.newest  # once is enough, whatever the versions
+
 V6, V7 = Prompt("support", "6", "m"), Prompt("support", "7", "m")
 
 

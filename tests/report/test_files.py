@@ -13,6 +13,8 @@ from otel_dbevents.report import SourceError, spans_of_finished
 from otel_dbevents.report.files import spans_of_file
 from tests.report.making import finished_run
 
+pytestmark = pytest.mark.newest  # once is enough, whatever the versions
+
 RUN = finished_run()
 EXPECTED = [*spans_of_finished(RUN)]
 

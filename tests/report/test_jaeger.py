@@ -6,6 +6,8 @@ from otel_dbevents.report import SourceError
 from otel_dbevents.report.jaeger import spans_of_jaeger
 from tests.langfuse.server import langfuse_server
 
+pytestmark = pytest.mark.newest  # once is enough, whatever the versions
+
 
 def test_what_is_no_url_is_said():
     with pytest.raises(SourceError, match="not a URL"):

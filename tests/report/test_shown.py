@@ -15,6 +15,8 @@ from otel_dbevents.report.page import page
 from otel_dbevents.report.table import _wide
 from tests.report.making import finished_run, generation, query, roll_up, span
 
+pytestmark = pytest.mark.newest  # once is enough, whatever the versions
+
 GOLDEN = Path(__file__).parent / "golden"
 FOUND = report(spans_of_finished(finished_run()), source="a run", top=3)
 EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>&amp;\x1b[2J\x00\u202e\r\n"

@@ -9,6 +9,8 @@ from otel_dbevents.report.model import Part, Prompt, Query, Repetition, Turn, Wo
 from otel_dbevents.report.turns import turns_of
 from tests.report.making import MS, generation, query, roll_up, span
 
+pytestmark = pytest.mark.newest  # once is enough, whatever the versions
+
 AGENT = {keys.TYPE: "agent"}
 TOOL = {keys.TYPE: "tool"}
 ASK = Prompt("ask", "1", "m")

@@ -59,6 +59,13 @@ def _question(service: str, limit: int) -> dict[str, str]:
     return {"query": query, "limit": str(limit), "since": "24h", "direction": "forward"}
 
 
+_AT_ONCE = (
+    # Its parts look for each other at the start, and else again after ten seconds only.
+    "-frontend.scheduler-dns-lookup-period=100ms",
+    "-querier.dns-lookup-period=100ms",
+)
+
+
 @contextmanager
 def loki(directory: Path, *, start: bool = True) -> Iterator[Loki]:
     """Run Loki with deploy/loki/loki.yaml on free ports."""
@@ -69,7 +76,7 @@ def loki(directory: Path, *, start: bool = True) -> Iterator[Loki]:
     url = f"http://127.0.0.1:{port}"
     process = Process(
         "loki",
-        [binary, f"-config.file={config}", "-config.expand-env=true"],
+        [binary, f"-config.file={config}", "-config.expand-env=true", *_AT_ONCE],
         directory,
         lambda: answers(f"{url}/ready"),
         settings,

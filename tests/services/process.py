@@ -6,7 +6,10 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 
 NOT_YET = (ConnectionError, TimeoutError, URLError)
@@ -29,7 +32,10 @@ def free_ports(count: int) -> list[int]:
 
 
 def wait_until(
-    holds: Callable[[], bool], within: float = READY_WITHIN, why: Callable[[], str] = str
+    holds: Callable[[], bool],
+    within: float = READY_WITHIN,
+    why: Callable[[], str] = str,
+    every_s: float = 0.05,
 ) -> None:
     """Return once `holds()`, where an error of NOT_YET means no; raise after `within` seconds."""
     deadline = time.monotonic() + within
@@ -41,7 +47,14 @@ def wait_until(
             pass
         if time.monotonic() > deadline:
             raise TimeoutError(f"not within {within:.0f} s. {why()}")
-        time.sleep(0.05)
+        time.sleep(every_s)
+
+
+def begin(running: ExitStack, *servers: AbstractContextManager[Any]) -> list[Any]:
+    """Begin servers that do not need each other, all at the same time; `running` ends them."""
+    with ThreadPoolExecutor(len(servers)) as pool:
+        begun = [pool.submit(running.enter_context, each) for each in servers]
+    return [each.result() for each in begun]
 
 
 class Process:

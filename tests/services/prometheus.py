@@ -88,21 +88,27 @@ _DURATION = re.compile(
     r"|(?<=group_wait: )(\d+)([smhd])$",
     re.MULTILINE,
 )
+_SECONDS = re.compile(r"(?<=_seconds\n)( +expr: vector)\((\d+)\)")
 _MS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 
-def shortened(text: str, times: int) -> str:
+def shortened(text: str, times: int, hours: int = 0) -> str:
     """Return rules or an Alertmanager's configuration with all durations so many times shorter.
 
-    These are ranges, offsets, `for`, and what ends in `interval` or is `group_wait`; no other
-    letter of it is changed, names such as `increase5m` among them.
+    These are ranges, offsets, `for`, what ends in `interval` or is `group_wait`, and a threshold in
+    seconds; no other letter of it is changed, names such as `increase5m` among them. Hours and days
+    are `hours` times shorter, where that is given.
     """
 
     def shorter(found: re.Match[str]) -> str:
         number, unit = (part for part in found.groups() if part)
-        return f"{int(number) * _MS[unit] // times}ms"
+        by = hours if hours and unit in "hd" else times
+        return f"{int(number) * _MS[unit] // by}ms"
 
-    return _DURATION.sub(shorter, text)
+    def fewer(found: re.Match[str]) -> str:
+        return f"{found[1]}({int(found[2]) / times:g})"
+
+    return _SECONDS.sub(fewer, _DURATION.sub(shorter, text))
 
 
 @contextmanager
@@ -114,11 +120,12 @@ def prometheus(
     *,
     alertmanager: str = "",
     times: int = 1,
+    hours: int = 0,
 ) -> Iterator[Prometheus]:
     """Run Prometheus with deploy/prometheus/prometheus.yml, but these targets, each second.
 
-    Its rules are those beside it, with durations so many `times` shorter; then it scrapes and
-    evaluates twice a second.
+    Its rules are those beside it, with durations so many `times` shorter (`shortened`); then it
+    scrapes and evaluates twice a second.
     """
     binary = require(PROMETHEUS)
     config = yaml.safe_load((REPOSITORY / "deploy/prometheus/prometheus.yml").read_text())
@@ -126,7 +133,7 @@ def prometheus(
     config["global"] |= {"scrape_interval": often, "evaluation_interval": often}
     (directory / "rules").mkdir()
     for path in RULES.glob("*.yml"):
-        (directory / "rules" / path.name).write_text(shortened(path.read_text(), times))
+        (directory / "rules" / path.name).write_text(shortened(path.read_text(), times, hours))
     for each in config["alerting"]["alertmanagers"]:
         each["static_configs"] = [{"targets": [alertmanager] if alertmanager else []}]
     targets = {"collector:8889": collector, "collector:8888": collector_itself}

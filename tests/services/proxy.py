@@ -23,6 +23,7 @@ class Proxy:
         self.swallowed = 0
         self._part = 0.0
         self._cuts = 0
+        self._is_shut = False
         self._ending = threading.Event()
         self._threads = [threading.Thread(target=self._accept)]
         self._threads[0].start()
@@ -43,6 +44,14 @@ class Proxy:
         """Cut every connection there is."""
         self._cuts += 1
 
+    def shut(self) -> None:
+        """Cut every connection there is and each new one, until `open`."""
+        self._is_shut = True
+        self.cut()
+
+    def open(self) -> None:
+        self._is_shut = False
+
     def close(self) -> None:
         self._ending.set()
         for thread in self._threads:
@@ -57,6 +66,9 @@ class Proxy:
                 self._threads[-1].start()
 
     def _serve(self, client: socket.socket) -> None:
+        if self._is_shut:
+            client.close()
+            return
         with (
             client,
             suppress(OSError),  # one of the two is gone, or is not there at all

@@ -11,6 +11,8 @@ from tests.services import tools
 from tests.services.process import Process
 from tests.services.tools import BUILD, Tool, require
 
+pytestmark = pytest.mark.newest  # once is enough, whatever the versions
+
 NOWHERE = Tool(
     "frobnicator", "frobnication", "apt-get install frobnicator", programs=("no-such-program",)
 )

@@ -50,6 +50,8 @@ class Capture:
     """A server that answers POSTs, with 200 if not told otherwise, and keeps what it was sent."""
 
     port: int
+    status: int = 200
+    """What it answers from now on."""
     requests: list[Request] = field(default_factory=list)
 
     @property
@@ -59,7 +61,7 @@ class Capture:
 
 @contextmanager
 def capture(*statuses: int, says: bytes = b"") -> Iterator[Capture]:
-    """Run a `Capture` on a free loopback port. The first answers are `statuses`, all others 200.
+    """Run a `Capture` on a free loopback port; the first answers are `statuses`.
 
     Each has ``says`` for a body.
     """
@@ -69,7 +71,7 @@ def capture(*statuses: int, says: bytes = b"") -> Iterator[Capture]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             captured.requests.append(Request(self.path, dict(self.headers), body))
-            self.send_response(answers.pop(0) if answers else 200)
+            self.send_response(answers.pop(0) if answers else captured.status)
             self.send_header("Retry-After", "0")
             self.send_header("Content-Length", str(len(says)))
             self.end_headers()

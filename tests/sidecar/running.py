@@ -20,7 +20,15 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
 from otel_dbevents.bus.memory import MemoryBus
 from otel_dbevents.config import Config
-from otel_dbevents.events import Database, DatabaseType, Environment, QueryExecuted, Statement
+from otel_dbevents.events import (
+    Database,
+    DatabaseHealthCheckCompleted,
+    DatabaseType,
+    Environment,
+    HealthStatus,
+    QueryExecuted,
+    Statement,
+)
 from otel_dbevents.shipping import Description, sender_of
 from tests.demo.receiver import Receiver
 from tests.services.process import Process, free_ports
@@ -54,7 +62,7 @@ class Shop:
         self.sender = sender_of(config, Description(config, None, lambda: {"tracer": tracers}))
         self.bus = MemoryBus(history=0, capacity=buffer_size)
         self.bus.subscribe(self.sender.consume, name="redis")
-        self.made = 0
+        self.made = self.records = 0
 
     def run(self, queries: int, pause_s: float = 0.0) -> None:
         """Run so many queries, each a trace of its own."""
@@ -63,6 +71,12 @@ class Shop:
             self.bus.publish(event)
             self.made += 1
             time.sleep(pause_s)
+
+    def check(self, times: int = 1) -> None:
+        """Have so many checks done, each a log record and no query."""
+        for _ in range(times):
+            self.bus.publish(DatabaseHealthCheckCompleted(HealthStatus.HEALTHY, 1.0))
+            self.records += 1
 
     def end(self) -> None:
         """End as an application does: all is shipped, and it says how much there was."""

@@ -16,12 +16,16 @@ from otel_dbevents.bus.redis.entries import Entry, pack_all
 from otel_dbevents.bus.redis.reader import Reader
 from otel_dbevents.bus.redis.sender import Sender
 from otel_dbevents.bus.redis.signing import Keyring
-from otel_dbevents.sidecar.outlets import Outlets
+from otel_dbevents.events import QueryExecuted
+from otel_dbevents.exporters.otlp_http import HttpSpanExporter
+from otel_dbevents.sidecar.outlets import Outlets, mend_of
 from otel_dbevents.sidecar.tellers import Tellers
 from otel_dbevents.sidecar.work import Work
 from tests.bus.contract import checked
+from tests.demo.receiver import receiving
 from tests.services.process import free_ports, wait_until
 from tests.services.redis import Redis
+from tests.sidecar.running import DATABASE, STATEMENT
 
 KEY = "Xq7 a key of the tests, long enough"
 
@@ -46,6 +50,53 @@ def test_wrong_settings_are_refused_at_the_start(given: dict[str, Any], words: s
         Config(**given)
     assert words in str(caught.value)
     assert "Xq7" not in str(caught.value)
+
+
+ANSWERS = [
+    ("", "start it, or name another"),
+    ("UNAVAILABLE", "start it, or name another"),
+    ("403", "correct OTEL_EXPORTER_OTLP_HEADERS"),
+    ("UNAUTHENTICATED", "correct OTEL_EXPORTER_OTLP_HEADERS"),
+    ("404", "correct OTEL_EXPORTER_OTLP_ENDPOINT or _PROTOCOL"),
+    ("307", "correct OTEL_EXPORTER_OTLP_ENDPOINT or _PROTOCOL"),
+    ("503", "it has too much to do, or what is behind it is away"),
+    ("RESOURCE_EXHAUSTED", "it has too much to do"),
+]
+
+
+@pytest.mark.parametrize(("code", "mend"), ANSWERS)
+def test_each_answer_of_a_collector_has_a_mend(code: str, mend: str) -> None:
+    assert mend in mend_of(code)
+
+
+def test_what_a_collector_answers_is_said_with_its_mend_and_when_it_takes_again(
+    redis: Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    sender = Sender(redis.url, redis.stream())
+    with receiving(401) as receiver:
+        exporter = HttpSpanExporter(endpoint=f"{receiver.endpoint}/v1/traces", timeout=1)
+        outlets = Outlets({"traces": [exporter]})
+        reader = Reader(redis.url, sender._stream, "sidecar")
+        work = Work(reader, Tellers("n", (None, None), None), outlets, redis.url)
+        thread = threading.Thread(target=work.run)
+        thread.start()
+        query = QueryExecuted(DATABASE, None, time.time_ns(), 1_000_000, STATEMENT)
+        sender.consume([(query, None)])
+        try:
+            why = "the collector does not take traces (401)"
+            wait_until(lambda: work.state.collector == why, 20)
+            receiver.status = 200
+            wait_until(lambda: work.counts.handled == 1, 20)
+        finally:
+            work.stop(5)
+            thread.join(20)
+            sender.finish(1)
+            outlets.close()
+            exporter.shutdown()
+    [said] = [each for each in caplog.messages if why in each]
+    assert "correct OTEL_EXPORTER_OTLP_HEADERS" in said
+    assert [each for each in caplog.messages if "the collector takes again, after" in each]
 
 
 class NoRedis(socketserver.BaseRequestHandler):
@@ -79,7 +130,7 @@ SERVERS: list[tuple[str, str, str]] = [
         "cannot be used as it is written",
         "the URL's options",
     ),
-    ("redis://only:Xq7only@127.0.0.1:{port}/0", "the user may not do that", "docs/sidecar.md"),
+    ("redis://only:Xq7only@127.0.0.1:{port}/0", "the user may not do that (", "docs/sidecar.md"),
 ]
 
 

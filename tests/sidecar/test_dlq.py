@@ -9,8 +9,15 @@ import pytest
 
 from otel_dbevents import cli
 from otel_dbevents.bus.redis.connecting import connect
-from otel_dbevents.bus.redis.dead import MENDS, Again, DeadLetters, name_of, with_again
-from otel_dbevents.bus.redis.entries import Entry
+from otel_dbevents.bus.redis.dead import (
+    MENDS,
+    Again,
+    DeadLetters,
+    letter_fields,
+    name_of,
+    with_again,
+)
+from otel_dbevents.bus.redis.entries import Entry, pack_all
 from otel_dbevents.bus.redis.reader import Reader
 from otel_dbevents.bus.redis.signing import Keyring
 from otel_dbevents.codec import encode
@@ -59,6 +66,15 @@ class Queue:
         said = self._capsys.readouterr()
         assert "Xq7" not in said.out + said.err
         return said.out if status == 0 else said.err
+
+    def contents(self, id_: str) -> list[tuple[int, Any]]:
+        """Return what is shown of a letter's events: place and number, None for unreadable ones."""
+        shown = json.loads(self.say("show", id_, "--json"))
+        assert shown["events"] == len(shown["contents"])
+        return [
+            (each["place"], None if each.get("unreadable") else each["payload"]["latency_ms"])
+            for each in shown["contents"]
+        ]
 
     def close(self) -> None:
         for each in self.readers.values():
@@ -181,6 +197,62 @@ def test_a_letter_is_shown_without_values(queue: Queue) -> None:
     assert "DatabaseHealthCheckCompleted" in queue.say("show", letter.id)
     [listed] = json.loads(queue.say("list", "--json"))
     assert listed["id"] == letter.id
+
+
+def test_list_and_show_tell_of_the_same_events_where_others_of_the_entry_cannot_be_read(
+    queue: Queue,
+) -> None:
+    queue.put([UNKNOWN, numbered(1), UNKNOWN, numbered(3), numbered(4)])
+    reader = queue.reader()
+    [held] = reader.read(10, 0)
+    reader.put_aside(held, "ValueError", [1], stage="handler", handler="mail", tries=3)
+    unread, failed = json.loads(queue.say("list", "--json"))
+    assert [(each["reason"], each["events"]) for each in (unread, failed)] == [
+        ("undecodable", 2),
+        ("ValueError", 1),
+    ]
+    assert queue.contents(unread["id"]) == [(0, None), (2, None)]
+    assert queue.contents(failed["id"]) == [(3, 3)]
+    assert queue.say("retry", failed["id"]) == "1 sent back\n"
+    assert queue.take() == [3]  # what was shown is what comes
+    assert [each.id for each in queue.letters.all()] == [unread["id"]]
+
+
+def test_of_an_entry_in_columns_the_places_are_the_same(queue: Queue) -> None:
+    bodies = [DatabaseHealthCheckCompleted(HealthStatus.HEALTHY, each) for each in range(3)]
+    [(count, body)] = pack_all(bodies)
+    zero, text = b"latency_ms\x93\xcb" + bytes(8), b"latency_ms\x93\xa8" + b"a" * 8
+    body = body.replace(zero, text)  # the first is no number
+    entry = Entry("app", "1", 0, count, time.time_ns(), b"", body)
+    queue.client.execute_command("XADD", queue.stream, "*", *entry.fields(queue.stream, KEYS))
+    reader = queue.reader()
+    [held] = reader.read(10, 0)
+    reader.put_aside(held, "ValueError", [0, 1], stage="handler", handler="mail", tries=3)
+    unread, failed = queue.letters.all()
+    assert queue.contents(unread.id) == [(0, None)]
+    assert queue.contents(failed.id) == [(1, 1), (2, 2)]
+
+
+def test_what_was_unreadable_is_shown_once_this_version_can_read_it(queue: Queue) -> None:
+    queue.put([numbered(0), numbered(1)])
+    reader = queue.reader()
+    [held] = reader.read(10, 0)
+    reader.put_aside(held, "undecodable", [1], stage="read")  # by a sidecar of before
+    [letter] = queue.letters.all()
+    assert queue.contents(letter.id) == [(1, 1)]
+
+
+@pytest.mark.parametrize("act", ["show", "retry", "drop"])
+def test_an_id_is_taken_whole_only_as_half_of_one_may_be_of_many(queue: Queue, act: str) -> None:
+    fields = letter_fields(b"1-1", {b"hello": b"world"}, "malformed")
+    for number in range(2):
+        queue.client.xadd(name_of(queue.stream), fields, id=f"5-{number}")
+    for given in ("5", "5-", "1", "\u0665-\u0660", "9" * 30):
+        assert "otel-dbevents dlq list has the IDs" in queue.say(act, given, status=1)
+    assert queue.client.xlen(name_of(queue.stream)) == 2
+    queue.say(act, "5-1")
+    left = [each.id for each in queue.letters.all()]
+    assert left == (["5-0", "5-1"] if act == "show" else ["5-0"])
 
 
 def test_of_what_anybody_may_have_written_only_sizes_are_shown(queue: Queue) -> None:

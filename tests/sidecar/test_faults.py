@@ -27,7 +27,11 @@ from tests.sidecar.running import (
     told_lost,
 )
 
-pytestmark = [pytest.mark.newest, pytest.mark.swallows(sometimes=True)]
+pytestmark = [
+    pytest.mark.newest,
+    pytest.mark.beside,
+    pytest.mark.swallows(sometimes=True),
+]
 
 STREAM = "events"
 
@@ -203,12 +207,13 @@ def test_a_redis_that_forgets_everything_costs_what_is_counted(tmp_path: Path) -
 def test_what_may_happen_to_a_collector_is_waited_for_and_told_once(tmp_path: Path) -> None:
     with rude() as receiver, world_with(tmp_path, receiver) as world:
         with working(lambda: world.shop.run(1, 0.002)):
-            for fault in RudeReceiver.PASSING:
-                receiver.fault = fault
+            for fault, signal_ in RudeReceiver.PASSING:
+                world.shop.check()
+                receiver.fault, receiver.only = fault, signal_
                 before = world.retries()
                 wait_until(lambda before=before: world.retries() > before, 20)
-                assert "the collector does not take" in world.sidecar.get("/readyz")[1]
-                receiver.fault = ""
+                assert f"the collector does not take {signal_}" in world.sidecar.get("/readyz")[1]
+                receiver.fault = receiver.only = ""
                 world.goes_on()
             receiver.faults.extend(["400"] * 2)  # halves of it are taken
             receiver.refuses_some = True
@@ -217,6 +222,8 @@ def test_what_may_happen_to_a_collector_is_waited_for_and_told_once(tmp_path: Pa
         all_is_accounted_for(world, receiver, refused=lambda: len(receiver.refused))
         told = world.sidecar.numbers()['refused_total{signal="traces"}']
         assert told == len(receiver.refused)
+        assert receiver.halved >= 2
+        assert len(receiver.log_events) == world.shop.records
         assert world.lost() == 0
 
 
@@ -240,15 +247,17 @@ def test_what_a_collector_takes_but_for_a_part_is_counted_said_and_not_sent_agai
     tmp_path: Path,
 ) -> None:
     with rude() as receiver, world_with(tmp_path, receiver) as world:
-        for fault in ("part", "half yes", ""):
-            receiver.fault = fault
+        for receiver.fault in ("part", "half yes", "part", ""):
             world.shop.run(50)
-            world.goes_on_to(world.shop.made)
-        receiver.fault = "part"
-        world.shop.run(50)
-        all_is_accounted_for(world, receiver, refused=lambda: receiver.rejected)
-        assert receiver.rejected >= 2
-        assert world.sidecar.numbers()['refused_total{signal="traces"}'] == receiver.rejected
+            world.shop.check(5)
+            world.goes_on_to(world.shop.made + world.shop.records)
+        all_is_accounted_for(world, receiver, refused=lambda: receiver.rejected["traces"])
+        said, numbers = world.sidecar.process.log.read_text(), world.sidecar.numbers()
+        for signal in ("traces", "logs", "metrics"):
+            rejected = numbers[f'refused_total{{signal="{signal}"}}']
+            assert rejected == receiver.rejected[signal] >= 2
+            assert said.count(f"refused 1 of the {signal} for good (too old)") == 1
+        assert len(receiver.log_events) + receiver.rejected["logs"] == world.shop.records
+        assert numbers["log_records_exported_total"] == len(receiver.log_events)
+        assert numbers["spans_exported_total"] == len(receiver.spans)
         assert world.lost() == world.retries() == 0
-        said = world.sidecar.process.log.read_text()
-        assert said.count("refused 1 of the traces for good (too old)") == 1

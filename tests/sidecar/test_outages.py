@@ -22,6 +22,7 @@ from tests.sidecar.running import (
 pytestmark = pytest.mark.newest
 
 
+@pytest.mark.beside
 def test_a_collector_that_comes_late_gets_everything_from_two_that_share_it(
     redis: Redis, tmp_path: Path
 ) -> None:
@@ -38,6 +39,8 @@ def test_a_collector_that_comes_late_gets_everything_from_two_that_share_it(
         shop.end()
         for each in both:
             wait_until(lambda each=each: each.numbers()["export_retries_total"] > 0, 20)
+            wait_until(lambda each=each: each.numbers()["lag_seconds"] > 1.5, 20)  # it grows
+        assert "SDK_DISABLED" not in one.process.log.read_text()  # as it would tell nothing then
         status, why = one.get("/readyz")
         assert status == 503
         assert "the collector does not take traces" in why
@@ -57,6 +60,22 @@ def test_a_collector_that_comes_late_gets_everything_from_two_that_share_it(
     assert [each.process.exit_status for each in both] == [0, 0]
 
 
+def test_what_is_said_of_redis_is_true_while_the_collector_is_away_too(tmp_path: Path) -> None:
+    (port,) = free_ports(1)
+    with run_redis(tmp_path) as redis:
+        stream = redis.stream()
+        told, shop = settings(redis, stream, f"http://127.0.0.1:{port}"), Shop(redis, stream)
+        shop.run(50)
+        with sidecar(tmp_path, told, "--deadline", "0.1") as one:
+            wait_until(lambda: one.numbers()["export_retries_total"] > 0, 20)
+            for up, act in ((0, redis.process.kill), (1, redis.process.start)):
+                act()
+                wait_until(lambda up=up: one.numbers()["redis_up"] == up, 20)
+            assert one.numbers()["collector_up"] == 0
+        shop.end()
+
+
+@pytest.mark.beside
 def test_a_sidecar_that_ends_or_is_killed_twice_leaves_what_it_holds_to_the_next(
     redis: Redis, tmp_path: Path
 ) -> None:
@@ -140,7 +159,9 @@ def test_a_redis_that_is_killed_and_comes_back_loses_nothing(tmp_path: Path) -> 
             wait_until(lambda: running.numbers()["lag_entries"] == 0, 20)
             assert not [name for name in running.numbers() if "lost" in name]
             assert set(query_spans(receiver).values()) == {1}
-        assert "cannot be reached" in running.process.log.read_text()
+        said = running.process.log.read_text()
+        assert "cannot be reached" in said
+        assert "Redis answers again, after" in said
 
 
 def aside(work: Callable[[], object]) -> threading.Thread:

@@ -59,6 +59,27 @@ def test_an_entry_that_cannot_be_told_is_a_dead_letter_and_comes_back(redis: Red
         client.close()
 
 
+class Ending(Tellers):
+    """Is told to end in the moment when there is something to tell."""
+
+    def tell(self, those: Any) -> Any:
+        self.stop()
+        return super().tell(those)
+
+    stop = staticmethod(lambda: None)
+
+
+def test_what_was_read_when_the_end_came_is_sent_and_taken_out_before_it(redis: Redis) -> None:
+    stream = redis.stream()
+    sender, tellers = Sender(redis.url, stream), Ending("test", (None, None), None)
+    sender.consume([(checked(1), None), (checked(2), None)])
+    work = Work(Reader(redis.url, stream, "s"), tellers, Outlets({}), redis.url)
+    tellers.stop = lambda: work.stop(5)  # type: ignore[method-assign]
+    work.run()
+    assert (work.counts.read, work.counts.handled, work.state.held_entries) == (2, 2, 0)
+    sender.finish(1)
+
+
 @pytest.mark.swallows
 def test_what_was_read_is_told_though_a_look_at_the_stream_fails_in_that_moment(
     redis: Redis,

@@ -5,6 +5,8 @@ import pytest
 from otel_dbevents.sources.summary import LIMIT as SUMMARY_LIMIT
 from otel_dbevents.sources.text import analyze
 
+pytestmark = pytest.mark.newest  # once is enough, whatever the versions
+
 SUMMARIES = [
     ("SELECT * FROM wuser_table WHERE a = ?", "SELECT wuser_table"),
     (

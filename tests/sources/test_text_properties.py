@@ -11,6 +11,8 @@ from otel_dbevents.sources.summary import LIMIT as SUMMARY_LIMIT
 from otel_dbevents.sources.text import analyze
 from otel_dbevents.sources.text.tokens import lexicon
 
+pytestmark = pytest.mark.newest  # once is enough, whatever the versions
+
 FAMILIES = ("", "postgresql", "mysql", "sqlite", "mssql", "oracle")
 DIALECTS = ("", "postgresql", "mysql", "mariadb", "sqlite", "libsql", "mssql", "oracle")
 

@@ -3,7 +3,10 @@
 No text made here has a password, a user's name or a query string of a URL in it.
 """
 
+import os
 import random
+import re
+from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -12,6 +15,7 @@ SCHEMES: Final = ("redis", "rediss", "unix")
 OLDEST: Final = (7, 0)
 """The oldest Redis that a reader can use."""
 TIMEOUT_S: Final = 2.0
+_FILES: Final = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 _EXTRA: Final = "pip install 'otel-dbevents[redis]'"
 
 _BY_CODE: Final = {
@@ -47,6 +51,9 @@ _WORDS: Final = (
     ("certificate", "TLS"),
     ("command not allowed when used memory", "OOM"),
 )
+
+
+_COMMAND: Final = re.compile(r"permissions to run the '([a-z0-9|_-]{1,40})' command")
 
 
 class RedisSetupError(ValueError):
@@ -100,7 +107,19 @@ def connect(url: str, *, timeout: float = TIMEOUT_S) -> Any:
         raise RedisSetupError(
             f"{where(url)} cannot be used as it is written: check the URL's options"
         ) from None
+    _check_files(pool.connection_kwargs, url)
     return client
+
+
+def _check_files(options: Mapping[str, Any], url: str) -> None:
+    """Raise `RedisSetupError` for a file of TLS that cannot be read: nothing else would name it."""
+    for name in _FILES:
+        path = options.get(name)
+        if path and not os.access(path, os.R_OK):
+            raise RedisSetupError(
+                f"{where(url)} cannot be used: the file of {name} in its URL cannot be read: "
+                "correct its path, or who may read it"
+            )
 
 
 def let_go(client: Any) -> None:
@@ -116,7 +135,9 @@ def explained(error: BaseException, url: str) -> tuple[str, str]:
         return str(error), "it cannot go on so"
     known = _BY_CODE.get(_code(error))
     if known is not None:
-        return f"{at}: {known[0]}", known[1]
+        command = _COMMAND.search(str(error))
+        which = f" ({command[1].upper()})" if known is _BY_CODE["NOPERM"] and command else ""
+        return f"{at}: {known[0]}{which}", known[1]
     name = type(error).__name__
     if "Timeout" in name:
         tls = ", or knows no TLS: then redis://" if url.startswith("rediss") else ""
@@ -128,6 +149,11 @@ def explained(error: BaseException, url: str) -> tuple[str, str]:
     return f"{at} refuses ({name})", "run `otel-dbevents check`"
 
 
+def is_denied(error: BaseException) -> bool:
+    """Whether it says that the user may not do that."""
+    return _code(error) == "NOPERM"
+
+
 def check_version(client: Any, url: str) -> None:
     """Raise `RedisSetupError` where the server is too old for a reader.
 
@@ -136,7 +162,7 @@ def check_version(client: Any, url: str) -> None:
     try:
         version = str(client.info("server").get("redis_version", ""))
     except Exception as error:
-        if _code(error) == "NOPERM":
+        if is_denied(error):
             return
         raise
     numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())

@@ -14,6 +14,7 @@ from otel_dbevents.bus.redis.packing import encode_columns
 from otel_dbevents.bus.redis.signing import Keyring
 from otel_dbevents.bus.redis.unpacking import BodyError, BodyReader
 from otel_dbevents.codec import DecodeError, decode
+from otel_dbevents.drafts import Alike, Draft
 from otel_dbevents.events import Event
 
 VERSION: Final = b"2"
@@ -107,15 +108,15 @@ def verified(
     return entry
 
 
-def pack_all(events: Sequence[Event]) -> Iterator[tuple[int, bytes]]:
-    """Put events together: how many, and one body for them.
+def pack_all(events: Sequence[Event | Draft]) -> Iterator[tuple[int, bytes]]:
+    """Put events together: how many, and one body for them. Plain drafts are taken for theirs.
 
     Raises where an event cannot be encoded; what was given until then is whole.
     """
-    at_once, done = MOST_EVENTS, 0
+    at_once, done, are_alike = MOST_EVENTS, 0, isinstance(events, Alike)
     while done < len(events):
         part = events[done : done + at_once]
-        body = encode_columns(part)
+        body = encode_columns(part, are_alike=are_alike)
         if len(body) > MOST_BYTES and len(part) > 1:
             at_once = max(1, min(len(part) - 1, len(part) * MOST_BYTES // len(body)))
             continue
@@ -137,16 +138,23 @@ class Unpacker:
         """
         if not entry.count:
             return [], []
-        try:
-            found, bad = self._read[entry.version](entry.body)
-        except BodyError:
-            raise EntryError("malformed") from None
+        found, bad = self.places(entry)
         if entry.chosen:
             found = {place: found[place] for place in entry.chosen if place in found}
             bad = [place for place in bad if place in entry.chosen]
         if len(found) + len(bad) != entry.count:
             raise EntryError("malformed")
         return [found[place] for place in sorted(found)], bad
+
+    def places(self, entry: Entry) -> tuple[dict[int, Event], list[int]]:
+        """Return all events of the entry's body by their places, and where unreadable ones are.
+
+        Raises `EntryError` (``malformed``) where it is no body.
+        """
+        try:
+            return self._read[entry.version](entry.body)
+        except BodyError:
+            raise EntryError("malformed") from None
 
     def _singles(self, body: bytes) -> tuple[dict[int, Event], list[int]]:
         """Read a body of the version 1: a list of what `codec.encode` gives."""

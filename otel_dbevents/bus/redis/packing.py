@@ -19,7 +19,7 @@ Each body says everything that its events say. A reader ignores columns and tabl
 know, and fills in the defaults of those that are missing: so a default must never change.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from operator import sub
 from types import NoneType, UnionType
@@ -29,8 +29,11 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import astuple
 
-from otel_dbevents.codec import EVENT_TYPES, plain_value, tidied
+from otel_dbevents.bus.redis.undrafted import Column, Contexts, columns_of
+from otel_dbevents.codec import plain_value, tidied
+from otel_dbevents.drafts import Draft
 from otel_dbevents.events import (
+    EVENT_TYPES,
     CodeLocation,
     Database,
     Event,
@@ -55,7 +58,7 @@ TRACE_ID: Final = "trace_id"
 TRACE_ID_BYTES: Final = 16
 
 Columns: TypeAlias = dict[str, Any]
-_Write: TypeAlias = "Callable[[Packer, tuple[Any, ...]], Any]"
+_Write: TypeAlias = "Callable[[Packer, Any], Any]"
 
 _encoder: Final = msgspec.msgpack.Encoder(enc_hook=plain_value)
 
@@ -94,13 +97,14 @@ def _field(name: str, hint: Any, default: Any) -> Field:
     return Field(name, hint, default, is_optional, is_plain, table, id_bytes)
 
 
-def encode_columns(events: Sequence[Event]) -> bytes:
-    """Return events as one body.
+def encode_columns(events: Sequence[Event | Draft], *, are_alike: bool = False) -> bytes:
+    """Return events as one body, for which plain drafts do as well: they are not made for it.
 
-    Raises where one of them cannot be encoded: `TypeError`, `ValueError`, `OverflowError`.
+    ``are_alike`` says that all are of one class, so that it need not be asked of each. Raises where
+    one of them cannot be encoded: `TypeError`, `ValueError`, `OverflowError`.
     """
     packer = Packer()
-    body = packer.pack(events)
+    body = packer.pack(events, are_alike=are_alike)
     try:
         return _encoder.encode(body)
     except UnicodeEncodeError:
@@ -117,50 +121,76 @@ class Packer:
         self._things: dict[type[Struct], dict[Any, int]] = {}
         """By table: the different objects, each with its number."""
 
-    def pack(self, events: Sequence[Event]) -> tuple[dict[str, Columns], list[Columns]]:
+    def pack(
+        self, events: Sequence[Event | Draft], *, are_alike: bool = False
+    ) -> tuple[dict[str, Columns], list[Columns]]:
         """Return the body, as what msgspec encodes."""
         groups: list[Columns] = []
-        kinds = set(map(type, events))
-        if len(kinds) == 1:
-            groups.append(self._group(type(events[0]), events))
+        kinds = {type(events[0])} if are_alike else set(map(type, events))
+        of = {kind: _event_of(kind) for kind in kinds}
+        if len({*of.values()}) == 1:
+            groups.append(self._group(of[type(events[0])], kinds, events))
         else:
             parted: dict[type[Event], list[int]] = {}
             for place, event in enumerate(events):
-                parted.setdefault(type(event), []).append(place)
+                parted.setdefault(of[type(event)], []).append(place)
             for kind, places in parted.items():
-                group = self._group(kind, [events[place] for place in places])
-                groups.append({**group, "at": places})
+                these = [events[place] for place in places]
+                groups.append({**self._group(kind, set(map(type, these)), these), "at": places})
         tables = {
-            kind.__name__: self._columns(kind, list(things))
+            kind.__name__: self._written(kind, zip(*map(astuple, things), strict=True))
             for kind, things in self._things.items()
         }
         return tables, groups
 
-    def _group(self, kind: type[Event], events: Sequence[Event]) -> Columns:
-        return {"event_type": kind.__name__, **self._columns(kind, events)}
+    def _group(
+        self, kind: type[Event], kinds: set[type[Any]], events: Sequence[Event | Draft]
+    ) -> Columns:
+        return {"event_type": kind.__name__, **self._written(kind, columns_of(kinds, events))}
 
-    def _columns(self, kind: type[Struct], items: Sequence[Any]) -> Columns:
+    def _written(self, kind: type[Struct], columns: Iterable[Column]) -> Columns:
         found: Columns = {}
-        told = zip(*map(astuple, items), strict=True)
-        for (name, write), values in zip(_WRITERS[kind], told, strict=True):
-            column = write(self, values)
+        for (name, write), values in zip(_WRITERS[kind], columns, strict=True):
+            column = None if values is None else write(self, values)
             if column is not None:
                 found[name] = column
         return found
 
-    def numbers(self, table: type[Struct], values: tuple[Any, ...]) -> list[int]:
-        """Return the values' numbers in their table; one where all are the same object."""
+    def numbers(self, table: type[Struct], values: Sequence[Any]) -> list[int]:
+        """Return the values' numbers in their table; one where all are equal."""
+        if values.count(values[0]) == len(values):
+            values = values[:1]
+        return self._numbered(table, values, None)
+
+    def numbers_in(self, contexts: Contexts) -> list[int]:
+        """Return the same of the parents in these contexts."""
+        return _one_or_all(self._numbered(TraceParent, contexts.contexts, contexts.parent_in))
+
+    def _numbered(
+        self, table: type[Struct], values: Sequence[Any], of: Callable[[Any], Any] | None
+    ) -> list[int]:
         numbers = self._numbers.setdefault(table, {id(None): 0})
-        keys = [*map(id, values)]
-        different = dict(zip(keys, values, strict=True))
-        if not different.keys() <= numbers.keys():
-            things = self._things.setdefault(table, {})
-            for key, value in different.items():
-                if key not in numbers:
-                    numbers[key] = things.setdefault(value, len(things) + 1)
-        if len(different) == 1:
-            return [numbers[keys[0]]]
-        return [*map(numbers.__getitem__, keys)]
+        found, last, number = list[int](), None, 0
+        for value in values:
+            if value is not last:  # most are what the last one was
+                last, known = value, numbers.get(id(value))
+                if known is None:
+                    thing = value if of is None else of(value)
+                    known = numbers[id(value)] = self._number(table, thing)
+                number = known
+            found.append(number)
+        return found
+
+    def _number(self, table: type[Struct], thing: Any) -> int:
+        if thing is None:
+            return 0
+        things = self._things.setdefault(table, {})
+        return things.setdefault(thing, len(things) + 1)
+
+
+def _event_of(kind: Any) -> type[Event]:
+    found: type[Event] = kind.kinds[0] if issubclass(kind, Draft) else kind
+    return found
 
 
 def _alternatives(hint: Any) -> tuple[Any, ...]:
@@ -189,7 +219,9 @@ def _by_number(field: Field) -> _Write:
     table: Any = field.table
     is_left_out = field.default is None
 
-    def write(packer: Packer, values: tuple[Any, ...]) -> Any:
+    def write(packer: Packer, values: Any) -> Any:
+        if isinstance(values, Contexts):
+            return packer.numbers_in(values)
         is_default = is_left_out and values[0] is None and values.count(None) == len(values)
         return None if is_default else packer.numbers(table, values)
 
@@ -199,9 +231,9 @@ def _by_number(field: Field) -> _Write:
 def _values(field: Field) -> _Write:
     default = field.default
 
-    def write(_packer: Packer, values: tuple[Any, ...]) -> Any:
+    def write(_packer: Packer, values: Sequence[Any]) -> Any:
         first = values[0]
-        if values.count(first) != len(values):
+        if values[-1] != first or values.count(first) != len(values):
             return values
         return None if first == default and type(first) is type(default) else (first,)
 
@@ -211,30 +243,30 @@ def _values(field: Field) -> _Write:
 def _objects(field: Field) -> _Write:
     default = field.default
 
-    def write(_packer: Packer, values: tuple[Any, ...]) -> Any:
+    def write(_packer: Packer, values: Sequence[Any]) -> Any:
         return None if values.count(default) == len(values) else values
 
     return write
 
 
 def _ids(size: int) -> _Write:
-    def write(_packer: Packer, values: tuple[Any, ...]) -> Any:
-        return _joined(values, size)
+    def write(_packer: Packer, values: Any) -> Any:
+        return values if isinstance(values, bytes) else _joined(values, size)
 
     return write
 
 
-def _differences(_packer: Packer, values: tuple[Any, ...]) -> Any:
+def _differences(_packer: Packer, values: Sequence[Any]) -> Any:
     return [values[0], *map(sub, values[1:], values)]
 
 
-def _trace_ids(_packer: Packer, values: tuple[Any, ...]) -> Any:
+def _trace_ids(_packer: Packer, values: Sequence[Any]) -> Any:
     numbers: dict[bytes, int] = {}
     refs = [numbers.setdefault(value, len(numbers)) for value in values]
     return _joined(tuple(numbers), TRACE_ID_BYTES), _one_or_all(refs)
 
 
-def _joined(values: tuple[bytes, ...], size: int) -> bytes:
+def _joined(values: Sequence[bytes], size: int) -> bytes:
     if {*map(len, values)} != {size}:
         raise ValueError(f"an id has {size} bytes")
     return b"".join(values)

@@ -12,11 +12,14 @@ from collections.abc import Callable, Mapping, Sequence
 from time import monotonic, time_ns
 from typing import Any, Final
 
-from otel_dbevents.bus import Delivery
+from otel_dbevents.bus import Item
+from otel_dbevents.bus.redis.adding import Stream
 from otel_dbevents.bus.redis.connecting import Backoff, connect, explained, let_go
 from otel_dbevents.bus.redis.entries import Entry, pack_all
 from otel_dbevents.bus.redis.packing import encode_columns
 from otel_dbevents.bus.redis.signing import Keyring
+from otel_dbevents.bus.unmade import events_of
+from otel_dbevents.drafts import Alike
 from otel_dbevents.events import Event, new_id
 from otel_dbevents.forks import in_child
 from otel_dbevents.swallowing import Swallowing, told
@@ -59,7 +62,7 @@ class Sender:
         self._source = source
         self.on_wait: Callable[[], None] | None = None
         """Called while Redis takes nothing, four times a second, to see to what waits meanwhile."""
-        self._most_entries = most_entries
+        self._to = Stream(stream, most_entries)
         self.producer = new_id().hex()
         self._said = b""
         self._client: Any = None
@@ -110,8 +113,8 @@ class Sender:
             return 0.0
         return max(_LEAST_BYTES, sum(len(each.body) for each in entries) / number)
 
-    def consume(self, batch: Sequence[Delivery]) -> None:
-        """Ship a batch, and return when it is there or was given up."""
+    def consume(self, batch: Sequence[Item]) -> None:
+        """Ship a batch, and return when it is there or was given up. Drafts in it are plain."""
         with self._turn:
             self._said = self._describe()
             entries = [self._entry(number, body) for number, body in self._packed(batch)]
@@ -158,13 +161,15 @@ class Sender:
         self._lock: Any = threading.RLock()
         self._turn: threading.Lock = threading.Lock()
 
-    def _packed(self, batch: Sequence[Delivery]) -> list[tuple[int, bytes]]:
-        events = [event for event, _ in batch]
+    def _packed(self, batch: Sequence[Item]) -> list[tuple[int, bytes]]:
+        given: Sequence[Any] = batch
+        if not isinstance(batch, Alike):
+            given = [item[0] if isinstance(item, tuple) else item for item in batch]
         try:
-            return list(pack_all(events))
+            return list(pack_all(given))
         except Exception as error:  # noqa: BLE001 - one of them: it is found below, and counted
             told("redis sender", error)
-            return list(pack_all([event for event in events if self._can_be_packed(event)]))
+            return list(pack_all([each for each in events_of(given) if self._can_be_packed(each)]))
 
     def _can_be_packed(self, event: Event) -> bool:
         try:
@@ -207,11 +212,8 @@ class Sender:
         """Send what there is at once, and return what must be sent again."""
         if self._client is None:
             self._client = connect(self._url)
-        pipe = self._client.pipeline(transaction=False)
-        head = ("XADD", self._stream, "MAXLEN", "~", self._most_entries, "*")
-        for _, fields in entries:
-            pipe.execute_command(*head, *fields)
-        for done, answer in enumerate(pipe.execute(raise_on_error=False)):
+        answers = self._to.add(self._client, [fields for _, fields in entries])
+        for done, answer in enumerate(answers):
             if isinstance(answer, Exception):
                 self._failed(answer)
                 return entries[done:]

@@ -20,8 +20,8 @@ from otel_dbevents.bus.redis.packing import (
     Field,
     fields_of,
 )
-from otel_dbevents.codec import EVENT_TYPES, decode
-from otel_dbevents.events import Database, Event, Statement
+from otel_dbevents.codec import decode
+from otel_dbevents.events import EVENT_TYPES, Database, Event, Statement
 
 _LARGEST: Final = 2**63 - 1
 _MOST_KNOWN: Final = 4_096

@@ -19,7 +19,8 @@ from otel_dbevents.events import QueryExecuted, QueryExplained
 from otel_dbevents.forks import in_child
 from otel_dbevents.sources.around import silenced
 from otel_dbevents.sources.explain.asking import CONNECTING_S, ask
-from otel_dbevents.sources.explain.question import Question, is_reading_select, refusal
+from otel_dbevents.sources.explain.question import Question
+from otel_dbevents.sources.explain.refusing import is_reading_select, refusal
 from otel_dbevents.sources.failure import describe
 from otel_dbevents.sources.guarding import guard
 from otel_dbevents.sources.watch import Watch
