@@ -163,6 +163,18 @@ def test_signals_that_are_off_or_go_elsewhere_are_told(monkeypatch):
     assert found("logs") == [Finding("logs", "warning", "off, by OTEL_LOGS_EXPORTER")]
 
 
+def test_a_variable_that_is_no_setting_is_told_with_the_one_that_was_meant(monkeypatch):
+    monkeypatch.setenv("OTEL_DBEVENTS_SLOW_QUERY", "5")
+    assert found("settings")[1:] == [
+        Finding(
+            "settings",
+            "warning",
+            "OTEL_DBEVENTS_SLOW_QUERY is not a setting of otel_dbevents and is ignored",
+            "did you mean OTEL_DBEVENTS_SLOW_QUERY_MS?",
+        )
+    ]
+
+
 def test_a_disabled_sdk_is_told_and_nothing_is_tried(monkeypatch):
     otlp(monkeypatch, DEAD)
     monkeypatch.setenv("OTEL_SDK_DISABLED", "true")

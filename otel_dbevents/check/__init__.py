@@ -17,6 +17,7 @@ from otel_dbevents.check.report import Finding, Report, short
 from otel_dbevents.check.sidecar import look_at_sidecar
 from otel_dbevents.compat import UnsupportedVersionError, check_versions, installed
 from otel_dbevents.config import Config, ConfigError, variable
+from otel_dbevents.config.names import unknown
 
 __all__ = ["Finding", "Report", "examine"]
 
@@ -84,6 +85,9 @@ def _settings(settings: dict[str, dict[str, Any]]) -> Iterator[Finding]:
         settings[name] = {"value": value, "from": origin, "variable": variable(name)}
     changed = sum(found["from"] != "default" for found in settings.values())
     yield Finding("settings", "ok", f"{changed} of {len(settings)} set, the others by default")
+    for complaint in unknown(os.environ, Config.model_fields).values():
+        text, _, near = complaint.partition("; ")
+        yield Finding("settings", "warning", text, near or "unset it")
     if not config.enabled:
         mend = f"unset {variable('enabled')}"
         yield Finding("settings", "warning", "turned off: nothing is observed", mend)

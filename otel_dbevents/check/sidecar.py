@@ -25,9 +25,9 @@ def look_at_sidecar(where: str) -> Iterator[Finding]:
         said = {name: float(number) for name, number in numbers.items()}
     except (OSError, HTTPException, ValueError) as error:
         mend = "start it: otel-dbevents sidecar; or correct HOST:PORT, as its option --http has it"
-        yield Finding(
-            _TOPIC, "wrong", f"nothing to be heard of it at {where} ({short(error)})", mend
-        )
+        cause = getattr(error, "reason", error)  # urllib's own words are around it
+        why = cause.strerror if isinstance(cause, OSError) and cause.strerror else short(error)
+        yield Finding(_TOPIC, "wrong", f"nothing to be heard of it at {where} ({why})", mend)
         return
     held = said.get("dbevents_sidecar_held_entries", 0)
     lag = said.get("dbevents_sidecar_lag_entries", 0)

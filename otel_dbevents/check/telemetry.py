@@ -32,7 +32,8 @@ class Telemetry:
         except ImportError:
             return  # the versions' finding says it
         if sdk_disabled():
-            yield Finding("telemetry", "warning", "OTEL_SDK_DISABLED is true: nothing is emitted")
+            text, mend = "OTEL_SDK_DISABLED is true: nothing is emitted", "unset OTEL_SDK_DISABLED"
+            yield Finding("telemetry", "warning", text, mend)
             return
         if path := os.environ.get("OTEL_CONFIG_FILE"):
             yield _config_file(path)

@@ -21,12 +21,20 @@ def nearest(name: str, known: Sequence[str]) -> str:
     return f"; did you mean {near[0]}?" if near else f"; there are: {', '.join(known)}"
 
 
+def unknown(environ: Mapping[str, str], names: Iterable[str]) -> dict[str, str]:
+    """Return the variables that look like ours and are not, each with a complaint about it."""
+    known = sorted(variable(name) for name in names)
+    return {
+        found.upper(): f"{found} is not a setting of otel_dbevents and is ignored"
+        + nearest(found.upper(), known)
+        for found in sorted(environ)
+        if found.upper().startswith(PREFIX) and found.upper() not in known
+    }
+
+
 def warn_of_unknown(environ: Mapping[str, str], names: Iterable[str], told: set[str]) -> None:
     """Say once for each variable that looks like ours and is not; ``told`` keeps which."""
-    known = {variable(name) for name in names}
-    for found in sorted(environ):
-        if not found.upper().startswith(PREFIX) or found.upper() in known | told:
-            continue
-        told.add(found.upper())
-        near = nearest(found.upper(), sorted(known))
-        _log.warning("%s is not a setting of otel_dbevents and is ignored%s", found, near)
+    for found, complaint in unknown(environ, names).items():
+        if found not in told:
+            told.add(found)
+            _log.warning("%s", complaint)

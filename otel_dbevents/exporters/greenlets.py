@@ -7,7 +7,7 @@ from typing import Any
 def look_up_here() -> None:
     """Have names looked up by this thread itself, where gevent could begin none for it.
 
-    From 3.12 on Python begins no thread once the process ends, and gevent needs one more for each
+    Python 3.12 begins no thread once the process ends, and gevent needs one more for each
     name that is looked up while another is not put away yet: all that a program had would be lost
     with its last export. While a name is looked up here the other greenlets stand still; they end,
     too.

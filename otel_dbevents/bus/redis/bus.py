@@ -10,6 +10,7 @@ subscribers missed is in ``lost`` as in memory, and what the way lost beside it.
 import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from time import monotonic
 from typing import Any, Final, overload
 
@@ -23,7 +24,7 @@ from otel_dbevents.bus import (
     Subscription,
 )
 from otel_dbevents.bus.memory import MemoryBus
-from otel_dbevents.bus.redis.connecting import Backoff
+from otel_dbevents.bus.redis.connecting import Backoff, RedisSetupError, check_package
 from otel_dbevents.bus.redis.group import order
 from otel_dbevents.bus.redis.reader import Held, Reader
 from otel_dbevents.bus.redis.sender import Sender
@@ -62,6 +63,8 @@ class RedisBus:
         waiting: int = 20_000,
     ) -> None:
         self._url, self._stream, self._keys = url, stream, keys
+        with suppress(RedisSetupError):  # it is told of where it is used
+            check_package()  # imports it: at the end of a process it could not be
         self._near = MemoryBus(history=history, capacity=waiting)
         self._far = MemoryBus(history=0, capacity=capacity)
         self._sender = Sender(url, stream, keys=keys)
@@ -171,10 +174,11 @@ class RedisBus:
     def _ship(self, batch: Sequence[Delivery]) -> None:
         """Have a reader there first, so that it sees what is sent."""
         if self._thread is None:
-            self._thread = threading.Thread(
+            thread = threading.Thread(
                 target=self._run, name="otel-dbevents-redis-reader", daemon=True
             )
-            self._thread.start()
+            thread.start()  # raises where the process ends: then this batch is counted as lost
+            self._thread = thread
         while not self._joined.wait(_WAIT_S):
             if self._stopping.is_set():
                 break
