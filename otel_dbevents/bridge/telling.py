@@ -44,6 +44,7 @@ _CONNECTIONS: Final = frozenset(
     }
 )
 """What is told of every connection, and mostly says nothing out of the ordinary."""
+_NOBODY: Final = object()
 _UNGUARDED: Final = nullcontext()
 
 
@@ -101,6 +102,7 @@ class Telling:
         queries = metrics and metrics.queries()
         statement = database = size = calls = parent = latest = None
         above, pass_on, may_pass = NOWHERE, None, self._may_pass
+        long_way: Any = _NOBODY
         connections = self._connections()
         event: Any
         for event, context in batch:
@@ -113,7 +115,8 @@ class Telling:
                 connections.look()
                 continue
             latest = event
-            if may_pass and pass_on is None:  # what was done else may have changed it
+            if pass_on is None and may_pass and event.parent is not long_way:
+                # what was done else may have changed it
                 pass_on = self._passing()
                 may_pass = pass_on is not None
             if context is None:
@@ -122,11 +125,13 @@ class Telling:
                 context = above  # noqa: PLW2901 - which it has not, as it crossed a process
             place: Place = context
             try:
-                told = pass_on and pass_on(event, context)
+                told = pass_on and event.parent is not long_way and pass_on(event, context)
                 if told:
                     place = told
                 elif record_span is not None:
                     pass_on = None
+                    # A burst, mostly: the others under this span in the batch need not be asked.
+                    long_way = event.parent or _NOBODY
                     place = record_span(event, context)
             except Exception:  # noqa: BLE001 - a processor or sampler of anybody's may raise anything
                 self._failed("span_error", event)
