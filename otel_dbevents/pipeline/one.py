@@ -12,7 +12,8 @@ from otel_dbevents.config import Config
 from otel_dbevents.exporters import sdk_disabled
 from otel_dbevents.pipeline.wiring import Pipeline
 from otel_dbevents.sources.around import RequestHook, ResponseHook
-from otel_dbevents.sources.engine import AnyEngine, EngineFilter
+from otel_dbevents.sources.choosing import EngineFilter
+from otel_dbevents.sources.finding import AnyEngine
 
 _log = logging.getLogger("otel_dbevents")
 _active: Pipeline | None = None
