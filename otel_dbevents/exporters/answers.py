@@ -7,7 +7,8 @@ it returns, as ever.
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from importlib import import_module
@@ -44,8 +45,10 @@ class Listening:
     def __init__(self, exporter: Any) -> None:
         self._exporter = exporter
         self._heard = threading.local()
+        self.hears = False
+        """Whether answers can be heard, and not only whether there was success."""
         try:
-            listen(exporter, self._hear)
+            self.hears = listen(exporter, self._hear)
         except Exception as error:  # noqa: BLE001 - an exporter that we do not know goes on as it was
             told("listening exporter", error)
 
@@ -58,6 +61,24 @@ class Listening:
         if heard is None or not heard.code:
             return Answer(result)
         return heard
+
+    @contextmanager
+    def hurried(self, within_s: float) -> Iterator[None]:
+        """Have the exporter try for so many seconds at most within the block, where that can be."""
+        holder = next(
+            (each for each in (getattr(self._exporter, "_client", None), self._exporter)
+             if isinstance(getattr(each, "_timeout", None), int | float)),
+            None,
+        )  # fmt: skip
+        if holder is None:
+            yield
+            return
+        usual = holder._timeout
+        holder._timeout = min(usual, within_s)
+        try:
+            yield
+        finally:
+            holder._timeout = usual
 
     def _hear(self, answer: Answer) -> None:
         self._heard.last = answer

@@ -77,6 +77,11 @@ class Parcel:
         """The signal that was not taken."""
         return self._left[0].signal if self._left else ""
 
+    @property
+    def was_answered(self) -> bool:
+        """Whether a collector took or refused something of it: there may have been nothing."""
+        return bool(self.taken or self.refused)
+
     def _count(self, part: _Part, rejected: int) -> None:
         if rejected:
             self.refused[part.signal] += rejected

@@ -6,16 +6,15 @@ may go and come back meanwhile.
 
 import logging
 import threading
-from collections import Counter
 from time import monotonic
 from typing import Final
 
-import msgspec
-
 from otel_dbevents.bus.redis.connecting import Backoff, explained
 from otel_dbevents.bus.redis.reader import Counts, Held, Reader
+from otel_dbevents.sidecar.asking import Asking
 from otel_dbevents.sidecar.outlets import Outlets, mend_of
 from otel_dbevents.sidecar.parcel import Parcel
+from otel_dbevents.sidecar.state import State
 from otel_dbevents.sidecar.tellers import Tellers
 from otel_dbevents.swallowing import told
 
@@ -32,43 +31,26 @@ class _TakenOverError(Exception):
     """What we hold is another's."""
 
 
-class State(msgspec.Struct):
-    """How it goes, for whoever asks from another thread."""
-
-    redis: str = "not connected yet"
-    """What is wrong with Redis; empty: nothing."""
-    collector: str = ""
-    """What is wrong with the collector; empty: nothing, as far as is known."""
-    beat: float = 0.0
-    """When the work was last seen going on, by the monotonic clock."""
-    spans: int = 0
-    records: int = 0
-    retries: int = 0
-    """How often the collector did not take something."""
-    refused: Counter[str] = msgspec.field(default_factory=Counter)
-    """What the collector refused for good, by signal: spans, log records, of metrics sets and
-    points."""
-    redis_since: float = 0.0
-    """Since when Redis is not there, by the monotonic clock; 0: it is."""
-    collector_since: float = 0.0
-    """Since when the collector takes nothing; 0: it does."""
-    pause_s: float = 0.0
-    """The last pause that an exporter took, where the collector asked for one: Retry-After."""
-    held_entries: int = 0
-    """Entries that are in hand, until the collector has taken what was made of them."""
-    waiting_entries: int = 0
-    waiting_s: float = 0.0
-    is_ending: bool = False
-    """Whether it is to end, and sends what it has in hand first."""
-
-
 class Work:
-    """The sidecar's loop, on one thread; `stop` is called from another."""
+    """The sidecar's loop, on one thread; `stop` is called from another.
 
-    def __init__(self, reader: Reader, tellers: Tellers, outlets: Outlets, url: str) -> None:
+    While there is nothing to send the collector is asked every ``ask_every_s`` seconds whether it
+    would take something; one that would not, more often.
+    """
+
+    def __init__(
+        self,
+        reader: Reader,
+        tellers: Tellers,
+        outlets: Outlets,
+        url: str,
+        *,
+        ask_every_s: float = 30.0,
+    ) -> None:
         self._reader, self._tellers, self._outlets = reader, tellers, outlets
         self._url = url
-        self.state = State()
+        self._asking = Asking(outlets, ask_every_s)
+        self.state = State(collector="the collector was not asked yet" if self._asking else "")
         self._batch: list[Held] = []
         self._failed: list[Held] = []
         self._events = 0
@@ -135,8 +117,10 @@ class Work:
             self._events += sum(len(each.events) for each in told)
         elif self._batch or self._tellers.is_dirty:
             self._send()
-        elif self._reader.open_lines:  # it was not known yet what of them is lost
-            self._settle()
+        else:
+            if self._reader.open_lines:  # it was not known yet what of them is lost
+                self._settle()
+            self._ask()
 
     def _put_aside(self) -> None:
         """Put what could not be told to the dead letters, so that it does not hold up the rest."""
@@ -156,8 +140,8 @@ class Work:
             self._parcel = Parcel(self._tellers.collect(), self._outlets)
         if not self._is_sent(self._parcel):
             return
-        self._is_back("collector", self.state.collector_since, "the collector takes again")
-        self.state.collector, self.state.collector_since = "", 0.0
+        if self._parcel.was_answered:
+            self._collector_takes()
         self._reader.commit(self._batch)
         self.state.spans += self._parcel.taken["traces"]
         self.state.records += self._parcel.taken["logs"]
@@ -170,6 +154,16 @@ class Work:
         for line, counts in self._reader.settle().items():
             self._tellers.lose(line, counts)
         self._tellers.forget_ended(self._reader.open_lines)
+
+    def _ask(self) -> None:
+        """Ask now and then whether the collector would take something, as there is nothing."""
+        if not self._asking.is_due:
+            return
+        if signal := self._asking.ask():
+            self._again_at = monotonic() + self._outlets.last.wait_s
+            self._collector_away(signal, "nothing waits for it yet")
+        else:
+            self._collector_takes()
 
     def _is_sent(self, parcel: Parcel) -> bool:
         """Send it, again and again until it is taken; False: time is up before that."""
@@ -247,14 +241,22 @@ class Work:
 
     def _collector_failed(self, signal: str) -> None:
         self.state.retries += 1
+        self._collector_away(signal, "they wait in Redis")
+
+    def _collector_away(self, signal: str, meanwhile: str) -> None:
         self.state.collector_since = self.state.collector_since or monotonic()
         self.state.pause_s = self._outlets.pause_s
         code = self._outlets.code
         what = f"the collector does not take {signal}" + (f" ({code})" if code else "")
         self.state.collector = what
-        text = "%s: they wait in Redis; %s (said once a minute at most)"
-        if self._say(f"collector {code}", text, what, mend_of(code)):
+        text = "%s: %s; %s (said once a minute at most)"
+        if self._say(f"collector {code}", text, what, meanwhile, mend_of(code)):
             self._down.add("collector")
+
+    def _collector_takes(self) -> None:
+        self._asking.was_answered()
+        self._is_back("collector", self.state.collector_since, "the collector takes again")
+        self.state.collector, self.state.collector_since = "", 0.0
 
     def _say(self, about: str, text: str, *words: object) -> bool:
         """Say it, unless it was said in the last minute."""
