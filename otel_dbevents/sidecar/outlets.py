@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from opentelemetry.sdk.metrics.export import MetricsData
 
-from otel_dbevents.exporters.answers import Answer, Listening
+from otel_dbevents.exporters.answers import TOO_LARGE, Answer, Listening
 from otel_dbevents.swallowing import told
 from otel_dbevents.unreachable import EXPORTER_LOGGERS
 
@@ -24,6 +24,8 @@ _PAUSE: Final = re.compile(r"retrying in ([\d.]+)s")
 _WRONG: Final = frozenset({"400", "413", "422", "INVALID_ARGUMENT", "OUT_OF_RANGE", "DATA_LOSS"})
 """What a collector answers to a request that it will never take. A wrong password or path
 (401, 403, 404, UNAUTHENTICATED) is the operator's to mend: what waits is right."""
+_TOO_LARGE: Final = frozenset({"413", TOO_LARGE})
+MOST_AT_ONCE: Final = 512
 _MENDS: Final = (
     (("", "UNAVAILABLE"), "start it, or name another with OTEL_EXPORTER_OTLP_ENDPOINT"),
     (("401", "403", "UNAUTHENTICATED", "PERMISSION_DENIED"), "correct OTEL_EXPORTER_OTLP_HEADERS"),
@@ -61,6 +63,8 @@ class Outlets:
         self._heard = _Heard()
         self._took, self._took_empty = set[int](), set[int]()
         """Which exporters' collectors took something, and which an empty request."""
+        self._most: dict[int, int] = {}
+        """How many items an exporter may send at once, where its collector found some too large."""
         self.pause_s = 0.0
         """For how long the collector asked to be left alone, when it did not take the last call.
         The exporter itself waits so long within its own time-out."""
@@ -94,8 +98,22 @@ class Outlets:
         """Send a batch, and say whether it was taken, or may be later, or never."""
         if self._is_taken(exporter, batch):
             self._took.add(id(exporter))
+            if (most := self._most.get(id(exporter), MOST_AT_ONCE)) < MOST_AT_ONCE:
+                self._most[id(exporter)] = most + 1 + most // 16
             return "taken"
         return "refused" if self.code in _WRONG else "later"
+
+    def most(self, exporter: Any) -> int:
+        """Return how many items may be sent at once: fewer where so many had been too large.
+
+        It grows again by a sixteenth with each request that is taken.
+        """
+        return min(self._most.get(id(exporter), MOST_AT_ONCE), MOST_AT_ONCE)
+
+    def was_too_large(self, exporter: Any, number: int) -> None:
+        """Take note that so many items were refused, and if for their size send fewer at once."""
+        if self.code in _TOO_LARGE:
+            self._most[id(exporter)] = max(1, number // 2)
 
     def ask(self, signal: str, exporter: Any, within_s: float) -> bool:
         """Send an empty request, and say whether it was taken; for so long it is tried at most."""

@@ -16,13 +16,15 @@ from otel_dbevents.sidecar.outlets import Outlets, mend_of
 from otel_dbevents.sidecar.parcel import Parcel
 from otel_dbevents.sidecar.state import State
 from otel_dbevents.sidecar.tellers import Tellers
+from otel_dbevents.sidecar.words import Words
 from otel_dbevents.swallowing import told
 
 _READ: Final = 50
 _WAIT_S: Final = 0.1
 _GATHER_S: Final = 0.5
 _MOST_EVENTS: Final = 5_000
-_SAY_AGAIN_S: Final = 60.0
+_MOST_BYTES: Final = 16 * 1024 * 1024
+"""Of entries that are gathered: what is made of them takes some ten times as much memory."""
 _LOOK_S: Final = 1.0
 _log = logging.getLogger("otel_dbevents.sidecar")
 
@@ -53,14 +55,12 @@ class Work:
         self.state = State(collector="the collector was not asked yet" if self._asking else "")
         self._batch: list[Held] = []
         self._failed: list[Held] = []
-        self._events = 0
+        self._events = self._bytes = 0
         self._began = 0.0
         self._parcel: Parcel | None = None
         self._stopping = threading.Event()
         self._until = float("inf")
-        self._silent: dict[str, float] = {}
-        self._down = set[str]()
-        """Which of Redis and the collector was said to be away."""
+        self._words = Words()
         self._looked = self._renewed = 0.0
         self._again_at = 0.0
         """By the monotonic clock: not before then the collector is to be asked again."""
@@ -83,7 +83,7 @@ class Work:
         while not self._is_over():
             try:
                 self._turn()
-                self._is_back("redis", self.state.redis_since, "Redis answers again")
+                self._words.is_back("redis", self.state.redis_since, "Redis answers again")
                 self.state.redis, self.state.redis_since = "", 0.0
                 backoff.reset()
             except _TakenOverError:
@@ -115,6 +115,7 @@ class Work:
             told = [each for each in held if not any(each is one for one in self._failed)]
             self._batch += told
             self._events += sum(len(each.events) for each in told)
+            self._bytes += sum(len(each.entry.body) for each in told)
         elif self._batch or self._tellers.is_dirty:
             self._send()
         else:
@@ -132,7 +133,8 @@ class Work:
 
     def _is_due(self) -> bool:
         gathered = monotonic() - self._began >= _GATHER_S
-        return bool(self._batch) and (gathered or self._events >= _MOST_EVENTS)
+        is_much = self._events >= _MOST_EVENTS or self._bytes >= _MOST_BYTES
+        return bool(self._batch) and (gathered or is_much)
 
     def _send(self) -> None:
         """Send what was made, wait where it is not taken, and take out what is sent."""
@@ -146,7 +148,8 @@ class Work:
         self.state.spans += self._parcel.taken["traces"]
         self.state.records += self._parcel.taken["logs"]
         self._count_refused(self._parcel)
-        self._batch, self._events, self._began, self._parcel = [], 0, 0.0, None
+        self._batch, self._parcel = [], None
+        self._events, self._bytes, self._began = 0, 0, 0.0
         self._settle()
 
     def _settle(self) -> None:
@@ -193,7 +196,7 @@ class Work:
         self.state.refused.update(parcel.refused)
         for signal, number in parcel.refused.items():
             words = f" ({parcel.words})" if parcel.words else ""
-            self._say(
+            self._words.say(
                 f"refused {signal}",
                 "the collector refused %d of the %s for good%s; they are not sent again, and "
                 "counted in refused_total (said once a minute at most)",
@@ -218,7 +221,8 @@ class Work:
         self._reader.drop()
         self._tellers.begin_anew()
         self._failed.clear()
-        self._batch, self._events, self._began, self._parcel = [], 0, 0.0, None
+        self._batch, self._parcel = [], None
+        self._events, self._bytes, self._began = 0, 0, 0.0
 
     def _look(self) -> None:
         """Look now and then how much waits."""
@@ -232,8 +236,8 @@ class Work:
         what, mend = explained(error, self._url)
         self.state.redis = what
         self.state.redis_since = self.state.redis_since or monotonic()
-        if self._say(what, "%s: %s (said once a minute at most)", what, mend):
-            self._down.add("redis")
+        if self._words.say(what, "%s: %s (said once a minute at most)", what, mend):
+            self._words.down.add("redis")
         try:
             self._reader.reconnect()
         except Exception as closing:  # noqa: BLE001 - it is gone either way
@@ -250,28 +254,13 @@ class Work:
         what = f"the collector does not take {signal}" + (f" ({code})" if code else "")
         self.state.collector = what
         text = "%s: %s; %s (said once a minute at most)"
-        if self._say(f"collector {code}", text, what, meanwhile, mend_of(code)):
-            self._down.add("collector")
+        if self._words.say(f"collector {code}", text, what, meanwhile, mend_of(code)):
+            self._words.down.add("collector")
 
     def _collector_takes(self) -> None:
         self._asking.was_answered()
-        self._is_back("collector", self.state.collector_since, "the collector takes again")
+        self._words.is_back("collector", self.state.collector_since, "the collector takes again")
         self.state.collector, self.state.collector_since = "", 0.0
-
-    def _say(self, about: str, text: str, *words: object) -> bool:
-        """Say it, unless it was said in the last minute."""
-        now = monotonic()
-        if now < self._silent.get(about, 0.0):
-            return False
-        self._silent[about] = now + _SAY_AGAIN_S
-        _log.warning(text, *words)
-        return True
-
-    def _is_back(self, who: str, since: float, text: str) -> None:
-        """Say that it is, where it was said that it is not."""
-        if who in self._down:
-            self._down.discard(who)
-            _log.info("%s, after %.0f s", text, monotonic() - since)
 
     def _leave(self) -> None:
         self.state.held_entries = len(self._batch)
