@@ -1,4 +1,4 @@
-"""Words: what a sidecar's work says in the log: each of its troubles once a minute, and their ends."""
+"""Words: what a sidecar's work says in the log: each trouble once a minute, and its end."""
 
 import logging
 from time import monotonic
