@@ -210,6 +210,26 @@ def test_what_was_trimmed_before_anybody_read_it_is_counted_as_that(way: Way) ->
     assert lost["trimmed"] > 0
 
 
+def test_the_stream_is_cut_at_ten_thousand_entries_where_nobody_says_otherwise(way: Way) -> None:
+    pipe = way.client.pipeline(transaction=False)
+    for _ in range(10_250):
+        pipe.xadd(way.stream, {"hello": "world"})
+    pipe.execute()
+    send(way.sender(), 0, 1)
+    assert 10_000 <= way.client.xlen(way.stream) <= 10_100  # Redis cuts whole nodes
+    way.client.delete(way.stream)
+
+
+def test_how_much_waits_is_said_of_what_was_read_and_of_what_was_not(way: Way) -> None:
+    sender, reader = way.sender(), way.reader()
+    for number in range(5):
+        send(sender, number, 1)
+    assert reader.read(2, 0)
+    entries, age = reader.lag()
+    assert entries == 5
+    assert 0 <= age < PATIENCE
+
+
 def test_the_last_that_is_lost_is_known_when_the_producer_ends(way: Way) -> None:
     sender = way.sender()
     send(sender, 0, 10)
