@@ -15,6 +15,7 @@ from sqlalchemy.engine.cursor import _DEFAULT_FETCH
 from sqlalchemy.engine.default import DefaultDialect
 from sqlalchemy.pool.base import _ConnectionFairy
 
+from otel_dbevents.compat import has_gil
 from otel_dbevents.events import QueryExecuted, QueryFailed
 from otel_dbevents.sources.around import Call
 from otel_dbevents.sources.beside import Beside, beside_with, remarks_on
@@ -264,8 +265,11 @@ def calls_the_cursor(method: Any) -> bool:
 def _alone() -> int:
     """Return how many references there are to a reading that only its connection's state has.
 
-    Python's versions count differently; taken as `QuerySource._executed` does.
+    Python's versions count differently; taken as `QuerySource._executed` does. None has so many
+    without a GIL: what two threads that share a connection count at a time is not to be relied on.
     """
+    if not has_gil():
+        return -1
     state: Any = SimpleNamespace(spare=CountingFetch())
     reading = state.spare
     return getrefcount(reading)
