@@ -107,11 +107,11 @@ class Runs:
         """Return what of each scene is in `COLUMNS`."""
         tables = self.tables(kind)
         return [
-            Ratio(scene, part, variant, rows[0].reference, kind, ratios)
+            Ratio(scene, part, variant, first.reference, kind, ratios)
             for scene in tables[0].scenes
             for variant, part, _ in COLUMNS
-            if (rows := [row for table in tables if (row := table.row(scene, variant))])
-            and (ratios := _all(row.ratio(part) for row in rows))
+            if (first := tables[0].row(scene, variant))
+            and (ratios := _all(_ratio(table.row(scene, variant), part) for table in tables))
         ]
 
     def together(self) -> Result:
@@ -136,6 +136,10 @@ class Runs:
 
 def _told(ratio: Ratio) -> dict[str, object]:
     return asdict(ratio) | {"worst": ratio.worst, "spread": ratio.spread}
+
+
+def _ratio(row: Row | None, part: Part) -> float | None:
+    return None if row is None else row.ratio(part)
 
 
 def _all(ratios: Iterator[float | None]) -> tuple[float, ...]:

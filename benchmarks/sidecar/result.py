@@ -92,14 +92,19 @@ class Runs:
     results: Sequence[Result]
 
     def speeds(self) -> dict[str, dict[str, list[float]]]:
-        """Return for each share and row how many times the ceiling's speed it had in each run."""
-        return {
-            part.share: {
-                row.name: [run.parts[at].speed(run.parts[at].rows[place]) for run in self.results]
-                for place, row in enumerate(part.rows)
+        """Return for each share and row how many times the ceiling's speed it had in each run.
+
+        Of two that share a stream, how many times what one can do.
+        """
+        found: dict[str, dict[str, list[float]]] = {}
+        for parts in zip(*(run.parts for run in self.results), strict=True):
+            speeds = found[parts[0].share] = {
+                row.name: [part.speed(part.rows[place]) for part in parts]
+                for place, row in enumerate(parts[0].rows)
             }
-            for at, part in enumerate(self.results[0].parts)
-        }
+            if parts[0].pairs:
+                speeds["two of ours, of one"] = [part.pairs[0].by_cpu for part in parts]
+        return found
 
     def to_json(self) -> str:
         """Return all runs, and the ratios beside each other."""
