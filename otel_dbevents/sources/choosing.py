@@ -1,8 +1,9 @@
 """Choosing: which engines are observed, where the application may have said so."""
 
+import threading
 import weakref
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from sqlalchemy.engine import Dialect, Engine
 
@@ -10,6 +11,9 @@ from otel_dbevents.sources.guarding import guard
 
 EngineFilter: TypeAlias = Callable[[Engine], bool]
 """Whether an engine is observed. Asked once for each, about an `AsyncEngine` by its sync engine."""
+
+_PATIENCE_S: Final = 0.05
+"""How long a thread waits for what the filter says to another."""
 
 
 class Choice:
@@ -22,6 +26,8 @@ class Choice:
         self._wants = wants
         self._verdicts: weakref.WeakKeyDictionary[Dialect, bool] = weakref.WeakKeyDictionary()
         """What the filter said."""
+        self._asking: dict[int, _Asking] = {}
+        """Who asks it now, by the dialect's identity."""
         self._left: weakref.WeakSet[Dialect] = weakref.WeakSet()
 
     def leave(self, engine: Engine) -> None:
@@ -35,24 +41,57 @@ class Choice:
         else:
             self._left.discard(engine.dialect)
 
-    def is_wanted(self, engine: Engine) -> bool:
-        """Ask the filter, unless it was asked before. No lock may be held: it is anybody's."""
-        if engine.dialect in self._left:
-            return False
-        verdict = self._verdicts.get(engine.dialect)
-        if verdict is None:
-            self._verdicts[engine.dialect] = False  # what the filter itself does with it
-            verdict = self._verdicts[engine.dialect] = self._ask(engine)
-        return verdict
+    def begin_anew(self) -> None:
+        """Forget who asks, in a forked child."""
+        self._asking.clear()
 
-    def _ask(self, engine: Engine) -> bool:
+    def is_wanted(self, engine: Engine) -> bool:
+        """Ask the filter, unless it was asked before or is being asked.
+
+        No lock may be held: it is anybody's.
+        """
+        dialect = engine.dialect
+        if dialect in self._left:
+            return False
         if self._wants is None:
             return True
+        verdict = self._verdicts.get(dialect)
+        if verdict is None:
+            mine = _Asking()
+            asking = self._asking.setdefault(id(dialect), mine)
+            if asking is mine:
+                verdict = self._answer(engine, self._wants, mine)
+            elif asking.thread != mine.thread:  # else the filter itself uses it
+                asking.is_over.wait(_PATIENCE_S)
+                verdict = self._verdicts.get(dialect)
+        return bool(verdict)
+
+    def _answer(self, engine: Engine, wants: EngineFilter, asking: "_Asking") -> bool:
+        dialect = engine.dialect
         try:
-            wanted = self._wants(engine)
-            if not isinstance(wanted, bool):
-                raise TypeError("engine_filter returns True or False")
-        except Exception as error:  # noqa: BLE001 - rather an engine too many than one missed
-            guard.caught(error)
-            return True
-        return wanted
+            verdict = self._verdicts.get(dialect)  # it may have been asked this moment
+            if verdict is None:
+                verdict = self._verdicts[dialect] = _ask(engine, wants)
+            return verdict
+        finally:
+            self._asking.pop(id(dialect), None)
+            asking.is_over.set()
+
+
+class _Asking:
+    """A thread that asks the filter."""
+
+    def __init__(self) -> None:
+        self.thread = threading.get_ident()
+        self.is_over = threading.Event()
+
+
+def _ask(engine: Engine, wants: EngineFilter) -> bool:
+    try:
+        wanted = wants(engine)
+        if not isinstance(wanted, bool):
+            raise TypeError("engine_filter returns True or False")
+    except Exception as error:  # noqa: BLE001 - rather an engine too many than one missed
+        guard.caught(error)
+        return True
+    return wanted

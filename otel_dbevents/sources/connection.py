@@ -9,10 +9,10 @@ from sqlalchemy.pool.base import _AdhocProxiedConnection, _ConnectionRecord
 from sqlalchemy.util import memoized_property
 
 from otel_dbevents.events import TraceParent
+from otel_dbevents.living import Living
 from otel_dbevents.sources.caller import PLAIN, SUPPRESS, parent_of
 from otel_dbevents.sources.guarding import guard
 from otel_dbevents.sources.handing import Ledger, Publish
-from otel_dbevents.sources.living import Living
 from otel_dbevents.sources.location import Spot
 from otel_dbevents.sources.watch import Runs, Watch
 
@@ -206,4 +206,5 @@ def begin_anew(watch: Watch) -> None:
         for reading in () if state is None else state.unread():
             reading.watch = None
     watch.records, watch.proxies, watch.pending = Living(), Living(), deque()
-    watch.runs, watch.known_runs, watch.pings, watch.failures = {}, 0, {}, 0
+    watch.runs, watch.known_runs, watch.pings = {}, 0, {}
+    watch.succeeded()

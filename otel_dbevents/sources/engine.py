@@ -5,7 +5,6 @@ the places that `otel_dbevents.sources.seams` lists.
 """
 
 import threading
-import weakref
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ from sqlalchemy.engine import Engine
 
 from otel_dbevents.events import Database, Environment, PoolReading
 from otel_dbevents.forks import hold, in_child
+from otel_dbevents.living import Living
 from otel_dbevents.sources.around import Around, Wishes
 from otel_dbevents.sources.choosing import Choice, EngineFilter
 from otel_dbevents.sources.connection import adopt, begin_anew, look_anew
@@ -77,7 +77,7 @@ class EngineSource:
         self._choice = Choice(wants)
         self._explainer = explainer
         self._every = False
-        self._watches: weakref.WeakSet[Watch] = weakref.WeakSet()
+        self._watches: Living[Watch] = Living()
         in_child(self._begin_anew)
 
     def attach(self, engine: AnyEngine | None = None) -> None:
@@ -125,7 +125,7 @@ class EngineSource:
                     self._release(watch)
                 return
             self._every = False
-            for watch in list(self._watches):
+            for watch in self._watches.all():
                 self._release(watch)
             _sources = tuple(source for source in _sources if source is not self)
             if not _sources:
@@ -133,14 +133,14 @@ class EngineSource:
 
     def pools(self) -> Iterator[PoolReading]:
         """Read the pool of each engine under watch."""
-        for watch in list(self._watches):
+        for watch in self._watches.all():
             reading = read_engine(watch)
             if reading is not None:
                 yield reading
 
     def engines_of(self, database: Database) -> list[Engine]:
         """Return the engines under watch that lead to a database: the very one first."""
-        pairs = [(watch.database, watch.engine()) for watch in list(self._watches)]
+        pairs = [(watch.database, watch.engine()) for watch in self._watches.all()]
         name, pool_name = database.aggregate_id, database.pool_name
         pairs.sort(key=lambda pair: pair[0].pool_name != pool_name)
         return [engine for of, engine in pairs if engine is not None and of.aggregate_id == name]
@@ -155,14 +155,14 @@ class EngineSource:
 
     def in_use(self) -> Iterator[Engine]:
         """Give each engine under watch that the application has asked for a connection."""
-        for watch in list(self._watches):
+        for watch in self._watches.all():
             engine = watch.engine()
-            if engine is not None and (watch.failures or was_used(engine)):
+            if engine is not None and (watch.is_failing or was_used(engine)):
                 yield engine
 
     def look_anew(self) -> None:
         """Look anew for the ledger of each connection's context. Nothing waits for it."""
-        for watch in list(self._watches):
+        for watch in self._watches.all():
             look_anew(watch)
 
     def _adopt(self, engine: Engine) -> Watch | None:
@@ -191,8 +191,9 @@ class EngineSource:
             return watch
 
     def _begin_anew(self) -> None:
-        """Forget the parent's connections, in a forked child."""
-        for watch in list(self._watches):
+        """Forget the parent's connections, in a forked child, and who asks there."""
+        self._choice.begin_anew()
+        for watch in self._watches.all():
             begin_anew(watch)
 
     def _release(self, watch: Watch) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Final
 from sqlalchemy.engine.cursor import _DEFAULT_FETCH
 from sqlalchemy.pool.base import _ConnectionFairy
 
+from otel_dbevents.compat import has_gil
 from otel_dbevents.events import QueryFailed
 from otel_dbevents.sources.around import Call
 from otel_dbevents.sources.beside import beside_of, remarks_on
@@ -195,8 +196,11 @@ class QuerySource:
 def _alone() -> int:
     """Return how many references there are to a reading that only its connection's state has.
 
-    Python's versions count differently; taken as `QuerySource._executed` does.
+    Python's versions count differently; taken as `QuerySource._executed` does. None has so many
+    without a GIL: what two threads that share a connection count at a time is not to be relied on.
     """
+    if not has_gil():
+        return -1
     state: Any = SimpleNamespace(spare=CountingFetch())
     reading = state.spare
     return getrefcount(reading)

@@ -9,6 +9,7 @@
 """
 
 import sys
+import threading
 from collections.abc import Callable
 from functools import wraps
 from time import time_ns
@@ -19,6 +20,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine
 from sqlalchemy.pool import Pool
 
+from otel_dbevents.compat import has_gil
 from otel_dbevents.sources.connection import INFO_KEY, ConnectionState
 from otel_dbevents.sources.guarding import guard
 from otel_dbevents.sources.pool.checkin import (
@@ -40,6 +42,8 @@ Seen: TypeAlias = Callable[[Engine], Watch | None]
 _RawConnection: TypeAlias = Callable[[Engine], Any]
 _Tell: TypeAlias = Callable[[Watch, ConnectionState, Any, BaseException | None, Any], None]
 
+_OURS: Final = "otel-dbevents-"
+"""What the names of our own threads begin with."""
 _DISPATCH: Final = event.attr.__file__
 """The file whose code calls SQLAlchemy's listeners."""
 _installed: tuple[_RawConnection, _RawConnection] | None = None
@@ -96,9 +100,15 @@ def _is_dispatching() -> bool:
     """Whether SQLAlchemy is calling listeners, in any thread.
 
     It walks a list that must not change meanwhile: the application's call would raise. What stays
-    then does nothing, and goes when we are next asked to let go.
+    then does nothing, and goes when we are next asked to let go. Without a GIL another thread goes
+    on while it is looked at: then it may be calling them as long as it is there.
     """
-    for frame in sys._current_frames().values():
+    frames = sys._current_frames()
+    if not has_gil():
+        ours = {each.ident for each in threading.enumerate() if each.name.startswith(_OURS)}
+        if frames.keys() - ours - {threading.get_ident()}:
+            return True
+    for frame in frames.values():
         above: FrameType | None = frame
         while above is not None:
             if above.f_code.co_filename == _DISPATCH:

@@ -2,18 +2,19 @@
 
 from time import time_ns
 from typing import Any, Final
-from weakref import WeakSet, ref
+from weakref import ref
 
 from sqlalchemy.pool import NullPool, Pool
 
 from otel_dbevents.drafts import Draft
+from otel_dbevents.living import Living
 from otel_dbevents.sources.caller import current_context, suppressed
 from otel_dbevents.sources.connection import INFO_KEY, NOBODY, ConnectionState
 from otel_dbevents.sources.drafts import CheckedInDraft, ClosedDraft, ReturnedDraft
 from otel_dbevents.sources.guarding import guard
 from otel_dbevents.sources.watch import WATCH_KEY, Watch
 
-held: Final[WeakSet[Pool]] = WeakSet()
+held: Final[Living[Pool]] = Living()
 """The pools that tell what comes back to them."""
 CAN_FOLLOW: Final = hasattr(Pool, "_return_conn") and hasattr(Pool, "_close_connection")
 """Else it is a pool's events that tell what comes back and what is closed."""
@@ -44,10 +45,10 @@ def followed(pool: Pool) -> None:
 
 def let_go() -> None:
     """Have no pool tell any more what comes back to it."""
-    for pool in list(held):
+    for pool in held.all():
+        held.discard(pool)
         pool.__dict__.pop("_return_conn", None)
         pool.__dict__.pop("_close_connection", None)
-    held.clear()
 
 
 def checked_in(_connection: Any, record: Any) -> None:

@@ -82,7 +82,8 @@ def checked_out(watch: Watch, pool: Pool, proxied: Any, start: int) -> None:
             draft = OpenedDraft(caller, watch.database, end, waited, create_ns, size)
         else:
             draft = CheckedOutDraft(caller, watch.database, end, waited, 0)
-        watch.failures = 0
+        if watch.is_failing:
+            watch.succeeded()
         if ledger is None:
             watch.defer(draft)
         else:
@@ -106,14 +107,14 @@ def refused(watch: Watch, pool: Pool, error: BaseException, start: int) -> None:
             event = DatabaseConnectionFailed(
                 watch.database.environment,
                 describe_connect(error),
-                watch.failures,
+                next(watch.failures),
                 end_time_ns=end,
                 duration_ns=max(0, end - start),
                 failure=describe(error, messages=watch.messages),
                 database=watch.database,
                 parent=parent,
             )
-            watch.failures += 1
+            watch.is_failing = True
         enter(watch, event, caller)
         watch.publish(event, traced(caller, error) if watch.stacks else caller)
     except Exception as own:  # noqa: BLE001 - the application must not see it
