@@ -14,7 +14,7 @@ from itertools import accumulate, compress
 from time import monotonic
 from typing import Any, Final, NamedTuple
 
-from otel_dbevents.drafts import Draft
+from otel_dbevents.drafts import Alike, Draft
 from otel_dbevents.events import Database, Event, QueryExecuted, QueryFailed
 from otel_dbevents.forks import in_child
 
@@ -111,7 +111,10 @@ class Windows:
         in_child(self._begin_anew)
 
     def take(self, database: Database, durations: Sequence[float], errors: int = 0) -> None:
-        """Take queries that ended just now: their durations in seconds, and how many failed."""
+        """Take queries that ended just now: their durations, and how many failed.
+
+        Durations are floats in seconds, or ints in nanoseconds.
+        """
         number = int(self._clock() / self._slot_s)
         with self._lock:
             known = self._known.get(id(database))
@@ -131,11 +134,14 @@ class Windows:
 
         Drafts in it are plain.
         """
+        if isinstance(batch, Alike):
+            self._take_alike(batch)
+            return
         drafts: list[Any] = [item for item in batch if type(item) is not tuple]
         noted = [each for each in drafts if QueryExecuted in each.kinds]
         if noted:
             self._take_noted(noted)
-        of: dict[int, tuple[Database, list[float]]] = {}
+        of: dict[int, tuple[Database, list[int]]] = {}
         for event in [item[0] for item in batch if type(item) is tuple]:
             kind = type(event)
             if kind is QueryExecuted or kind is QueryFailed:
@@ -143,20 +149,31 @@ class Windows:
                 found = of.get(id(query.database))
                 if found is None:
                     found = of[id(query.database)] = (query.database, [])
-                found[1].append(query.duration_ns / 1e9)
+                found[1].append(query.duration_ns)
                 if kind is QueryFailed:
                     self.take(query.database, (), 1)
         for database, durations in of.values():
             self.take(database, durations)
 
+    def _take_alike(self, batch: Alike) -> None:
+        """Take what nobody has to look at one by one, where it is of one database."""
+        said = dict(zip(batch[0].__struct_fields__, batch.columns, strict=True))
+        if QueryExecuted not in batch[0].kinds:
+            return
+        databases = said["database"]
+        if databases.count(databases[0]) == len(databases):
+            self.take(databases[0], said["duration_ns"])
+        else:
+            self._take_noted(batch)
+
     def _take_noted(self, noted: Sequence[Any]) -> None:
         """Take queries that are no events yet: mostly all of one database."""
         first = noted[0].database
         if [each.database for each in noted].count(first) == len(noted):
-            self.take(first, [each.duration_ns / 1e9 for each in noted])
+            self.take(first, [each.duration_ns for each in noted])
             return
         for database in {id(each.database): each.database for each in noted}.values():
-            these = [each.duration_ns / 1e9 for each in noted if each.database is database]
+            these = [each.duration_ns for each in noted if each.database is database]
             self.take(database, these)
 
     def read(self, aggregate_id: str) -> Reading | None:
@@ -169,7 +186,7 @@ class Windows:
             slots = [slot for slot in window.slots if slot.number > oldest]
             queries = sum(slot.queries for slot in slots)
             errors = sum(slot.errors for slot in slots)
-            weighted = [(value, slot.stride) for slot in slots for value in slot.kept]
+            weighted = [(_seconds(value), slot.stride) for slot in slots for value in slot.kept]
         if not queries:
             return None
         if queries < LEAST:
@@ -204,6 +221,11 @@ class Windows:
         self._windows: OrderedDict[str, _Window] = OrderedDict()
         self._known: dict[int, tuple[Database, _Window]] = {}
         """By identity; the database is kept, so that no other can be taken for it."""
+
+
+def _seconds(duration: float) -> float:
+    """Return a duration that was given in nanoseconds, where it is an int."""
+    return duration / 1e9 if type(duration) is int else duration
 
 
 def _percentiles(weighted: Sequence[tuple[float, int]], *shares: float) -> list[float]:
