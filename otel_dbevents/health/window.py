@@ -56,9 +56,9 @@ class _Slot:
         self.queries = self.errors = 0
         self.stride = 1
         """One of so many durations is kept."""
-        self.kept: list[float] = []
+        self.kept: list[int] = []
 
-    def take(self, durations: Sequence[float]) -> None:
+    def take(self, durations: Sequence[int]) -> None:
         self.queries += len(durations)
         if self.stride > 1:
             durations = durations[random.randrange(self.stride) :: self.stride]  # noqa: S311
@@ -110,11 +110,8 @@ class Windows:
         self._begin_anew()
         in_child(self._begin_anew)
 
-    def take(self, database: Database, durations: Sequence[float], errors: int = 0) -> None:
-        """Take queries that ended just now: their durations, and how many failed.
-
-        Durations are floats in seconds, or ints in nanoseconds.
-        """
+    def take(self, database: Database, durations: Sequence[int], errors: int = 0) -> None:
+        """Take queries that ended just now: their durations in ns, and how many failed."""
         number = int(self._clock() / self._slot_s)
         with self._lock:
             known = self._known.get(id(database))
@@ -186,7 +183,7 @@ class Windows:
             slots = [slot for slot in window.slots if slot.number > oldest]
             queries = sum(slot.queries for slot in slots)
             errors = sum(slot.errors for slot in slots)
-            weighted = [(_seconds(value), slot.stride) for slot in slots for value in slot.kept]
+            weighted = [(value / 1e9, slot.stride) for slot in slots for value in slot.kept]
         if not queries:
             return None
         if queries < LEAST:
@@ -221,11 +218,6 @@ class Windows:
         self._windows: OrderedDict[str, _Window] = OrderedDict()
         self._known: dict[int, tuple[Database, _Window]] = {}
         """By identity; the database is kept, so that no other can be taken for it."""
-
-
-def _seconds(duration: float) -> float:
-    """Return a duration that was given in nanoseconds, where it is an int."""
-    return duration / 1e9 if type(duration) is int else duration
 
 
 def _percentiles(weighted: Sequence[tuple[float, int]], *shares: float) -> list[float]:
