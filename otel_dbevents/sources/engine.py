@@ -231,7 +231,12 @@ class EngineSource:
         verdict = self._verdicts.get(engine.dialect)
         if verdict is None:
             self._verdicts[engine.dialect] = False  # what the filter itself does with it
-            verdict = self._verdicts[engine.dialect] = self._ask(engine)
+            try:
+                verdict = self._ask(engine)
+            except BaseException:  # Ctrl-C: it is asked again
+                self._verdicts.pop(engine.dialect, None)
+                raise
+            self._verdicts[engine.dialect] = verdict
         return verdict
 
     def _ask(self, engine: Engine) -> bool:
@@ -391,12 +396,13 @@ def _raw_connection(original: _RawConnection) -> _RawConnection:
             guard.caught(error)
         if watch is None or pending is None:
             return original(engine)
-        pending.append(None)
         try:
             try:
+                pending.append(None)
                 proxied = original(engine)
-            finally:
-                pending.pop()
+            finally:  # Ctrl-C may come before it is appended
+                if pending:
+                    pending.pop()
         except BaseException as error:
             pool.refused(watch, engine_pool, error, start)
             raise
