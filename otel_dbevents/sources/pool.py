@@ -173,12 +173,16 @@ def followed(pool: Pool) -> None:
     held.add(pool)
 
     def return_conn(record: Any) -> None:
-        checked_in(None, record)
-        take_back(this(), record)  # it is there: it was called
+        try:
+            checked_in(None, record)
+        finally:  # Ctrl-C may come in between: the pool must have it back
+            take_back(this(), record)  # it is there: it was called
 
     def close_connection(connection: Any, **how: Any) -> None:
-        _closing(this(), connection)
-        close(this(), connection, **how)
+        try:
+            _closing(this(), connection)
+        finally:
+            close(this(), connection, **how)
 
     if type(pool) is not NullPool:
         pool._close_connection = close_connection  # type: ignore[method-assign]
