@@ -58,7 +58,7 @@ _lock = threading.RLock()
 hold(lambda: (_lock,))
 _OURS = "otel-dbevents-"
 """What the names of our own threads begin with."""
-_PATIENCE_S = 0.05
+_PATIENCE_S = 0.2
 """How long a thread waits for what the filter says to another."""
 _DISPATCH = event.attr.__file__
 """The file whose code calls SQLAlchemy's listeners."""

@@ -204,7 +204,8 @@ def checked_in(_connection: Any, record: Any) -> None:
             return
         watch, proxied = state.watch, state.proxied
         collected = proxied is not None and proxied() is None  # `is_collected`, without its call
-        if state.latest is not None or state.others:
+        of = record._ConnectionRecord__pool  # `pool_of`, without its call
+        if (state.latest is not None or state.others) and not _is_shared(watch, of, collected):
             for reading in state.unread():
                 reading.done(in_call=not collected)
         end, caller = time_ns(), current_context()
@@ -218,7 +219,6 @@ def checked_in(_connection: Any, record: Any) -> None:
         if not collected:  # else what closes it has to know
             state.proxied = None
         draft: Draft
-        of = record._ConnectionRecord__pool  # `pool_of`, without its call
         if type(of) is NullPool and CAN_FOLLOW and record.dbapi_connection is not None:
             begun = state.created_ns
             lived = end - begun if end > begun else 0
@@ -236,6 +236,14 @@ def checked_in(_connection: Any, record: Any) -> None:
             watch.defer(draft)
     except Exception as error:  # noqa: BLE001 - the application must not see it
         guard.noted(error)  # it may be a finalizer that comes here
+
+
+def _is_shared(watch: Watch, of: Pool, collected: bool) -> bool:
+    """Whether others have a `StaticPool`'s connection as well, and may be reading from it."""
+    if type(of) in _USUAL or not isinstance(of, StaticPool):
+        return False
+    out = sum(proxy.dbapi_connection is not None for proxy in watch.proxies.all())
+    return out > (0 if collected else 1)
 
 
 def _from_finalizer(watch: Watch, draft: Draft) -> None:
