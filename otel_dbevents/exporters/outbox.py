@@ -139,8 +139,11 @@ class Outbox(Generic[T]):
 
     def failed(self, error: Exception) -> None:
         """Count an item that could not be put in, for an error of ours."""
-        self._swallowing.caught(error, "%s could not be taken", self._what)
         self._count("error", 1)
+        try:
+            self._swallowing.caught(error, "%s could not be taken", self._what)
+        finally:
+            del error
 
     def reject(self, number: int, words: str) -> None:
         """Count items of a batch that is delivered but for them; what is said of it is logged."""

@@ -12,7 +12,7 @@ from otel_dbevents.sources.guarding import guard
 EngineFilter: TypeAlias = Callable[[Engine], bool]
 """Whether an engine is observed. Asked once for each, about an `AsyncEngine` by its sync engine."""
 
-_PATIENCE_S: Final = 0.05
+_PATIENCE_S: Final = 0.2
 """How long a thread waits for what the filter says to another."""
 
 

@@ -120,7 +120,10 @@ class ConnectionState:
 
     def caught(self, error: Exception) -> None:
         """Take note of an error of ours in telling of this connection."""
-        (guard.noted if self.is_collected else guard.caught)(error)
+        try:
+            (guard.noted if self.is_collected else guard.caught)(error)
+        finally:
+            del error
 
     def end_transaction(self) -> None:
         """Forget the transaction: the next statement begins another."""

@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 
 from sqlalchemy.engine.default import DefaultDialect
 
-from otel_dbevents.sources.around import Call
+from otel_dbevents.sources.around import Around, Call
 from otel_dbevents.sources.watch import Watch
 
 Told: TypeAlias = Callable[[int, int, Any, str, Any, Any, Call | None], None]
@@ -57,25 +57,29 @@ def _surrounded(
 
     def do_execute(cursor: Any, statement: str, parameters: Any, context: Any) -> None:
         around, call, sql = watch.around, None, statement
-        if around is not None and watch.active:
-            call = around.enter(statement, parameters, context)
-            sql = call.sql
-        start = time_ns()
         try:
-            driver_call(cursor, sql, parameters, context)
-        except BaseException as error:
+            if around is not None and watch.active:
+                call = around.enter(statement, parameters, context)
+                sql = call.sql
+            start = time_ns()
+            try:
+                driver_call(cursor, sql, parameters, context)
+            except BaseException as error:
+                end = time_ns()
+                if around is not None and call is not None:
+                    around.leave(call, context, cursor, error)
+                if watch.active:
+                    batch = parameters if many else None
+                    failed(error, start, end, statement, context, batch, call)
+                raise
             end = time_ns()
             if around is not None and call is not None:
-                around.leave(call, context, cursor, error)
+                around.leave(call, context, cursor, None)
             if watch.active:
-                batch = parameters if many else None
-                failed(error, start, end, statement, context, batch, call)
-            raise
-        end = time_ns()
-        if around is not None and call is not None:
-            around.leave(call, context, cursor, None)
-        if watch.active:
-            told(start, end, cursor, statement, context, parameters if many else None, call)
+                told(start, end, cursor, statement, context, parameters if many else None, call)
+        finally:  # Ctrl-C may come anywhere: the caller's context is its own again
+            if call is not None and call.token is not None:
+                Around.ended(call)
 
     return do_execute
 

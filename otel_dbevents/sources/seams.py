@@ -135,12 +135,13 @@ def _raw_connection(original: _RawConnection, seen: Seen) -> _RawConnection:
             guard.caught(error)
         if watch is None or pending is None:
             return original(engine)
-        pending.append(None)
         try:
             try:
+                pending.append(None)
                 proxied = original(engine)
-            finally:
-                pending.pop()
+            finally:  # Ctrl-C may come before it is appended
+                if pending:
+                    pending.pop()
         except BaseException as error:
             refused(watch, engine_pool, error, start)
             raise

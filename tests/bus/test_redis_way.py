@@ -106,6 +106,8 @@ def test_events_come_packed_in_order_and_once(way: Way) -> None:
     assert (reader.counts.read, reader.counts.handled, sender.shipped) == (515, 515, 515)
     assert take(way.reader(keys=KEYS)) == []
     assert reader.lag() == (0, 0.0)
+    # What is told a second time is known for longer than a copy is young enough to be taken.
+    assert way.client.ttl(reader._ledger._key(held[0].entry.line)) > 2 * 86_400
 
 
 def test_what_a_dead_reader_held_is_taken_over_and_comes_once(way: Way) -> None:
@@ -473,6 +475,8 @@ def test_a_full_redis_is_waited_for_and_the_buffer_counts_what_gives_way(
         assert len(got) + shipping.lost.get("queue_full", 0) == 1_000
         assert got[-1] == 999
         assert reader.settle() == {}
+        assert sender.trouble == ""
+        assert sender.blocked_s > 0  # it is a counter, and stays
         assert bus.close(PATIENCE)
         way.close()
     assert [each for each in caplog.messages if "raise maxmemory" in each]
@@ -557,6 +561,51 @@ def test_a_reader_that_loses_an_answer_handles_and_counts_all_once(way: Way, wor
         assert take(other := way.reader(claim_after_s=0)) == []
         assert other.settle() == {}
         reader.close()
+
+
+@pytest.mark.swallows
+def test_a_primary_that_became_a_replica_is_looked_for_under_its_name_again(
+    way: Way, tmp_path: Path
+) -> None:
+    with run_redis(tmp_path) as before, proxy(before.port) as name:
+        admin: Any = connect(before.url)
+        url = f"redis://:{way.server.password}@127.0.0.1:{name.port}"
+        sender = Sender(url, way.stream)
+        send(sender, 0, 1)
+        assert admin.xlen(way.stream) == 1
+        admin.execute_command("REPLICAOF", "127.0.0.1", "9")
+        shipping = threading.Thread(target=send, args=(sender, 1, 1))
+        shipping.start()
+        wait_until(lambda: "it is a replica" in sender.trouble, 20)
+        name.lead_to(way.server.port)  # the connections that there are stay
+        try:
+            wait_until(lambda: len(way.entries()) == 1, 20)
+        finally:
+            sender.finish(0)
+            shipping.join(20)
+            admin.close()
+
+
+CLUSTER = {"cluster-enabled": "yes", "appendonly": "no"}
+
+
+@pytest.mark.swallows
+def test_a_cluster_is_named_before_anything_is_read_of_it(tmp_path: Path) -> None:
+    with run_redis(tmp_path, CLUSTER) as server:
+        client: Any = connect(server.url)
+        sender = Sender(server.url, "events")
+        sender.finish(0.2)  # so long it tries
+        send(sender, 0, 1)
+        assert sender.trouble.endswith("it is a cluster, which is down")
+        client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16_383)
+        reader = Reader(server.url, "events", "group")
+        with pytest.raises(RedisSetupError, match="is a cluster: name a single Redis"):
+            reader.read(1, 0)
+        with pytest.raises(client_package.RedisError) as caught:
+            client.execute_command("MSET", "a", 1, "b", 2)
+        assert explained(caught.value, server.url)[1].startswith("name a single Redis")
+        reader.reconnect()
+        client.close()
 
 
 def test_it_works_over_a_unix_socket(redis: Redis) -> None:

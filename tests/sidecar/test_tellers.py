@@ -1,5 +1,6 @@
 """Whose numbers are whose: each process's are a source of their own, and its losses are told."""
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,10 +9,12 @@ import pytest
 
 from otel_dbevents.bus.redis.entries import Entry
 from otel_dbevents.bus.redis.held import Held
+from otel_dbevents.events import QueryExecuted, TraceParent
 from otel_dbevents.shipping import Origin
 from otel_dbevents.sidecar import tellers as tellers_module
 from otel_dbevents.sidecar.tellers import Tellers
 from tests.bus.contract import checked
+from tests.sidecar.running import DATABASE, STATEMENT
 
 SOURCE = msgspec.msgpack.encode(
     Origin({"service.name": "shop", "service.instance.id": "pod"}, metrics=True)
@@ -86,3 +89,15 @@ def test_what_a_process_lost_is_told_though_its_teller_is_gone(
     assert told(tellers)["pod@here-1"] == {"gap": 5}
     tellers.forget_ended()
     assert len(tellers._all) == 1
+
+
+@pytest.mark.parametrize(("follows", "flags", "spans"), [(True, 1, 1), (True, 0, 0), (False, 1, 0)])
+def test_a_child_is_sampled_as_its_parent_where_its_application_does_so(
+    tellers: Tellers, follows: bool, flags: int, spans: int
+) -> None:
+    origin = Origin({}, root_sampled=0.0, follows_parent=follows)
+    made = Entry("app", "1", 0, 1, 1, msgspec.msgpack.encode(origin), b"")
+    parent = TraceParent(b"1" * 16, b"1" * 8, flags)
+    query = QueryExecuted(DATABASE, parent, time.time_ns(), 1_000, STATEMENT)
+    assert tellers.tell([Held(b"1-1", made, [query])]) == []
+    assert len(tellers.collect().spans) == spans

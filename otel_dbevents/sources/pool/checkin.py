@@ -4,7 +4,7 @@ from time import time_ns
 from typing import Any, Final
 from weakref import ref
 
-from sqlalchemy.pool import NullPool, Pool
+from sqlalchemy.pool import NullPool, Pool, StaticPool
 
 from otel_dbevents.drafts import Draft
 from otel_dbevents.living import Living
@@ -12,6 +12,7 @@ from otel_dbevents.sources.caller import current_context, suppressed
 from otel_dbevents.sources.connection import INFO_KEY, NOBODY, ConnectionState
 from otel_dbevents.sources.drafts import CheckedInDraft, ClosedDraft, ReturnedDraft
 from otel_dbevents.sources.guarding import guard
+from otel_dbevents.sources.pool.places import UNSHARED
 from otel_dbevents.sources.watch import WATCH_KEY, Watch
 
 held: Final[Living[Pool]] = Living()
@@ -31,12 +32,16 @@ def followed(pool: Pool) -> None:
     held.add(pool)
 
     def return_conn(record: Any) -> None:
-        checked_in(None, record)
-        take_back(this(), record)  # it is there: it was called
+        try:
+            checked_in(None, record)
+        finally:  # Ctrl-C may come in between: the pool must have it back
+            take_back(this(), record)  # it is there: it was called
 
     def close_connection(connection: Any, **how: Any) -> None:
-        _closing(this(), connection)
-        close(this(), connection, **how)
+        try:
+            _closing(this(), connection)
+        finally:
+            close(this(), connection, **how)
 
     if type(pool) is not NullPool:
         pool._close_connection = close_connection  # type: ignore[method-assign]
@@ -62,7 +67,8 @@ def checked_in(_connection: Any, record: Any) -> None:
             return
         watch, proxied = state.watch, state.proxied
         collected = proxied is not None and proxied() is None  # `is_collected`, without its call
-        if state.latest is not None or state.others:
+        of = record._ConnectionRecord__pool  # `pool_of`, without its call
+        if (state.latest is not None or state.others) and not _is_shared(watch, of, collected):
             for reading in state.unread():
                 reading.done(in_call=not collected)
         end, caller = time_ns(), current_context()
@@ -76,7 +82,6 @@ def checked_in(_connection: Any, record: Any) -> None:
         if not collected:  # else what closes it has to know
             state.proxied = None
         draft: Draft
-        of = record._ConnectionRecord__pool  # `pool_of`, without its call
         if type(of) is NullPool and CAN_FOLLOW and record.dbapi_connection is not None:
             begun = state.created_ns
             lived = end - begun if end > begun else 0
@@ -94,6 +99,14 @@ def checked_in(_connection: Any, record: Any) -> None:
             watch.defer(draft)
     except Exception as error:  # noqa: BLE001 - the application must not see it
         guard.noted(error)  # it may be a finalizer that comes here
+
+
+def _is_shared(watch: Watch, of: Pool, collected: bool) -> bool:
+    """Whether others have a `StaticPool`'s connection as well, and may be reading from it."""
+    if type(of) in UNSHARED or not isinstance(of, StaticPool):
+        return False
+    out = sum(proxy.dbapi_connection is not None for proxy in watch.proxies.all())
+    return out > (0 if collected else 1)
 
 
 def _from_finalizer(watch: Watch, draft: Draft) -> None:

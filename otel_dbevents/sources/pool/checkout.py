@@ -8,7 +8,6 @@ from weakref import ref
 from sqlalchemy import exc
 from sqlalchemy.pool import (
     AssertionPool,
-    AsyncAdaptedQueuePool,
     NullPool,
     Pool,
     QueuePool,
@@ -24,14 +23,12 @@ from otel_dbevents.sources.drafts import CheckedOutDraft, OpenedDraft
 from otel_dbevents.sources.failure import describe, describe_connect
 from otel_dbevents.sources.guarding import guard
 from otel_dbevents.sources.location import locate, spot
-from otel_dbevents.sources.pool.places import open_records, pool_of, read_pool, size_of
+from otel_dbevents.sources.pool.places import UNSHARED, open_records, pool_of, read_pool, size_of
 from otel_dbevents.sources.stack import traced
 from otel_dbevents.sources.watch import Watch, enter
 
 _OURS_AND_ENGINES = 2
 """Frames between `checked_out` and the application at the least: ours and SQLAlchemy's."""
-_USUAL = frozenset({QueuePool, NullPool, AsyncAdaptedQueuePool})
-"""Pools that are no `StaticPool`: asking that of their class is slower than to find them here."""
 
 
 def checked_out(watch: Watch, pool: Pool, proxied: Any, start: int) -> None:
@@ -62,7 +59,7 @@ def checked_out(watch: Watch, pool: Pool, proxied: Any, start: int) -> None:
         state.proxied = record.fairy_ref
         if type(pool) is not NullPool:  # else nobody ever waits, and wants to know who holds it
             state.spot = spot(_OURS_AND_ENGINES)
-            if type(pool) not in _USUAL and isinstance(pool, StaticPool):
+            if type(pool) not in UNSHARED and isinstance(pool, StaticPool):
                 watch.proxies.add(proxied)
         if caller.get(SUPPRESS) or caller.get(PLAIN):  # as `suppressed`, in this frame
             state.told_out = False

@@ -1,10 +1,11 @@
 """Places: how many connections a pool has open, how many it may have, and who reads that."""
 
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy.engine import Engine
 from sqlalchemy.pool import (
     AssertionPool,
+    AsyncAdaptedQueuePool,
     NullPool,
     Pool,
     QueuePool,
@@ -14,6 +15,9 @@ from sqlalchemy.pool import (
 
 from otel_dbevents.events import Database, PoolReading
 from otel_dbevents.sources.watch import Watch
+
+UNSHARED: Final = frozenset({QueuePool, NullPool, AsyncAdaptedQueuePool})
+"""Pools that are no `StaticPool`: asking that of their class is slower than to find them here."""
 
 
 def read_engine(watch: Watch) -> PoolReading | None:
