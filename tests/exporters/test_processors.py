@@ -269,19 +269,6 @@ def test_many_threads_lose_nothing_uncounted(exporter, processing):
     assert len(exporter.delivered) + sum(processor.lost.values()) == 16_000
 
 
-def test_a_full_queue_that_says_one_too_many_for_a_moment_costs_nothing(exporter):
-    """As without a GIL, when it is looked at while an item takes the place of the oldest."""
-
-    class OneTooMany(deque[int]):
-        def __len__(self) -> int:
-            return super().__len__() + 1
-
-    outbox: Outbox[int] = Outbox(lambda _: True, Limits(4, 4, NEVER_S), "items")
-    outbox._items = OneTooMany(range(3), maxlen=4)
-    assert outbox._take(4) == [0, 1, 2]
-    outbox.give_up()
-
-
 @pytest.mark.swallows
 def test_a_full_queue_that_says_one_too_many_for_a_moment_costs_nothing(exporter):
     """As without a GIL, when it is looked at while an item takes the place of the oldest."""
