@@ -282,20 +282,6 @@ def test_a_full_queue_that_says_one_too_many_for_a_moment_costs_nothing(exporter
     outbox.give_up()
 
 
-@pytest.mark.swallows
-def test_a_full_queue_that_says_one_too_many_for_a_moment_costs_nothing(exporter):
-    """As without a GIL, when it is looked at while an item takes the place of the oldest."""
-
-    class OneTooMany(deque[int]):
-        def __len__(self) -> int:
-            return super().__len__() + 1
-
-    outbox: Outbox[int] = Outbox(lambda _: True, Limits(4, 4, NEVER_S), "items")
-    outbox._items = OneTooMany(range(3), maxlen=4)
-    assert outbox._take(4) == [0, 1, 2]
-    outbox.give_up()
-
-
 def test_losses_are_said_in_one_line_a_minute_with_their_number_and_reason(
     exporter, processing, caplog, monkeypatch
 ):
