@@ -269,7 +269,6 @@ def test_many_threads_lose_nothing_uncounted(exporter, processing):
     assert len(exporter.delivered) + sum(processor.lost.values()) == 16_000
 
 
-@pytest.mark.swallows
 def test_a_full_queue_that_says_one_too_many_for_a_moment_costs_nothing(exporter):
     """As without a GIL, when it is looked at while an item takes the place of the oldest."""
 
