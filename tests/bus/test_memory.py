@@ -594,7 +594,7 @@ def test_a_finalizer_waits_for_none_of_our_locks() -> None:
     locks = (
         bus._lock,
         bus._losses._lock,
-        bus._left._lock,
+        bus._within._left._lock,
         subscription.buffer._lock,
         subscription.losses._lock,
         subscription._starting,
