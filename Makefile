@@ -5,10 +5,11 @@ BIN := $(VENV)/bin
 OLDEST := .venv-oldest
 FUZZ_SECONDS ?= 600
 BENCH ?=
+ALSO ?=
 SOAK ?= --seconds 600 --rate 10000 --faults 9
 
 # What mostly waits for servers; a folder that is not named here is in the other half.
-WAITING := tests/alerts tests/demo tests/e2e tests/grafana tests/report tests/sidecar
+WAITING := $(addprefix tests/,alerts demo e2e grafana harm outage report sidecar)
 COVERED = COVERAGE_FILE=$(CURDIR)/.coverage-$@ $(BIN)/python -m pytest -m 'not oldest' \
 	--cov --cov-report=
 
@@ -23,10 +24,10 @@ demo-sidecar: $(VENV)/.demo
 	@$(BIN)/otel-dbevents demo --sidecar
 
 # The types, the rules, the whole suite in two halves, and beside it the suite on the oldest versions
-# that we support: three at a time, since they wait as much as they work.
+# that we support: three at a time, since they wait as much as they work. Then what ALSO names.
 test:
 	@$(MAKE) --no-print-directory -j2 $(VENV)/.dev $(OLDEST)/.dev
-	@MAKE='$(MAKE)' $(BIN)/python .ci/lanes.py 'lint! working' waiting oldest
+	@MAKE='$(MAKE)' $(BIN)/python .ci/lanes.py 'lint! working' 'waiting $(ALSO)' oldest
 	@$(MAKE) --no-print-directory coverage
 
 lint: $(VENV)/.dev

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -24,6 +25,11 @@ settings.register_profile("usual", deadline=None)
 settings.register_profile("long", deadline=None, max_examples=5_000)
 settings.load_profile("usual")
 
+MEASURED = ("check/", "demo/", "sidecar/", "test_auto.py", "test_cli.py", "test_shipping.py")
+"""Where processes are what is tested: theirs is measured too, which takes half as long again."""
+_MEASURING = "COVERAGE_PROCESS_CONFIG"
+_measuring: list[str] = []
+
 # Else pytest-asyncio's first look makes a loop that nobody closes, and whichever test collects
 # garbage next is told of it.
 asyncio.set_event_loop(None)
@@ -36,6 +42,15 @@ def pytest_collection_finish() -> None:
     """
     gc.collect()
     gc.freeze()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Have processes that this test starts measured, or not, if any are."""
+    if how := os.environ.pop(_MEASURING, None):
+        _measuring[:] = [how]
+    if _measuring and item.nodeid.removeprefix("tests/").startswith(MEASURED):
+        os.environ[_MEASURING] = _measuring[0]
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import count, islice
+from itertools import count, islice, repeat, starmap
 from queue import Empty
 from time import monotonic
 from typing import Any, Final, Generic, TypeVar
@@ -139,8 +139,11 @@ class Outbox(Generic[T]):
 
     def failed(self, error: Exception) -> None:
         """Count an item that could not be put in, for an error of ours."""
-        self._swallowing.caught(error, "%s could not be taken", self._what)
         self._count("error", 1)
+        try:
+            self._swallowing.caught(error, "%s could not be taken", self._what)
+        finally:
+            del error
 
     def reject(self, number: int, words: str) -> None:
         """Count items of a batch that is delivered but for them; what is said of it is logged."""
@@ -244,10 +247,11 @@ class Outbox(Generic[T]):
 
     def _take(self, most: int) -> list[T]:
         """Take out up to ``most`` items, the oldest first."""
-        take = self._items.popleft
+        take, batch = self._items.popleft, list[T]()
         with self._lock:
-            # Appending to a full deque takes one and puts one: it never gets shorter meanwhile.
-            batch = [take() for _ in range(min(most, len(self._items)))]
+            # Without a GIL a full deque has one too many for a moment, while one is put in.
+            with suppress(IndexError):
+                batch.extend(starmap(take, repeat((), min(most, len(self._items)))))
             self._taken += len(batch)
         return batch
 

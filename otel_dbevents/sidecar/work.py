@@ -154,6 +154,8 @@ class Work:
 
     def _settle(self) -> None:
         """Tell what never came, and let go of processes that ended and of which all is known."""
+        for entry, number in self._reader.take_refused():
+            self._tellers.lose_of(entry, {"rejected": number})
         for line, counts in self._reader.settle().items():
             self._tellers.lose(line, counts)
         self._tellers.forget_ended(self._reader.open_lines)

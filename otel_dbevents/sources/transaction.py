@@ -81,22 +81,24 @@ class TransactionSource:
             if state is None or state.ending:
                 driver_call(connection, *arguments, **options)
                 return
-            call = watch.around and watch.around.ending()
-            standing = Standing(connection, state)
-            if is_commit and state.failed:
-                standing.listen()
-            start, state.ending = time_ns(), True
+            call, standing, start = None, Standing(connection, state), time_ns()
             try:
+                call = watch.around and watch.around.ending()
+                if is_commit and state.failed:
+                    standing.listen()
+                start, state.ending = time_ns(), True
                 driver_call(connection, *arguments, **options)
             except BaseException as error:
-                Around.ended(call)
+                if call is not None:
+                    Around.ended(call)
                 self._told_failed(failed, state, start, error, call, connection)
                 raise
             finally:
                 state.ending = False
+                if call is not None:
+                    Around.ended(call)
                 if standing.protocol is not None:
                     standing.heard()
-            Around.ended(call)
             self._told(ended(state, standing), state, start, call)
 
         return end

@@ -201,6 +201,16 @@ def test_what_is_not_taken_now_is_kept_and_sent_once(
     assert parcel.refused == {}
 
 
+def test_what_goes_to_two_places_is_counted_once() -> None:
+    kept = [InMemorySpanExporter(), InMemorySpanExporter()]
+    outlets = Outlets({"traces": kept})
+    parcel = Parcel(Made(spans=spans("a", "b")), outlets)
+    assert parcel.send()
+    assert [len(each.get_finished_spans()) for each in kept] == [2, 2]
+    assert parcel.taken == {"traces": 2}
+    outlets.close()
+
+
 def test_it_listens_no_more_when_it_is_closed() -> None:
     loggers = [
         logging.getLogger(f"opentelemetry.exporter.otlp.proto.{name}")
