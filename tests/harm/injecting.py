@@ -93,7 +93,11 @@ IN_THE_WAY: dict[str, dict[str, str]] = {
         "close": _SQLALCHEMYS,
         "this": "a weak reference",
     },
-    "TransactionSource._quick.quick": {"driver_call": _DRIVERS, "end": "its own steps are tried"},
+    "TransactionSource._quick.quick": {
+        "driver_call": _DRIVERS,
+        "begin": _GUARDED,
+        "end": "its own steps are tried",
+    },
     "Around.enter": {"Call": _NAMES_ONLY},
     "Around.ending": {"Call": _NAMES_ONLY},
     **{
