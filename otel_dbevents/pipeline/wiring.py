@@ -35,7 +35,9 @@ from otel_dbevents.pipeline.providers import Providers
 from otel_dbevents.pipeline.telling import Telling
 from otel_dbevents.sources.around import RequestHook, ResponseHook, Wishes
 from otel_dbevents.sources.caller import is_recording
-from otel_dbevents.sources.engine import AnyEngine, EngineFilter, EngineSource
+from otel_dbevents.sources.choosing import EngineFilter
+from otel_dbevents.sources.engine import EngineSource
+from otel_dbevents.sources.finding import AnyEngine
 from otel_dbevents.sources.guarding import guard
 from otel_dbevents.sources.handing import FindLedger, no_ledger
 from otel_dbevents.sources.libsql.client import ClientSource, is_client
@@ -148,7 +150,7 @@ class Pipeline:
         )
         ledger: FindLedger = no_ledger
         if self.turns is not None:
-            ledger = partial(self.turns.ledger, prompt=config.langfuse_prompt)
+            ledger = self.turns.ledgers(prompt=config.langfuse_prompt)
         engines = EngineSource(
             publish,
             from_finalizer=self.bus.publish_from_finalizer,

@@ -32,8 +32,6 @@ current_context: Final = _current_context()
 
 def suppressed(context: Any) -> bool:
     """Whether somebody asked instrumentations to be silent in this context."""
-    if SUPPRESS not in context and PLAIN not in context:
-        return False
     return bool(context.get(SUPPRESS) or context.get(PLAIN))
 
 

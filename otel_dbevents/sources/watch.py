@@ -67,7 +67,9 @@ class Watch:
         self.known_runs = 0
         self.around: Any = None
         """What is done around each call of the driver, where anything is (`sources.around`)."""
-        self.surroundings: Any = None
+        self._surroundings: Any = None
+        self.instrumentor = ""
+        """The module of the driver's own instrumentor: it may be imported at any time."""
         self.explainer: Any = None
         """Who asks for the plans of slow queries, where it was wished for (`sources.explain`)."""
         self.active = True
@@ -152,9 +154,14 @@ class Watch:
         """Count failed connection attempts anew."""
         self.is_failing, self.failures = False, count()
 
+    def surround(self, surroundings: Any) -> None:
+        """Take what may be done around each call, and look whether anything is."""
+        self._surroundings, self.instrumentor = surroundings, surroundings.module
+        self.look_around()
+
     def look_around(self) -> None:
         """Look anew what is to be done around each call: at the beginning and when connecting."""
-        surroundings = self.surroundings
+        surroundings = self._surroundings
         self.around = None if surroundings is None else surroundings.if_needed()
 
 

@@ -18,8 +18,9 @@ from otel_dbevents.events import (
 )
 from otel_dbevents.living import Living, make_room
 from otel_dbevents.llm.turns import Turns
-from otel_dbevents.sources import pool, statement
+from otel_dbevents.sources import statement
 from otel_dbevents.sources.engine import EngineSource
+from otel_dbevents.sources.pool.checkin import let_go
 from tests.harm.together import SELECT, THREADS, at_once, observed, of
 
 
@@ -33,7 +34,7 @@ def the_first_use(_folder: Path) -> None:
                     with engine.connect() as connection:
                         connection.execute(SELECT).all()
 
-                with patch("otel_dbevents.sources.engine._PATIENCE_S", 60):
+                with patch("otel_dbevents.sources.choosing._PATIENCE_S", 60):
                     at_once(work)
                 assert of(told, DatabaseConnectionEstablished) == THREADS, Counter(map(type, told))
                 assert of(told, QueryExecuted) == THREADS
@@ -100,7 +101,7 @@ def come_and_go(_folder: Path) -> None:
                     list(source.pools())
                     source.engines_of(database)
                 elif number % 4 == 1:
-                    pool.let_go()
+                    let_go()
                 else:
                     kept.append(create_engine("sqlite://", poolclass=NullPool))
                     with kept[-1].connect():

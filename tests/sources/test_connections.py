@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import pytest
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Engine, event, func, select
 from sqlalchemy.pool import AsyncAdaptedQueuePool, QueuePool
 
 from otel_dbevents.events import (
@@ -73,6 +73,25 @@ def test_a_ping_that_succeeds_is_nothing_to_tell(case: Case, told: Told, make: M
     case.run(touch, engine)
     case.run(touch, engine)
     assert told.names() == ["ConnectionCheckedOut", "ConnectionCheckedIn"] * 2
+
+
+@pytest.mark.only("pysqlite")
+@pytest.mark.parametrize("from_the_beginning", [False, True])
+def test_what_the_application_keeps_with_a_connection_stays_as_long_as_that(
+    make: Make, from_the_beginning: bool
+) -> None:
+    engine = make(poolclass=QueuePool, pool_size=1, max_overflow=0)
+    if from_the_beginning:  # else we are the first who ask for it
+        event.listen(engine, "connect", lambda _, record: record.info.update(first=1))
+        engine.dispose()
+    with engine.connect() as connection:
+        connection.info["mine"] = 1
+    with engine.connect() as connection:
+        assert connection.info["mine"] == 1
+        assert connection.info.get("first") == (1 if from_the_beginning else None)
+        connection.invalidate()
+    with engine.connect() as connection:
+        assert "mine" not in connection.info
 
 
 @pytest.mark.needs("sessions")

@@ -45,7 +45,7 @@ def all_locks_held(bus: MemoryBus, subscription: Any) -> Iterator[None]:
     held = (
         bus._lock,
         bus._losses._lock,
-        bus._left._lock,
+        bus._within._left._lock,
         subscription.buffer._lock,
         subscription.losses._lock,
         subscription._starting,
