@@ -11,7 +11,7 @@ import os
 import sys
 from dataclasses import asdict
 from time import process_time_ns, thread_time_ns
-from typing import Any
+from typing import Any, TextIO
 
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
@@ -80,15 +80,22 @@ class Child:
         return asdict(output)
 
 
+def serve(
+    variant: Variant, endpoint: str, directory: str, slowed: int, told: TextIO, answers: TextIO
+) -> None:
+    """Be that variant, and do what is told until nothing more comes."""
+    wait_longer(slowed)
+    os.chdir(directory)  # the file's name, and so its hash, is the same in all runs
+    child = Child(variant, endpoint)
+    print(json.dumps({}), file=answers, flush=True)
+    for line in told:
+        act, arguments = json.loads(line)
+        print(json.dumps(getattr(child, act)(**arguments)), file=answers, flush=True)
+
+
 def main() -> None:
     variant, endpoint, directory, slowed = sys.argv[1:]
-    wait_longer(int(slowed))
-    os.chdir(directory)  # the file's name, and so its hash, is the same in all runs
-    child = Child(Variant(**json.loads(variant)), endpoint)
-    print(json.dumps({}), flush=True)
-    for line in sys.stdin:
-        act, arguments = json.loads(line)
-        print(json.dumps(getattr(child, act)(**arguments)), flush=True)
+    serve(Variant(**json.loads(variant)), endpoint, directory, int(slowed), sys.stdin, sys.stdout)
 
 
 if __name__ == "__main__":

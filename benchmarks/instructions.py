@@ -1,23 +1,32 @@
 """Instructions counted by valgrind's callgrind, which are the same again and again; and limits.
 
-Each variant's process runs under callgrind, counts each thread apart, and writes down its counts
-when asked. A scene's operation is done n times, and then `TIMES` n times: the difference is free of
+Each variant's process runs under callgrind, counts each thread apart, and tells its counts when
+asked. A scene's operation is done n times, and then `TIMES` n times: the difference is free of
 what only the beginning and the end cost. The caller's thread is the process's first one.
 
     python -m benchmarks --instructions [--only SCENE ...]
 """
 
+import re
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
+from benchmarks.nursery import nursery
 from benchmarks.result import Table, table_of
 from benchmarks.scenes import SCENES
-from benchmarks.turns import Turn, starting
+from benchmarks.turns import Turn
 from benchmarks.variants import VARIANTS, Variant
+
+Wanted = Callable[[str, Variant], bool]
+Progress = Callable[[str], None]
+Counts = dict[str, tuple[float, float]]
+"""Of a scene's operation: in the first thread, and in the whole process."""
+Piece = tuple[Variant, Sequence[str]]
+"""What one process counts."""
 
 COUNTED = tuple(name for name in SCENES if name != "threads")
 """The scenes whose caller is the first thread."""
@@ -25,116 +34,169 @@ OPERATIONS = 30
 FEW = {"orm": 10, "executemany": 10}
 TIMES = 5
 AT_A_TIME = 2
+AT_ONCE = "--max-invoke-ms=1"
+"""A process that waits is woken to answer, and not after a tenth of a second."""
+_EVENTS = re.compile(r"^events-(\d+): (\d+)$", re.MULTILINE)
 SLOWED = 1000
 """Ten to a hundred times by callgrind, and more where the machine has other work."""
 
 
 def available() -> bool:
     """Whether valgrind is here."""
-    return bool(shutil.which("valgrind") and shutil.which("callgrind_control"))
+    return bool(shutil.which("valgrind") and shutil.which("vgdb"))
 
 
 def count(
     scenes: Sequence[str] = COUNTED,
     variants: Sequence[Variant] = VARIANTS,
-    wanted: Callable[[str, Variant], bool] = lambda _scene, _variant: True,
-    progress: Callable[[str], None] = lambda _said: None,
-) -> Table:
+    wanted: Wanted = lambda _scene, _variant: True,
+    progress: Progress = lambda _said: None,
+    turned: int = 0,
+    alone: bool = False,
+) -> list[Table]:
     """Return what each variant adds, in instructions, where that is ``wanted``.
 
-    Raises `WrongOutputError` as `measure` does.
+    One process of each variant does all scenes, beginning with the one that ``turned`` says, and
+    then counts them in the same order. With ``alone`` there is a second table, of processes that
+    do one scene and nothing else; of a single scene there is none but that. Raises
+    `WrongOutputError` as `measure` does.
     """
     scenes = [name for name in scenes if name in COUNTED]
-    plan = {v.name: [scene for scene in scenes if wanted(scene, v)] for v in variants}
-    variants = [variant for variant in variants if plan[variant.name]]
-    samples: dict[str, dict[str, list[tuple[float, float]]]] = {
-        name: {} for name in scenes if any(name in each for each in plan.values())
-    }
+    together, single = plan(scenes, variants, wanted, turned, alone)
+    counted = iter(_do([*together, *single], variants, progress))
+    return [
+        _table(scenes, variants, work, [next(counted) for _ in work], work is single)
+        for work in (together, single)
+        if work
+    ]
+
+
+def plan(
+    scenes: Sequence[str], variants: Sequence[Variant], wanted: Wanted, turned: int, alone: bool
+) -> tuple[list[Piece], list[Piece]]:
+    """Say what each process has to count: those that do all scenes, and those that do one."""
+    first = turned % len(scenes) if scenes else 0
+    order = [*scenes[first:], *scenes[:first]]
+    together = [
+        (variant, own)
+        for variant in variants
+        if (own := [scene for scene in order if wanted(scene, variant)])
+    ]
+    single = [(variant, [scene]) for variant, own in together for scene in own]
+    if len(scenes) == 1:
+        return [], single
+    return together, single if alone else []
+
+
+def _do(work: Sequence[Piece], variants: Sequence[Variant], progress: Progress) -> list[Counts]:
+    """Do each piece in a process of its own, and some of them at a time."""
     with tempfile.TemporaryDirectory() as directory:
-        under = [
-            "valgrind",
-            "--tool=callgrind",
-            "--quiet",
-            "--instr-atstart=no",
-            "--separate-threads=yes",
-            f"--callgrind-out-file={directory}/%p",
-        ]
-        progress("starting the variants under valgrind")
+        progress("importing under valgrind")
         with (
-            starting(variants, *under, slowed=SLOWED) as turns,
+            nursery(variants, *_under(directory), slowed=SLOWED) as born,
             ThreadPoolExecutor(AT_A_TIME) as pool,
         ):
-            work = [
-                pool.submit(_count, turn, plan[turn.variant.name], Path(directory), progress)
-                for turn in turns
-            ]
-            for turn, done in zip(turns, work, strict=True):
-                for scene, counted in done.result().items():
-                    samples[scene][turn.variant.name] = [counted]
-    return table_of("instructions", samples, variants)
+
+            def one(variant: Variant, own: Sequence[str]) -> Counts:
+                progress(f"counting: {variant.name}, {', '.join(own)}")
+                with born.begin(variant) as turn:
+                    return _count(turn, own, Path(directory))
+
+            pieces = [pool.submit(one, *each) for each in work]
+            return [_done(piece, pool) for piece in pieces]
 
 
-def _count(
-    turn: Turn, scenes: Sequence[str], directory: Path, progress: Callable[[str], None]
-) -> dict[str, tuple[float, float]]:
+def _under(directory: str) -> list[str]:
+    return [
+        "valgrind",
+        "--tool=callgrind",
+        "--quiet",
+        "--instr-atstart=no",
+        "--separate-threads=yes",
+        "--trace-children=yes",
+        f"--vgdb-prefix={directory}/vgdb",
+        f"--callgrind-out-file={directory}/%p",
+    ]
+
+
+def _table(
+    scenes: Sequence[str],
+    variants: Sequence[Variant],
+    work: Sequence[Piece],
+    counted: Sequence[Counts],
+    alone: bool,
+) -> Table:
+    samples: dict[str, dict[str, list[tuple[float, float]]]] = {
+        name: {} for name in scenes if any(name in own for _, own in work)
+    }
+    for (variant, _), counts in zip(work, counted, strict=True):
+        for scene, each in counts.items():
+            samples[scene][variant.name] = [each]
+    return table_of("instructions", samples, variants, alone=alone)
+
+
+def _done(piece: "Future[Counts]", pool: ThreadPoolExecutor) -> Counts:
+    """Return what a piece has counted. What is wrong with one ends all."""
+    try:
+        return piece.result()
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+
+
+def _count(turn: Turn, scenes: Sequence[str], directory: Path) -> Counts:
     """Count one variant's scenes; what comes out is looked at before anything is counted."""
-    progress(f"counting: {turn.variant.name}")
     turn.ask("keep", spans=True)
     for scene in scenes:
         number = FEW.get(scene, OPERATIONS)
         turn.ask("run", scene=scene, operations=number)
         turn.check(scene, number)
     turn.ask("keep", spans=False)
-    callgrind = _Callgrind(turn.process.pid, directory)
+    callgrind = _Callgrind(turn.pid, directory)
     callgrind.on()
     return {scene: _difference(turn, scene, callgrind) for scene in scenes}
 
 
 def _difference(turn: Turn, scene: str, callgrind: "_Callgrind") -> tuple[float, float]:
     few = FEW.get(scene, OPERATIONS)
-    counted = []
-    for operations in (few, few * TIMES):
-        callgrind.dump()
-        turn.ask("run", scene=scene, operations=operations, settle=False)
-        thread, others = callgrind.dump()
-        turn.ask("settle")
-        counted.append((thread, thread + others + sum(callgrind.dump())))
-        turn.check(scene, operations)
-    (thread, process), (more_thread, more_process) = counted
+    (thread, process), (more_thread, more_process) = (
+        _added(turn, scene, operations, callgrind) for operations in (few, few * TIMES)
+    )
     done = few * (TIMES - 1)
     return (more_thread - thread) / done, (more_process - process) / done
 
 
+def _added(turn: Turn, scene: str, operations: int, callgrind: "_Callgrind") -> tuple[int, int]:
+    """Count so many operations: the first thread until all are done, the process until settled."""
+    first, others = callgrind.counted()
+    turn.ask("run", scene=scene, operations=operations, settle=False)
+    thread, _ = callgrind.counted()
+    turn.ask("settle")
+    settled = callgrind.counted()
+    turn.check(scene, operations)
+    return thread - first, sum(settled) - first - others
+
+
 class _Callgrind:
-    """A process under callgrind, controlled from here."""
+    """A process under callgrind, asked from here."""
 
     def __init__(self, pid: int, directory: Path) -> None:
-        self._pid = pid
-        self._directory = directory
+        self._command = ["vgdb", f"--vgdb-prefix={directory}/vgdb", f"--pid={pid}", AT_ONCE]
 
     def on(self) -> None:
         """Begin to count."""
-        self._control("--instr=on")
+        self._tell("instrumentation", "on")
 
-    def dump(self) -> tuple[int, int]:
-        """Return what was counted since the last time: of the first thread, and of all others."""
-        self._control("--dump")
-        first = others = 0
-        for path in self._directory.glob(f"{self._pid}.*-*"):
-            counted = _total(path)
-            if path.name.endswith("-01"):
-                first += counted
-            else:
-                others += counted
-            path.unlink()
-        return first, others
+    def counted(self) -> tuple[int, int]:
+        """Return what was counted since the beginning: of the first thread, and of all others.
 
-    def _control(self, command: str) -> None:
-        subprocess.run(
-            ["callgrind_control", command, str(self._pid)], check=True, capture_output=True
-        )
+        Threads that have ended are among them.
+        """
+        said = self._tell("status", "internal")
+        counts = {int(number): int(each) for number, each in _EVENTS.findall(said)}
+        first = counts.pop(1)
+        return first, sum(counts.values())
 
-
-def _total(path: Path) -> int:
-    with path.open() as lines:
-        return sum(int(line.split()[1]) for line in lines if line.startswith("totals:"))
+    def _tell(self, *command: str) -> str:
+        told = [*self._command, *command]
+        return subprocess.run(told, check=True, capture_output=True, text=True).stdout

@@ -8,6 +8,12 @@ from benchmarks.scenes import SCENES
 from benchmarks.variants import BARE, Variant
 
 
+def what_of(scene: str, part: Part, ours: str, of: str) -> str:
+    """Say of which ratio the talk is."""
+    where = "caller's thread" if part == "thread" else "whole process"
+    return f"{SCENES[scene].title}, {where}: {ours} / {of}"
+
+
 @dataclass(frozen=True)
 class Limit:
     """What ``ours`` adds is at most ``limit`` times what ``of`` adds."""
@@ -21,8 +27,14 @@ class Limit:
 
     @property
     def what(self) -> str:
-        where = "caller's thread" if self.part == "thread" else "whole process"
-        return f"{SCENES[self.scene].title}, {where}: {self.ours} / {self.of}"
+        return what_of(self.scene, self.part, self.ours, self.of)
+
+    def ratio(self, table: Table) -> float | None:
+        """Return what was measured; None where it was not, or where ``of`` adds nothing."""
+        ours, of = table.row(self.scene, self.ours), table.row(self.scene, self.of)
+        if ours is None or of is None or getattr(of, self.part).median <= 0:
+            return None
+        return float(getattr(ours, self.part).median / getattr(of, self.part).median)
 
 
 LIMITS: tuple[Limit, ...] = (
@@ -47,10 +59,8 @@ def guarded(scene: str, variant: Variant) -> bool:
 
 def held(table: Table, limits: Sequence[Limit] = LIMITS) -> tuple[Held, ...]:
     """Hold what was counted against the limits; what was not counted is left out."""
-    judged = []
-    for limit in limits:
-        ours, of = table.row(limit.scene, limit.ours), table.row(limit.scene, limit.of)
-        if ours is not None and of is not None:
-            added = getattr(ours, limit.part).median, getattr(of, limit.part).median
-            judged.append(Held(limit.what, added[0] / added[1], limit.limit, limit.budget))
-    return tuple(judged)
+    return tuple(
+        Held(limit.what, table.kind, ratio, limit.limit, limit.budget)
+        for limit in limits
+        if (ratio := limit.ratio(table)) is not None
+    )

@@ -1,18 +1,23 @@
 """What was measured: the one object of which the table, the chart and the JSON are made."""
 
 import json
+import os
 import platform
 import statistics
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Literal
 
 from benchmarks.variants import BARE, Variant
 
 Unit = Literal["us", "instructions"]
 Part = Literal["thread", "process"]
+Kind = Literal["CPU time", "instructions", "instructions, alone"]
+"""What a ratio is of. ``instructions``: in a process that has done all the scenes, which is where
+Python's own caches are worst; ``instructions, alone``: in one that has done this scene only."""
 Samples = Mapping[str, Mapping[str, Sequence[tuple[float, float]]]]
 """Scene -> variant -> for each round what one operation took: callers' threads, whole process."""
 
@@ -52,11 +57,22 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """The rows of each scene, all of one unit, each per operation."""
+    """The rows of each scene, all of one unit, each per operation.
+
+    ``alone`` is whether each scene had processes that did nothing else; otherwise one process of
+    each variant did them all.
+    """
 
     unit: Unit
     rounds: int
     scenes: Mapping[str, Sequence[Row]]
+    alone: bool = False
+
+    @property
+    def kind(self) -> Kind:
+        if self.unit == "us":
+            return "CPU time"
+        return "instructions, alone" if self.alone else "instructions"
 
     def row(self, scene: str, variant: str) -> Row | None:
         """Return the row of a variant, if it was measured."""
@@ -68,6 +84,7 @@ class Held:
     """A limit, and what was measured. ``budget`` is what it is to become."""
 
     what: str
+    kind: Kind
     measured: float
     limit: float
     budget: float
@@ -78,13 +95,24 @@ class Held:
 
 
 def versions() -> dict[str, str]:
-    """Return what was measured with."""
+    """Return what was measured with, and on."""
     packages = ("SQLAlchemy", "opentelemetry-sdk", "opentelemetry-instrumentation-sqlalchemy")
-    found = {"Python": platform.python_version()}
+    found = {
+        "processor": f"{_processor()} ({os.cpu_count()} cores)",
+        "Python": platform.python_version(),
+    }
     for name in (*packages, "otel-dbevents"):
         with suppress(PackageNotFoundError):
             found[name] = version(name)
     return found
+
+
+def _processor() -> str:
+    with suppress(OSError), Path("/proc/cpuinfo").open() as lines:
+        for line in lines:
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
 
 
 @dataclass(frozen=True)
@@ -99,11 +127,16 @@ class Result:
         return json.dumps(asdict(self), indent=2)
 
 
-def table_of(unit: Unit, samples: Samples, variants: Sequence[Variant], rounds: int = 1) -> Table:
+def table_of(
+    unit: Unit,
+    samples: Samples,
+    variants: Sequence[Variant],
+    rounds: int = 1,
+    alone: bool = False,
+) -> Table:
     """Make the rows: each round's difference to the bare variant of that round, then the median."""
-    return Table(
-        unit, rounds, {scene: _rows(measured, variants) for scene, measured in samples.items()}
-    )
+    scenes = {scene: _rows(measured, variants) for scene, measured in samples.items()}
+    return Table(unit, rounds, scenes, alone)
 
 
 def _rows(

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from benchmarks.expected import complaints
 from benchmarks.output import Output
@@ -26,9 +26,10 @@ class WrongOutputError(AssertionError):
 class Turn:
     """One variant's process, and what its histogram had counted when it was last asked."""
 
-    def __init__(self, variant: Variant, process: "subprocess.Popen[str]") -> None:
+    def __init__(self, variant: Variant, pid: int, told: IO[str], answers: IO[str]) -> None:
         self.variant = variant
-        self.process = process
+        self.pid = pid
+        self._told, self._answers = told, answers
         self._counted: Mapping[str, int] = {}
 
     def ready(self) -> None:
@@ -37,9 +38,8 @@ class Turn:
 
     def ask(self, act: str, **arguments: Any) -> Any:
         """Have it do one of the acts of `benchmarks.child`."""
-        assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps([act, arguments]) + "\n")
-        self.process.stdin.flush()
+        self._told.write(json.dumps([act, arguments]) + "\n")
+        self._told.flush()
         return self._answer()
 
     def check(self, scene: str, operations: int) -> None:
@@ -51,10 +51,9 @@ class Turn:
             raise WrongOutputError("; ".join(wrong))
 
     def _answer(self) -> Any:
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
+        line = self._answers.readline()
         if not line:
-            raise RuntimeError(f"{self.variant.name} ended with {self.process.wait()}")
+            raise RuntimeError(f"{self.variant.name} has ended before its time")
         return json.loads(line)
 
 
@@ -65,23 +64,21 @@ def environment() -> dict[str, str]:
     return kept | {"PYTHONHASHSEED": "0"}
 
 
-def _memory() -> str | None:
+def memory() -> str | None:
     """Return where files are in memory, if anywhere: a disk's time is nobody's here."""
     return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
 
-def _shipping(redis: str, number: int) -> dict[str, str]:
+def shipping(redis: str, number: int) -> dict[str, str]:
+    """Return what has a variant ship, each into a stream of its own."""
     return {"OTEL_DBEVENTS_BUS_URL": redis, "OTEL_DBEVENTS_STREAM": f"variant{number}"}
 
 
 @contextmanager
-def starting(variants: Sequence[Variant], *under: str, slowed: int = 1) -> Iterator[list[Turn]]:
-    """Run a process of each variant within the block, ``under`` a command such as valgrind's.
-
-    ``slowed`` is how many times as long that makes everything last.
-    """
+def starting(variants: Sequence[Variant]) -> Iterator[list[Turn]]:
+    """Run a process of each variant within the block."""
     with ExitStack() as stack:
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=_memory())))
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=memory())))
         receiver = stack.enter_context(receiving())
         ships = any(variant.ships for variant in variants)
         redis = stack.enter_context(redis_server()) if ships else ""
@@ -89,19 +86,21 @@ def starting(variants: Sequence[Variant], *under: str, slowed: int = 1) -> Itera
         for number, variant in enumerate(variants):
             own = directory / str(number)
             own.mkdir()
-            said = [json.dumps(variant.to_dict()), f"{receiver}/{number}", str(own), str(slowed)]
+            said = [json.dumps(variant.to_dict()), f"{receiver}/{number}", str(own), "1"]
             process = stack.enter_context(
                 subprocess.Popen(
-                    [*under, sys.executable, "-m", "benchmarks.child", *said],
+                    [sys.executable, "-m", "benchmarks.child", *said],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     text=True,
                     cwd=ROOT,
-                    env=environment() | (_shipping(redis, number) if variant.ships else {}),
+                    env=environment() | (shipping(redis, number) if variant.ships else {}),
                 )
             )
             stack.callback(process.terminate)
-            turns.append(Turn(variant, process))
+            assert process.stdin is not None
+            assert process.stdout is not None
+            turns.append(Turn(variant, process.pid, process.stdin, process.stdout))
         for turn in turns:
             turn.ready()
         yield turns

@@ -6,11 +6,15 @@ made.
 """
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 from msgspec import Struct
+from msgspec.structs import astuple
 
-from otel_dbevents.events import Event, TraceParent
+from otel_dbevents.events import Event
+
+Span: TypeAlias = tuple[bytes, bytes, int, str]
+"""The fields of a `TraceParent`, where none is made."""
 
 
 class _Makeable(Struct, gc=False, eq=False, kw_only=True):
@@ -43,8 +47,8 @@ class Draft(_Makeable, gc=False, eq=False):
         return self.made
 
     @staticmethod
-    def parent_in(context: Any) -> TraceParent | None:
-        """Return the parent that events have which were noted in this context."""
+    def span_in(context: Any) -> Span | None:
+        """Return the fields of the parent that events have which were noted in this context."""
         raise NotImplementedError  # pragma: no cover - abstract
 
     def make(self) -> tuple[Event, ...]:
@@ -62,4 +66,19 @@ class Draft(_Makeable, gc=False, eq=False):
 
 
 class Alike(list[Any]):
-    """Plain drafts of one type: whoever takes them needs not look at each."""
+    """Plain drafts of one type, one or more: whoever takes them needs not look at each."""
+
+    _columns: Sequence[tuple[Any, ...]] | None = None
+
+    @property
+    def columns(self) -> Sequence[tuple[Any, ...]]:
+        """What they said of each field when this was first asked, in the fields' order."""
+        if self._columns is None:
+            self._columns = [*zip(*map(astuple, self), strict=True)]
+        return self._columns
+
+    def part(self, first: int, end: int) -> "Alike":
+        """Return those from the place ``first`` on, before ``end``: they are not asked anew."""
+        found = Alike(self[first:end])
+        found._columns = [column[first:end] for column in self.columns]
+        return found

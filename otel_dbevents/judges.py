@@ -12,7 +12,7 @@ from operator import attrgetter, itemgetter
 from time import time_ns
 from typing import Any, Final, TypeAlias
 
-from otel_dbevents.bursts import Burst, Bursts, Noted
+from otel_dbevents.bursts import Burst, Bursts, Row
 from otel_dbevents.drafts import Alike, Draft
 from otel_dbevents.events import (
     Event,
@@ -125,24 +125,23 @@ class Judges:
         """Take what was noted of queries to the others under their spans."""
         if not self._repeated:
             return
-        number, end_ns, context, parent, runs = 0, 0, None, None, list[Noted]()
+        add, number, end_ns, context, span = self._bursts.add_rows, 0, 0, None, None
+        rows: list[Row] = []
         for draft in drafts:
             if draft.context is not context:
-                if runs:
-                    self._bursts.add_all(runs, context)
-                    number, runs = number + len(runs), []
+                if rows and span is not None:
+                    add(rows, span, context)
+                    number, rows = number + len(rows), []
                 context = draft.context
-                parent = draft.parent_in(context)
-            if parent is not None:
-                duration_ns = draft.duration_ns
-                spent_ns = duration_ns + draft.reading_ns
+                span = draft.span_in(context)
+            if span is not None:
                 end_ns = draft.end_time_ns
-                runs.append(
-                    Noted(draft.database, parent, draft.statement, end_ns, duration_ns, spent_ns)
+                rows.append(
+                    (draft.database, draft.statement, end_ns, draft.duration_ns, draft.reading_ns)
                 )
-        if runs:
-            self._bursts.add_all(runs, context)
-            number += len(runs)
+        if rows and span is not None:
+            add(rows, span, context)
+            number += len(rows)
         if number:
             self._bursts.settle(number, end_ns)
 

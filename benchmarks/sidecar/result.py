@@ -85,6 +85,33 @@ class Result:
         return json.dumps(said, indent=2)
 
 
+@dataclass(frozen=True)
+class Runs:
+    """Several runs, one after the other, of the same rows."""
+
+    results: Sequence[Result]
+
+    def speeds(self) -> dict[str, dict[str, list[float]]]:
+        """Return for each share and row how many times the ceiling's speed it had in each run.
+
+        Of two that share a stream, how many times what one can do.
+        """
+        found: dict[str, dict[str, list[float]]] = {}
+        for parts in zip(*(run.parts for run in self.results), strict=True):
+            speeds = found[parts[0].share] = {
+                row.name: [part.speed(part.rows[place]) for part in parts]
+                for place, row in enumerate(parts[0].rows)
+            }
+            if parts[0].pairs:
+                speeds["two of ours, of one"] = [part.pairs[0].by_cpu for part in parts]
+        return found
+
+    def to_json(self) -> str:
+        """Return all runs, and the ratios beside each other."""
+        runs = [json.loads(result.to_json()) for result in self.results]
+        return json.dumps({"speeds": self.speeds(), "runs": runs}, indent=2)
+
+
 def row_of(name: str, samples: Sequence[Measured]) -> Row:
     """Make a row of its rounds."""
     cpu, wall, size = zip(*samples, strict=True)
@@ -94,6 +121,20 @@ def row_of(name: str, samples: Sequence[Measured]) -> Row:
 def text_of(result: Result) -> str:
     """Return the table."""
     return "\n".join(_lines(result))
+
+
+def text_of_runs(runs: Runs) -> str:
+    """Return each run's speeds: more is better, so the worst is the lowest."""
+    first = runs.results[0]
+    lines = [", ".join(f"{name} {number}" for name, number in first.versions.items())]
+    numbers = "".join(f"{f'run {each + 1}':>9}" for each in range(len(runs.results)))
+    for share, rows in runs.speeds().items():
+        lines += ["", f"{_TITLES[share]}: speed by CPU time"]
+        lines.append(f"  {'':32}{numbers}{'worst':>9}{'spread':>9}")
+        for name, speeds in rows.items():
+            told = (*speeds, min(speeds), max(speeds) - min(speeds))
+            lines.append(f"  {name:32}" + "".join(f"{each:>8.2f}x" for each in told))
+    return "\n".join(lines)
 
 
 def _lines(result: Result) -> Iterator[str]:

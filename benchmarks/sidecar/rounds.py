@@ -65,9 +65,16 @@ class Row:
 
 
 def measure(
-    rounds: int, *, short: bool = False, progress: Progress = lambda _said: None
+    rounds: int,
+    *,
+    short: bool = False,
+    progress: Progress = lambda _said: None,
+    turned: int = 0,
 ) -> tuple[Part, ...]:
-    """Measure both shares. Raises `WrongOutputError` where a row did less than it should."""
+    """Measure both shares. ``turned`` is how far the order of the rows has moved on already.
+
+    Raises `WrongOutputError` where a row did less than it should.
+    """
     events = SHORT_EVENTS if short else EVENTS
     parts = []
     for share, names, ceiling in (
@@ -79,9 +86,12 @@ def measure(
             for row in rows:
                 row.take(events)
             turns = [row for row in rows if row.name != BESIDE]
+            first = turned % len(turns)
+            turns = turns[first:] + turns[:first]
             samples = _take_turns(turns, rounds, events, lambda said, of=share: progress(of + said))
             pairs = () if share == "shipping" else (_two(rows, rounds, events),)
-        parts.append(Part(share, ceiling, [row_of(*each) for each in samples.items()], pairs))
+        told = [row_of(name, samples[name]) for name in names if name in samples]
+        parts.append(Part(share, ceiling, told, pairs))
     return tuple(parts)
 
 

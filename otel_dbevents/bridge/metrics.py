@@ -155,7 +155,7 @@ class Metrics:
         duration, rows, *_ = self._known(event)
         duration.record(event.duration_ns / 1e9, context)
         if self._seen is not None:
-            self._seen(event.database, (event.duration_ns / 1e9,), 0)
+            self._seen(event.database, (event.duration_ns,), 0)
         if event.returned_rows >= 0:
             rows.record(event.returned_rows, context)
 
@@ -171,7 +171,7 @@ class Metrics:
         failed = self._of(self._into.duration, labels, at.failure_attributes(event.failure))
         failed.record(event.duration_ns / 1e9, context)
         if self._seen is not None:
-            self._seen(event.database, (event.duration_ns / 1e9,), 1)
+            self._seen(event.database, (event.duration_ns,), 1)
 
     def _committed(self, event: TransactionCommitted, context: Place) -> None:
         self._transaction(event, context, "COMMIT", "committed")

@@ -237,12 +237,13 @@ class MemoryBus:
     ) -> Direct:
         """Have ``handler`` called within ``publish``, for what must write on a span still open.
 
-        Where ``wanted`` says no, an event that is not made yet is not made for this handler.
+        Where ``wanted`` says no, an event that is not made yet is not made for this handler, which
+        is then one that uses no database: instrumentation is not suppressed for it.
         Raises `TypeError` for what is no handler or no event type.
         """
         _check_subscriber("handler", handler, types, 0)
         losses = Losses(name_of(handler), self._losses)
-        inline = Direct(self._leave_direct, types, handler, losses, wanted, suppressing=False)
+        inline = Direct(self._leave_direct, types, handler, losses, wanted)
         with self._lock:
             self._inline = (*self._inline, inline)
             self._routes = {}
@@ -328,7 +329,7 @@ class MemoryBus:
     def _add_direct(
         self, types: tuple[type[Event], ...], handler: InlineHandler, losses: Losses
     ) -> Direct:
-        direct = Direct(self._leave_direct, types, handler, losses, suppressing=True)
+        direct = Direct(self._leave_direct, types, handler, losses)
         with self._lock:
             self._direct = (*self._direct, direct)
             self._routes = {}

@@ -14,7 +14,7 @@ from itertools import accumulate, compress
 from time import monotonic
 from typing import Any, Final, NamedTuple
 
-from otel_dbevents.drafts import Draft
+from otel_dbevents.drafts import Alike, Draft
 from otel_dbevents.events import Database, Event, QueryExecuted, QueryFailed
 from otel_dbevents.forks import in_child
 
@@ -56,9 +56,9 @@ class _Slot:
         self.queries = self.errors = 0
         self.stride = 1
         """One of so many durations is kept."""
-        self.kept: list[float] = []
+        self.kept: list[int] = []
 
-    def take(self, durations: Sequence[float]) -> None:
+    def take(self, durations: Sequence[int]) -> None:
         self.queries += len(durations)
         if self.stride > 1:
             durations = durations[random.randrange(self.stride) :: self.stride]  # noqa: S311
@@ -110,8 +110,8 @@ class Windows:
         self._begin_anew()
         in_child(self._begin_anew)
 
-    def take(self, database: Database, durations: Sequence[float], errors: int = 0) -> None:
-        """Take queries that ended just now: their durations in seconds, and how many failed."""
+    def take(self, database: Database, durations: Sequence[int], errors: int = 0) -> None:
+        """Take queries that ended just now: their durations in ns, and how many failed."""
         number = int(self._clock() / self._slot_s)
         with self._lock:
             known = self._known.get(id(database))
@@ -131,11 +131,14 @@ class Windows:
 
         Drafts in it are plain.
         """
+        if isinstance(batch, Alike):
+            self._take_alike(batch)
+            return
         drafts: list[Any] = [item for item in batch if type(item) is not tuple]
         noted = [each for each in drafts if QueryExecuted in each.kinds]
         if noted:
             self._take_noted(noted)
-        of: dict[int, tuple[Database, list[float]]] = {}
+        of: dict[int, tuple[Database, list[int]]] = {}
         for event in [item[0] for item in batch if type(item) is tuple]:
             kind = type(event)
             if kind is QueryExecuted or kind is QueryFailed:
@@ -143,20 +146,31 @@ class Windows:
                 found = of.get(id(query.database))
                 if found is None:
                     found = of[id(query.database)] = (query.database, [])
-                found[1].append(query.duration_ns / 1e9)
+                found[1].append(query.duration_ns)
                 if kind is QueryFailed:
                     self.take(query.database, (), 1)
         for database, durations in of.values():
             self.take(database, durations)
 
+    def _take_alike(self, batch: Alike) -> None:
+        """Take what nobody has to look at one by one, where it is of one database."""
+        said = dict(zip(batch[0].__struct_fields__, batch.columns, strict=True))
+        if QueryExecuted not in batch[0].kinds:
+            return
+        databases = said["database"]
+        if databases.count(databases[0]) == len(databases):
+            self.take(databases[0], said["duration_ns"])
+        else:
+            self._take_noted(batch)
+
     def _take_noted(self, noted: Sequence[Any]) -> None:
         """Take queries that are no events yet: mostly all of one database."""
         first = noted[0].database
         if [each.database for each in noted].count(first) == len(noted):
-            self.take(first, [each.duration_ns / 1e9 for each in noted])
+            self.take(first, [each.duration_ns for each in noted])
             return
         for database in {id(each.database): each.database for each in noted}.values():
-            these = [each.duration_ns / 1e9 for each in noted if each.database is database]
+            these = [each.duration_ns for each in noted if each.database is database]
             self.take(database, these)
 
     def read(self, aggregate_id: str) -> Reading | None:
@@ -169,7 +183,7 @@ class Windows:
             slots = [slot for slot in window.slots if slot.number > oldest]
             queries = sum(slot.queries for slot in slots)
             errors = sum(slot.errors for slot in slots)
-            weighted = [(value, slot.stride) for slot in slots for value in slot.kept]
+            weighted = [(value / 1e9, slot.stride) for slot in slots for value in slot.kept]
         if not queries:
             return None
         if queries < LEAST:

@@ -52,7 +52,7 @@ class Work:
         self._reader, self._tellers, self._outlets = reader, tellers, outlets
         self._url = url
         self._asking = Asking(outlets, ask_every_s)
-        self.state = State(collector="the collector was not asked yet" if self._asking else "")
+        self.state = State(collector="the collector has not answered yet" if self._asking else "")
         self._batch: list[Held] = []
         self._failed: list[Held] = []
         self._events = self._bytes = 0
@@ -154,6 +154,8 @@ class Work:
 
     def _settle(self) -> None:
         """Tell what never came, and let go of processes that ended and of which all is known."""
+        for entry, number in self._reader.take_refused():
+            self._tellers.lose_of(entry, {"rejected": number})
         for line, counts in self._reader.settle().items():
             self._tellers.lose(line, counts)
         self._tellers.forget_ended(self._reader.open_lines)

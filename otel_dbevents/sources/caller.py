@@ -9,6 +9,7 @@ from opentelemetry.context.contextvars_context import ContextVarsRuntimeContext
 from opentelemetry.trace import DEFAULT_TRACE_STATE, NonRecordingSpan, SpanContext, TraceFlags
 from opentelemetry.trace import propagation as trace_propagation
 
+from otel_dbevents.drafts import Span
 from otel_dbevents.events import TraceParent
 
 SUPPRESS: str = getattr(otel_context, "_SUPPRESS_INSTRUMENTATION_KEY", "suppress_instrumentation")
@@ -74,7 +75,27 @@ def _is_tuple_as_known() -> bool:
 _KNOWN: Final = SpanContext if _is_tuple_as_known() else None
 
 
+_kind: type[Any] = NonRecordingSpan
+"""A type that is known to be a span's."""
+
+
+def span_in(context: Any) -> Span | None:
+    """Return the fields of `parent_of` this context, where no more is wanted."""
+    global _kind
+    span = trace.get_current_span(context) if SPAN is None else context.get(SPAN)
+    if type(span) is not _kind:
+        if not isinstance(span, trace.Span):
+            return None
+        _kind = type(span)
+    return _fields_in(span.get_span_context())
+
+
 def _parent_in(span_context: Any) -> TraceParent | None:
+    fields = _fields_in(span_context)
+    return None if fields is None else TraceParent(*fields)
+
+
+def _fields_in(span_context: Any) -> Span | None:
     if type(span_context) is _KNOWN:  # five properties less, each a call
         trace_id, span_id, _, flags, state, is_valid = span_context
     else:
@@ -85,4 +106,4 @@ def _parent_in(span_context: Any) -> TraceParent | None:
         return None
     header = "" if state is DEFAULT_TRACE_STATE or not state else state.to_header()
     # + 0: a plain int, for a quarter of what int() costs
-    return TraceParent(trace_id.to_bytes(16), span_id.to_bytes(8), flags + 0, header)
+    return trace_id.to_bytes(16), span_id.to_bytes(8), flags + 0, header

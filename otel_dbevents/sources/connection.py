@@ -8,10 +8,10 @@ from typing import Any, Final, TypeAlias
 from sqlalchemy.pool.base import _AdhocProxiedConnection
 
 from otel_dbevents.events import TraceParent
+from otel_dbevents.living import Living
 from otel_dbevents.sources.caller import PLAIN, SUPPRESS, parent_of, suppressed
 from otel_dbevents.sources.guarding import guard
 from otel_dbevents.sources.handing import Ledger, Publish
-from otel_dbevents.sources.living import Living
 from otel_dbevents.sources.location import Spot
 from otel_dbevents.sources.watch import Runs, Watch
 
@@ -113,7 +113,10 @@ class ConnectionState:
 
     def caught(self, error: Exception) -> None:
         """Take note of an error of ours in telling of this connection."""
-        (guard.noted if self.is_collected else guard.caught)(error)
+        try:
+            (guard.noted if self.is_collected else guard.caught)(error)
+        finally:
+            del error
 
     def end_transaction(self) -> None:
         """Forget the transaction: the next statement begins another."""
@@ -189,4 +192,5 @@ def begin_anew(watch: Watch) -> None:
         for reading in () if state is None else state.unread():
             reading.watch = None
     watch.records, watch.proxies, watch.pending = Living(), Living(), deque()
-    watch.runs, watch.known_runs, watch.pings, watch.failures = {}, 0, {}, 0
+    watch.runs, watch.known_runs, watch.pings = {}, 0, {}
+    watch.succeeded()

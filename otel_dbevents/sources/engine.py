@@ -24,8 +24,10 @@ from sqlalchemy.engine import Dialect, Engine
 from sqlalchemy.pool import Pool
 from sqlalchemy.pool.base import _ConnectionRecord
 
+from otel_dbevents.compat import has_gil
 from otel_dbevents.events import Database, Environment, PoolReading
 from otel_dbevents.forks import hold, in_child
+from otel_dbevents.living import Living
 from otel_dbevents.sources import pool
 from otel_dbevents.sources.around import Around, Wishes
 from otel_dbevents.sources.connection import (
@@ -54,6 +56,10 @@ EngineFilter: TypeAlias = Callable[[Engine], bool]
 
 _lock = threading.RLock()
 hold(lambda: (_lock,))
+_OURS = "otel-dbevents-"
+"""What the names of our own threads begin with."""
+_PATIENCE_S = 0.2
+"""How long a thread waits for what the filter says to another."""
 _DISPATCH = event.attr.__file__
 """The file whose code calls SQLAlchemy's listeners."""
 _sources: tuple["EngineSource", ...] = ()
@@ -103,9 +109,11 @@ class EngineSource:
         self._wants = wants
         self._explainer = explainer
         self._every = False
-        self._watches: weakref.WeakSet[Watch] = weakref.WeakSet()
+        self._watches: Living[Watch] = Living()
         self._verdicts: weakref.WeakKeyDictionary[Dialect, bool] = weakref.WeakKeyDictionary()
         """What the filter said, by the dialect, which an engine and its option engines share."""
+        self._asking: dict[int, _Asking] = {}
+        """Who asks it now, by the dialect's identity."""
         self._left: weakref.WeakSet[Dialect] = weakref.WeakSet()
         """The dialects of engines that were let go of one by one."""
         in_child(self._begin_anew)
@@ -158,7 +166,7 @@ class EngineSource:
                     self._release(watch)
                 return
             self._every = False
-            for watch in list(self._watches):
+            for watch in self._watches.all():
                 self._release(watch)
             _sources = tuple(source for source in _sources if source is not self)
             if not _sources:
@@ -166,14 +174,14 @@ class EngineSource:
 
     def pools(self) -> Iterator[PoolReading]:
         """Read the pool of each engine under watch."""
-        for watch in list(self._watches):
+        for watch in self._watches.all():
             reading = pool.read_engine(watch)
             if reading is not None:
                 yield reading
 
     def engines_of(self, database: Database) -> list[Engine]:
         """Return the engines under watch that lead to a database: the very one first."""
-        pairs = [(watch.database, watch.engine()) for watch in list(self._watches)]
+        pairs = [(watch.database, watch.engine()) for watch in self._watches.all()]
         name, pool_name = database.aggregate_id, database.pool_name
         pairs.sort(key=lambda pair: pair[0].pool_name != pool_name)
         return [engine for of, engine in pairs if engine is not None and of.aggregate_id == name]
@@ -188,14 +196,14 @@ class EngineSource:
 
     def in_use(self) -> Iterator[Engine]:
         """Give each engine under watch that the application has asked for a connection."""
-        for watch in list(self._watches):
+        for watch in self._watches.all():
             engine = watch.engine()
-            if engine is not None and (watch.failures or _was_used(engine)):
+            if engine is not None and (watch.is_failing or _was_used(engine)):
                 yield engine
 
     def look_anew(self) -> None:
         """Look anew for the ledger of each connection's context. Nothing waits for it."""
-        for watch in list(self._watches):
+        for watch in self._watches.all():
             look_anew(watch)
 
     def _adopt(self, engine: Engine) -> Watch | None:
@@ -225,20 +233,38 @@ class EngineSource:
             return watch
 
     def _is_wanted(self, engine: Engine) -> bool:
-        """Ask the filter, unless it was asked before."""
-        if engine.dialect in self._left:
+        """Ask the filter, unless it was asked before or is being asked."""
+        dialect = engine.dialect
+        if dialect in self._left:
             return False
-        verdict = self._verdicts.get(engine.dialect)
-        if verdict is None:
-            self._verdicts[engine.dialect] = False  # what the filter itself does with it
-            verdict = self._verdicts[engine.dialect] = self._ask(engine)
-        return verdict
-
-    def _ask(self, engine: Engine) -> bool:
         if self._wants is None:
             return True
+        verdict = self._verdicts.get(dialect)
+        if verdict is None:
+            mine = _Asking()
+            asking = self._asking.setdefault(id(dialect), mine)
+            if asking is mine:
+                verdict = self._answer(engine, self._wants, mine)
+            elif asking.thread != mine.thread:  # else the filter itself uses it
+                asking.is_over.wait(_PATIENCE_S)
+                verdict = self._verdicts.get(dialect)
+        return bool(verdict)
+
+    def _answer(self, engine: Engine, wants: EngineFilter, asking: "_Asking") -> bool:
+        dialect = engine.dialect
         try:
-            wanted = self._wants(engine)
+            verdict = self._verdicts.get(dialect)  # it may have been asked this moment
+            if verdict is None:
+                verdict = self._verdicts[dialect] = self._ask(engine, wants)
+            return verdict
+        finally:
+            self._asking.pop(id(dialect), None)
+            asking.is_over.set()
+
+    @staticmethod
+    def _ask(engine: Engine, wants: EngineFilter) -> bool:
+        try:
+            wanted = wants(engine)
             if not isinstance(wanted, bool):
                 raise TypeError("engine_filter returns True or False")
         except Exception as error:  # noqa: BLE001 - rather an engine too many than one missed
@@ -247,8 +273,9 @@ class EngineSource:
         return wanted
 
     def _begin_anew(self) -> None:
-        """Forget the parent's connections, in a forked child."""
-        for watch in list(self._watches):
+        """Forget the parent's connections, in a forked child, and who asks there."""
+        self._asking.clear()
+        for watch in self._watches.all():
             begin_anew(watch)
 
     def _release(self, watch: Watch) -> None:
@@ -268,6 +295,14 @@ class EngineSource:
             if source._every and source._is_wanted(engine):
                 return source._adopt(engine)
         return None
+
+
+class _Asking:
+    """A thread that asks the filter."""
+
+    def __init__(self) -> None:
+        self.thread = threading.get_ident()
+        self.is_over = threading.Event()
 
 
 def sync_engine(engine: AnyEngine) -> Engine:
@@ -362,9 +397,15 @@ def _is_dispatching() -> bool:
     """Whether SQLAlchemy is calling listeners, in any thread.
 
     It walks a list that must not change meanwhile: the application's call would raise. What stays
-    then does nothing, and goes when we are next asked to let go.
+    then does nothing, and goes when we are next asked to let go. Without a GIL another thread goes
+    on while it is looked at: then it may be calling them as long as it is there.
     """
-    for frame in sys._current_frames().values():
+    frames = sys._current_frames()
+    if not has_gil():
+        ours = {each.ident for each in threading.enumerate() if each.name.startswith(_OURS)}
+        if frames.keys() - ours - {threading.get_ident()}:
+            return True
+    for frame in frames.values():
         above: FrameType | None = frame
         while above is not None:
             if above.f_code.co_filename == _DISPATCH:
@@ -391,12 +432,13 @@ def _raw_connection(original: _RawConnection) -> _RawConnection:
             guard.caught(error)
         if watch is None or pending is None:
             return original(engine)
-        pending.append(None)
         try:
             try:
+                pending.append(None)
                 proxied = original(engine)
-            finally:
-                pending.pop()
+            finally:  # Ctrl-C may come before it is appended
+                if pending:
+                    pending.pop()
         except BaseException as error:
             pool.refused(watch, engine_pool, error, start)
             raise

@@ -7,7 +7,7 @@ connect. So that method, through which every checkout of an engine goes, is wher
 from collections.abc import Callable
 from time import time_ns
 from typing import Any, Final
-from weakref import WeakSet, ref
+from weakref import ref
 
 from sqlalchemy import exc
 from sqlalchemy.engine import Engine
@@ -31,6 +31,7 @@ from otel_dbevents.events import (
     Holder,
     PoolReading,
 )
+from otel_dbevents.living import Living
 from otel_dbevents.sources.caller import PLAIN, SUPPRESS, current_context, parent_of, suppressed
 from otel_dbevents.sources.connection import INFO_KEY, NOBODY, ConnectionState, state_of
 from otel_dbevents.sources.database import recognised
@@ -50,7 +51,7 @@ from otel_dbevents.sources.watch import WATCH_KEY, Watch, enter
 _OURS_AND_ENGINES = 2
 """Frames between `checked_out` and the application at the least: ours and SQLAlchemy's."""
 _MOST_PINGS = 100
-held: Final[WeakSet[Pool]] = WeakSet()
+held: Final[Living[Pool]] = Living()
 """The pools that tell what comes back to them."""
 CAN_FOLLOW: Final = hasattr(Pool, "_return_conn") and hasattr(Pool, "_close_connection")
 """Else it is a pool's events that tell what comes back and what is closed."""
@@ -102,7 +103,8 @@ def checked_out(watch: Watch, pool: Pool, proxied: Any, start: int) -> None:
             draft = OpenedDraft(caller, watch.database, end, waited, create_ns, size)
         else:
             draft = CheckedOutDraft(caller, watch.database, end, waited, 0)
-        watch.failures = 0
+        if watch.is_failing:
+            watch.succeeded()
         if ledger is None:
             watch.defer(draft)
         else:
@@ -126,14 +128,14 @@ def refused(watch: Watch, pool: Pool, error: BaseException, start: int) -> None:
             event = DatabaseConnectionFailed(
                 watch.database.environment,
                 describe_connect(error),
-                watch.failures,
+                next(watch.failures),
                 end_time_ns=end,
                 duration_ns=max(0, end - start),
                 failure=describe(error, messages=watch.messages),
                 database=watch.database,
                 parent=parent,
             )
-            watch.failures += 1
+            watch.is_failing = True
         enter(watch, event, caller)
         watch.publish(event, traced(caller, error) if watch.stacks else caller)
     except Exception as own:  # noqa: BLE001 - the application must not see it
@@ -171,12 +173,16 @@ def followed(pool: Pool) -> None:
     held.add(pool)
 
     def return_conn(record: Any) -> None:
-        checked_in(None, record)
-        take_back(this(), record)  # it is there: it was called
+        try:
+            checked_in(None, record)
+        finally:  # Ctrl-C may come in between: the pool must have it back
+            take_back(this(), record)  # it is there: it was called
 
     def close_connection(connection: Any, **how: Any) -> None:
-        _closing(this(), connection)
-        close(this(), connection, **how)
+        try:
+            _closing(this(), connection)
+        finally:
+            close(this(), connection, **how)
 
     if type(pool) is not NullPool:
         pool._close_connection = close_connection  # type: ignore[method-assign]
@@ -185,10 +191,10 @@ def followed(pool: Pool) -> None:
 
 def let_go() -> None:
     """Have no pool tell any more what comes back to it."""
-    for pool in list(held):
+    for pool in held.all():
+        held.discard(pool)
         pool.__dict__.pop("_return_conn", None)
         pool.__dict__.pop("_close_connection", None)
-    held.clear()
 
 
 def checked_in(_connection: Any, record: Any) -> None:
@@ -202,7 +208,8 @@ def checked_in(_connection: Any, record: Any) -> None:
             return
         watch, proxied = state.watch, state.proxied
         collected = proxied is not None and proxied() is None  # `is_collected`, without its call
-        if state.latest is not None or state.others:
+        of = record._ConnectionRecord__pool  # `pool_of`, without its call
+        if (state.latest is not None or state.others) and not _is_shared(watch, of, collected):
             for reading in state.unread():
                 reading.done(in_call=not collected)
         end, caller = time_ns(), current_context()
@@ -216,7 +223,6 @@ def checked_in(_connection: Any, record: Any) -> None:
         if not collected:  # else what closes it has to know
             state.proxied = None
         draft: Draft
-        of = record._ConnectionRecord__pool  # `pool_of`, without its call
         if type(of) is NullPool and CAN_FOLLOW and record.dbapi_connection is not None:
             begun = state.created_ns
             lived = end - begun if end > begun else 0
@@ -234,6 +240,14 @@ def checked_in(_connection: Any, record: Any) -> None:
             watch.defer(draft)
     except Exception as error:  # noqa: BLE001 - the application must not see it
         guard.noted(error)  # it may be a finalizer that comes here
+
+
+def _is_shared(watch: Watch, of: Pool, collected: bool) -> bool:
+    """Whether others have a `StaticPool`'s connection as well, and may be reading from it."""
+    if type(of) in _USUAL or not isinstance(of, StaticPool):
+        return False
+    out = sum(proxy.dbapi_connection is not None for proxy in watch.proxies.all())
+    return out > (0 if collected else 1)
 
 
 def _from_finalizer(watch: Watch, draft: Draft) -> None:

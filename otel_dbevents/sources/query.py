@@ -15,8 +15,9 @@ from sqlalchemy.engine.cursor import _DEFAULT_FETCH
 from sqlalchemy.engine.default import DefaultDialect
 from sqlalchemy.pool.base import _ConnectionFairy
 
+from otel_dbevents.compat import has_gil
 from otel_dbevents.events import QueryExecuted, QueryFailed
-from otel_dbevents.sources.around import Call
+from otel_dbevents.sources.around import Around, Call
 from otel_dbevents.sources.beside import Beside, beside_with, remarks_on
 from otel_dbevents.sources.caller import current_context, parent_of, suppressed
 from otel_dbevents.sources.connection import INFO_KEY, begin, note, state_in
@@ -86,25 +87,29 @@ class QuerySource:
 
         def do_execute(cursor: Any, statement: str, parameters: Any, context: Any) -> None:
             around, call, sql = watch.around, None, statement
-            if around is not None and watch.active:
-                call = around.enter(statement, parameters, context)
-                sql = call.sql
-            start = time_ns()
             try:
-                driver_call(cursor, sql, parameters, context)
-            except BaseException as error:
+                if around is not None and watch.active:
+                    call = around.enter(statement, parameters, context)
+                    sql = call.sql
+                start = time_ns()
+                try:
+                    driver_call(cursor, sql, parameters, context)
+                except BaseException as error:
+                    end = time_ns()
+                    if around is not None and call is not None:
+                        around.leave(call, context, cursor, error)
+                    if watch.active:
+                        batch = parameters if many else None
+                        failed(error, start, end, statement, context, batch, call)
+                    raise
                 end = time_ns()
                 if around is not None and call is not None:
-                    around.leave(call, context, cursor, error)
+                    around.leave(call, context, cursor, None)
                 if watch.active:
-                    batch = parameters if many else None
-                    failed(error, start, end, statement, context, batch, call)
-                raise
-            end = time_ns()
-            if around is not None and call is not None:
-                around.leave(call, context, cursor, None)
-            if watch.active:
-                told(start, end, cursor, statement, context, parameters if many else None, call)
+                    told(start, end, cursor, statement, context, parameters if many else None, call)
+            finally:  # Ctrl-C may come anywhere: the caller's context is its own again
+                if call is not None and call.token is not None:
+                    Around.ended(call)
 
         return do_execute
 
@@ -264,8 +269,11 @@ def calls_the_cursor(method: Any) -> bool:
 def _alone() -> int:
     """Return how many references there are to a reading that only its connection's state has.
 
-    Python's versions count differently; taken as `QuerySource._executed` does.
+    Python's versions count differently; taken as `QuerySource._executed` does. None has so many
+    without a GIL: what two threads that share a connection count at a time is not to be relied on.
     """
+    if not has_gil():
+        return -1
     state: Any = SimpleNamespace(spare=CountingFetch())
     reading = state.spare
     return getrefcount(reading)

@@ -3,6 +3,7 @@
 import weakref
 from collections import deque
 from collections.abc import Callable
+from itertools import count
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from opentelemetry import trace
@@ -10,9 +11,9 @@ from sqlalchemy.engine import Engine
 
 from otel_dbevents.drafts import Draft
 from otel_dbevents.events import Database, Event, Failure, Statement
+from otel_dbevents.living import Living
 from otel_dbevents.sources.caller import SPAN
 from otel_dbevents.sources.handing import Defer, FindLedger, Ledger, Publish, at_once, no_ledger
-from otel_dbevents.sources.living import Living
 
 WATCH_KEY: Final = "_otel_dbevents"
 """Where an engine's watch lives: in its dialect, which all its option engines share."""
@@ -73,16 +74,18 @@ class Watch:
         self.recognised = False
         """Whether the database is known as the engine knows it after it spoke to the server."""
         self.engine = weakref.ref(engine)
-        self.records = Living()
+        self.records: Living[Any] = Living()
         """SQLAlchemy's records of the connections that were seen: what is open and in use is read
         from them."""
-        self.proxies = Living()
+        self.proxies: Living[Any] = Living()
         """What a `StaticPool` gave: several may hold its one connection."""
         self.pending: deque[None] = deque()
         """One entry for each thread or task that is waiting for a connection."""
         self.methods: dict[str, Callable[..., Any]] = {}
         """What stands in the place of the dialect's own methods."""
-        self.failures = 0
+        self.is_failing = False
+        """Whether the last connection attempt failed."""
+        self.failures = count()
         """Failed connection attempts since the last success."""
         self.pings: dict[int, Failure] = {}
         """Why pings failed, by the identity of the driver's connection, until that is told."""
@@ -144,6 +147,10 @@ class Watch:
         if self.known_runs >= _MOST_RUNS:
             self.runs.clear()
             self.known_runs = 0
+
+    def succeeded(self) -> None:
+        """Count failed connection attempts anew."""
+        self.is_failing, self.failures = False, count()
 
     def look_around(self) -> None:
         """Look anew what is to be done around each call: at the beginning and when connecting."""

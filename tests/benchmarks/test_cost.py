@@ -46,7 +46,7 @@ def test_what_we_add_is_within_the_limits_in_instructions() -> None:
     tools.require(tools.VALGRIND)
     tools.require(tools.REDIS)
     for _ in range(2):  # memory laid out otherwise may cost a few percent, but not twice
-        counted = count(wanted=guarded)
+        (counted,) = count(wanted=guarded)
         limits = held(counted)
         tools.announce(f"\n{text_of(Result((counted,), limits))}")
         assert len(limits) == len(LIMITS)

@@ -126,8 +126,9 @@ def test_each_event_among_drafts_keeps_its_parent_whatever_else_is_packed() -> N
 
 
 def of_item(item: Any) -> bytes:
-    parent = item.parent_in(item.context) if isinstance(item, Draft) else item.parent
-    span_id: bytes = parent.span_id
+    span_id: bytes = (
+        made_of(item).parent.span_id if isinstance(item, Draft) else item.parent.span_id
+    )
     return span_id
 
 

@@ -75,7 +75,7 @@ def over_http(collector: Collector) -> Iterator[Any]:
         def log_message(self, *_: object) -> None: ...
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = Thread(target=server.serve_forever)
+        thread = Thread(target=server.serve_forever, args=(0.05,))
         thread.start()
         yield HttpSpanExporter(
             endpoint=f"http://127.0.0.1:{server.server_port}/v1/traces", timeout=1
@@ -199,6 +199,16 @@ def test_what_is_not_taken_now_is_kept_and_sent_once(
     assert parcel.send()
     assert collector.names == ["a", "b"]
     assert parcel.refused == {}
+
+
+def test_what_goes_to_two_places_is_counted_once() -> None:
+    kept = [InMemorySpanExporter(), InMemorySpanExporter()]
+    outlets = Outlets({"traces": kept})
+    parcel = Parcel(Made(spans=spans("a", "b")), outlets)
+    assert parcel.send()
+    assert [len(each.get_finished_spans()) for each in kept] == [2, 2]
+    assert parcel.taken == {"traces": 2}
+    outlets.close()
 
 
 def test_it_listens_no_more_when_it_is_closed() -> None:

@@ -93,6 +93,29 @@ def test_a_hook_that_raises_or_gives_what_no_span_holds_harms_nothing(
     engine.dispose()
 
 
+@pytest.mark.parametrize("which", ["request_hook", "response_hook"])
+def test_a_hook_may_use_a_database_and_is_not_asked_about_that(
+    told: Told, listen: Listen, which: str
+) -> None:
+    asked, engine, other = [], create_engine("sqlite://"), create_engine("sqlite://")
+
+    def hook(*_: Any) -> dict[str, Any]:
+        asked.append(1)
+        with other.connect() as connection:
+            return {"app.flag": connection.scalar(text("SELECT 7"))}
+
+    listen(**{which: hook})
+    with engine.connect() as connection:
+        assert connection.scalar(text("SELECT 1")) == 1
+        assert connection.scalar(text("SELECT 2")) == 2
+    assert len(asked) == 2
+    attributes = [each.attributes for each in told.of(QueryExecuted)]
+    assert attributes.count({"app.flag": 7}) == 2
+    assert len(attributes) == 4, "the hook's own statements are told"
+    engine.dispose()
+    other.dispose()
+
+
 def sent_by(engine: Engine) -> list[str]:
     """What reaches the driver: read below our seam, at the cursor."""
     sent: list[str] = []

@@ -12,9 +12,9 @@ from opentelemetry.context import Context
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
+from otel_dbevents.living import Living
 from otel_dbevents.sources.caller import parent_of
 from otel_dbevents.sources.guarding import Guard
-from otel_dbevents.sources.living import Living
 
 
 @pytest.fixture

@@ -113,10 +113,11 @@ def pack_all(events: Sequence[Event | Draft]) -> Iterator[tuple[int, bytes]]:
 
     Raises where an event cannot be encoded; what was given until then is whole.
     """
-    at_once, done, are_alike = MOST_EVENTS, 0, isinstance(events, Alike)
+    at_once, done = MOST_EVENTS, 0
     while done < len(events):
-        part = events[done : done + at_once]
-        body = encode_columns(part, are_alike=are_alike)
+        end = done + at_once
+        part = events.part(done, end) if isinstance(events, Alike) else events[done:end]
+        body = encode_columns(part)
         if len(body) > MOST_BYTES and len(part) > 1:
             at_once = max(1, min(len(part) - 1, len(part) * MOST_BYTES // len(body)))
             continue

@@ -67,8 +67,10 @@ class Reader:
         self._gaps = Gaps(self._group, self._ledger, from_now=from_now, judges_past=buries)
         self._unpacker = Unpacker()
         self.counts = Counts()
-        self._burials = Burials(stream, self.counts.dead_letters, buries=buries)
+        self._burials = Burials(stream, self.counts, buries=buries)
         self._hands = Hands()
+        self._unsure = frozenset[bytes]()
+        """What we tried to take out of the group's hands last, and do not know whether we did."""
 
     def join(self) -> None:
         """Connect, and make the group where there is none; done by `read` too."""
@@ -110,7 +112,8 @@ class Reader:
         """Take handled entries out of the group's hands: all or none; it may be done again."""
         if not those:
             return
-        self._finish([each.id for each in those], [each.entry for each in those])
+        letters = [letter for each in those for letter in self._burials.unread(each)]
+        self._finish([each.id for each in those], [each.entry for each in those], letters)
         for each in those:
             self._done(each)
 
@@ -138,18 +141,27 @@ class Reader:
             tries=tries,
             chosen=[held.place(number) for number in numbers],
         )
-        self._finish([held.id], [held.entry], letter)
+        self._finish([held.id], [held.entry], [*self._burials.unread(held), letter])
         self._burials.count(reason)
         self._done(held, failed=len(numbers))
+
+    def take_refused(self) -> Sequence[tuple[Entry, int]]:
+        """Return, once, of which processes so many events went to the dead letters.
+
+        Each as an entry that is theirs. What came from the dead letters was returned before.
+        """
+        return self._burials.take_refused()
 
     def _done(self, held: Held, failed: int = 0) -> None:
         self._gaps.handled(held.id, held.entry)
         well = len(held.events) - failed
         self.counts.handled += well
+        if held.unread:
+            self._burials.count("undecodable")
         if held.entry.again_of:
             self.counts.again += well
-        elif failed:
-            self.counts.lost["rejected"] += failed
+        else:
+            self._burials.lose(held.entry, failed + len(held.unread))
 
     def settle(self) -> Mapping[str, Counter[str]]:
         """Return what never came, by line and reason, of what nobody has in hand any more.
@@ -223,49 +235,52 @@ class Reader:
         except EntryError as error:
             self._reject(id_, fields, error.reason, entry)
             return None
-        if bad:
-            self._bury(id_, fields, bad, entry)
+        if bad and not events:
+            self._reject(id_, fields, "undecodable", entry, bad)
+            return None
         held = Held(id_, entry, events, fields, tuple(bad))
         self._hands.take(held)
         self.counts.read += len(events)
         return held
 
     def _reject(
-        self, id_: bytes, fields: Mapping[bytes, bytes], reason: str, entry: Entry | None = None
+        self,
+        id_: bytes,
+        fields: Mapping[bytes, bytes],
+        reason: str,
+        entry: Entry | None = None,
+        places: Sequence[int] = (),
     ) -> None:
         """Put an entry to the dead letters, and take it out of the group's hands: both or none.
 
         One whose numbers can be trusted is written down as handled, its events as lost.
         """
-        letter = self._burials.letter(id_, fields, reason)
-        self._finish([id_], [] if entry is None else [entry], letter)
+        letter = self._burials.letter(id_, fields, reason, places)
+        handled = [] if entry is None else [entry]
+        self._finish([id_], handled, [] if letter is None else [letter])
         self._burials.count(reason)
         if entry is None:
             self._gaps.rejected(fields)
             return
         self._gaps.handled(id_, entry)
         if not entry.again_of:
-            self.counts.lost["rejected"] += entry.count
-
-    def _bury(
-        self, id_: bytes, fields: Mapping[bytes, bytes], places: Sequence[int], entry: Entry
-    ) -> None:
-        """Put some events of an entry to the dead letters; the others go on."""
-        self._burials.bury(self._client, id_, fields, places)
-        if not entry.again_of:
-            self.counts.lost["rejected"] += len(places)
+            self._burials.lose(entry, entry.count)
 
     def _finish(
         self,
         ids: Sequence[bytes],
         handled: Sequence[Entry],
-        letter: Mapping[bytes, bytes] | None = None,
+        letters: Sequence[Mapping[bytes, bytes]] = (),
     ) -> None:
+        if letters and not self._unsure.isdisjoint(ids) and not self._group.has(ids):
+            letters = ()  # they are there: the answer to the last try did not come
+        self._unsure = frozenset(ids)
         pipe = self._client.pipeline()
-        self._burials.add(pipe, letter)
+        self._burials.add(pipe, letters)
         self._ledger.add(pipe, handled)
         pipe.xack(self.stream, self._group.name, *ids)
         pipe.execute()
+        self._unsure = frozenset()
         self._ledger.note(handled)
         for each in ids:
             self._hands.let_go(each)

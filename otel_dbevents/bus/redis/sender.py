@@ -216,6 +216,7 @@ class Sender:
         for done, answer in enumerate(answers):
             if isinstance(answer, Exception):
                 self._failed(answer)
+                self._close()  # who has its name may be another by now: a replica stays one
                 return entries[done:]
             self._last_id = answer
             self._shipped += entries[done][0]
