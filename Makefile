@@ -40,11 +40,11 @@ suite: $(VENV)/.dev
 	@$(MAKE) --no-print-directory coverage
 
 working: $(VENV)/.dev
-	@rm -f .coverage-$@
+	@rm -f .coverage-$@*
 	$(COVERED) $(addprefix --ignore=,$(WAITING))
 
 waiting: $(VENV)/.dev
-	@rm -f .coverage-$@
+	@rm -f .coverage-$@*
 	$(COVERED) $(WAITING)
 
 # Of both halves together.
@@ -83,7 +83,7 @@ dashboards: $(VENV)/bin/python
 setup: $(VENV)/.dev
 
 clean:
-	rm -rf $(VENV) $(OLDEST) .venv-3.* build dist .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(OLDEST) .venv-3.* build dist .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 %/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
