@@ -51,6 +51,8 @@ from otel_dbevents.sources.watch import WATCH_KEY, Watch, enter
 _OURS_AND_ENGINES = 2
 """Frames between `checked_out` and the application at the least: ours and SQLAlchemy's."""
 _MOST_PINGS = 100
+_answered: Final[dict[int, int]] = {}
+"""What a ping took (ns), by the connection's id, until it is given out: no wait for the pool."""
 held: Final[Living[Pool]] = Living()
 """The pools that tell what comes back to them."""
 CAN_FOLLOW: Final = hasattr(Pool, "_return_conn") and hasattr(Pool, "_close_connection")
@@ -102,7 +104,8 @@ def checked_out(watch: Watch, pool: Pool, proxied: Any, start: int) -> None:
             size = 0 if type(pool) is NullPool else _size(pool)
             draft = OpenedDraft(caller, watch.database, end, waited, create_ns, size)
         else:
-            draft = CheckedOutDraft(caller, watch.database, end, waited, 0)
+            pinged = _answered.pop(id(record.dbapi_connection), 0) if _answered else 0
+            draft = CheckedOutDraft(caller, watch.database, end, waited, min(pinged, waited))
         if watch.is_failing:
             watch.succeeded()
         if ledger is None:
@@ -277,7 +280,7 @@ def pool_of(record: Any) -> Pool:
 
 
 def pinging(watch: Watch, dialect: Any) -> dict[str, Callable[..., Any]]:
-    """Return what takes the place of the dialect's ping: it keeps why one failed.
+    """Return what takes the place of the dialect's ping: it keeps how long it took, or its error.
 
     The pool asks it before it gives a connection out (``pool_pre_ping``), and of the driver's
     error SQLAlchemy passes on only that there was one. A ping is no query of the application's.
@@ -285,14 +288,27 @@ def pinging(watch: Watch, dialect: Any) -> dict[str, Callable[..., Any]]:
     ping = dialect.do_ping
 
     def do_ping(connection: Any) -> Any:
+        start = time_ns()
         try:
-            return ping(connection)
+            answer = ping(connection)
         except Exception as error:
             if watch.active:
                 _ping_failed(watch, dialect, connection, error)
             raise
+        if watch.active:
+            _ping_answered(connection, time_ns() - start)
+        return answer
 
     return {"do_ping": do_ping}
+
+
+def _ping_answered(connection: Any, took_ns: int) -> None:
+    try:
+        if len(_answered) >= _MOST_PINGS:  # those were not given out
+            _answered.clear()
+        _answered[id(connection)] = max(0, took_ns)
+    except Exception as own:  # noqa: BLE001 - the application must not see it
+        guard.caught(own)
 
 
 def _ping_failed(watch: Watch, dialect: Any, connection: Any, error: Exception) -> None:
