@@ -182,7 +182,7 @@ IN_THE_WAY: dict[str, dict[str, str]] = {
         "watching.added": _GUARDED,
     },
     "Registry._gone": {"self._open.pop": "a dict"},
-    "pinging.do_ping": {"ping": _DRIVERS, "_ping_failed": _GUARDED},
+    "pinging.do_ping": {"ping": _DRIVERS, "_ping_failed": _GUARDED, "_ping_answered": _GUARDED},
 }
 """By function, the calls before which nothing is made to raise, and why."""
 
