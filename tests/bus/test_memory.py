@@ -17,6 +17,7 @@ from opentelemetry import context as otel_context
 from otel_dbevents import signals, swallowing
 from otel_dbevents.bus import handlers, losses, subscription
 from otel_dbevents.bus.buffer import Buffer
+from otel_dbevents.bus.history import History
 from otel_dbevents.bus.losses import Losses
 from otel_dbevents.bus.memory import MemoryBus
 from otel_dbevents.bus.subscription import MemorySubscription
@@ -668,3 +669,14 @@ def test_what_gives_way_in_full_buffers_is_said_once_a_minute_with_its_number(
     [said] = caplog.messages
     assert said.startswith(f"first did not get {first.lost['queue_full']} events so far")
     assert bus.close(PATIENCE)
+
+
+def test_what_is_remembered_is_bounded_before_any_worker_comes_by_too() -> None:
+    class Held:
+        """What an event that is not made yet keeps alive."""
+
+    history, held = History(3), [Held() for _ in range(50)]
+    alive = [weakref.ref(each) for each in held]
+    while held:
+        history.append(held.pop())  # type: ignore[arg-type]
+    assert sum(each() is not None for each in alive) == 3
