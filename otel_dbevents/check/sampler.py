@@ -47,13 +47,19 @@ def look_at_sampler() -> Iterator[Finding]:
 
 
 def _in_force() -> tuple[float | None, str, bool]:
-    """Return the share that is kept, the sampler's name for itself, and whether the SDK warned."""
+    """Return the share that is kept, the sampler's name for itself, and whether the SDK warned.
+
+    Without a name: with these variables the SDK makes no provider.
+    """
     from opentelemetry.sdk import _configuration as sdk
     from opentelemetry.sdk.trace import TracerProvider
 
     with Heard("opentelemetry.sdk") as heard:
         made = sdk._import_sampler(sdk._get_sampler())
-        sampler = TracerProvider(sampler=made, shutdown_on_exit=False).sampler
+        try:
+            sampler = TracerProvider(sampler=made, shutdown_on_exit=False).sampler
+        except ValueError:  # SDKs before 1.45 do not take every number
+            return None, "", True
     description = sampler.get_description()
     found = _ROOT.match(description)
     kind, ratio = found.groups() if found else ("", None)
@@ -62,6 +68,8 @@ def _in_force() -> tuple[float | None, str, bool]:
 
 
 def _does(share: float | None, description: str) -> str:
+    if not description:
+        return "the SDK cannot be set up with it"
     if share is None:
         return f"the sampler is {short(description)}"
     if share in (0, 1):

@@ -209,5 +209,5 @@ def begin_anew(watch: Watch) -> None:
         for reading in () if state is None else state.unread():
             reading.watch = None
     watch.records, watch.proxies, watch.pending = Living(), Living(), deque()
-    watch.runs, watch.known_runs, watch.pings = {}, 0, {}
+    watch.runs, watch.known_runs, watch.pings, watch.pinged = {}, 0, {}, {}
     watch.succeeded()

@@ -91,6 +91,8 @@ class Watch:
         """Failed connection attempts since the last success."""
         self.pings: dict[int, Failure] = {}
         """Why pings failed, by the identity of the driver's connection, until that is told."""
+        self.pinged: dict[int, int] = {}
+        """What others took (ns), until the connection is given out: that is no wait for it."""
 
     def enter(self, draft: Draft, ledger: Ledger) -> None:
         """Publish what belongs to LLM work: it is entered, and so made at once."""

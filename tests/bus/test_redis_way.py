@@ -586,6 +586,16 @@ def test_a_primary_that_became_a_replica_is_looked_for_under_its_name_again(
             admin.close()
 
 
+@pytest.mark.swallows
+def test_a_primary_that_lacks_its_replicas_is_waited_for(way: Way, tmp_path: Path) -> None:
+    with run_redis(tmp_path, {"min-replicas-to-write": "1"}) as server:
+        sender = Sender(server.url, "events")
+        sender.finish(0.2)  # so long it tries
+        send(sender, 0, 1)
+        assert sender.trouble.endswith("it has too few replicas to write")
+        assert sender.lost == {"shutdown": 1}
+
+
 CLUSTER = {"cluster-enabled": "yes", "appendonly": "no"}
 
 

@@ -144,7 +144,7 @@ def test_a_sidecar_is_ready_when_its_collector_is_there_though_nothing_was_sent(
     reader = Reader(redis.url, redis.stream(), "sidecar")
     work = Work(reader, Tellers("n", (None, None), None), outlets, redis.url, ask_every_s=0.1)
     looks = Looks(work, "127.0.0.1", 0)
-    assert "the collector was not asked yet" in looks.answer("/readyz")[1]
+    assert "the collector has not answered yet" in looks.answer("/readyz")[1]
     thread = threading.Thread(target=work.run)
     thread.start()
     sender = Sender(redis.url, reader.stream)

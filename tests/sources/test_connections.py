@@ -94,6 +94,27 @@ def test_what_the_application_keeps_with_a_connection_stays_as_long_as_that(
         assert "mine" not in connection.info
 
 
+def test_what_a_ping_takes_is_no_wait_for_the_pool(case: Case, told: Told) -> None:
+    engine = case.engine(pool_pre_ping=True)
+    ping, wait = engine.dialect.do_ping, 0.005
+
+    def far_away(connection: Any) -> bool:
+        time.sleep(wait)
+        return ping(connection)
+
+    engine.dialect.do_ping = far_away  # type: ignore[method-assign]
+    source = EngineSource(told)
+    source.attach()
+    try:
+        for _ in range(3):
+            case.run(touch, engine)
+    finally:
+        source.detach()
+    _opened, *pinged = told.of(ConnectionCheckedOut)
+    assert len(pinged) == 2
+    assert all(wait * 1e9 <= each.create_ns <= each.duration_ns for each in pinged)
+
+
 @pytest.mark.needs("sessions")
 def test_a_failed_ping_tells_the_drivers_error_and_is_no_query(
     case: Case, told: Told, make: Make

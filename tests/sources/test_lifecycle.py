@@ -216,6 +216,28 @@ def test_a_source_that_is_detached_while_the_filter_is_asked_takes_no_engine(
     engine.dispose()
 
 
+def test_an_engine_is_asked_about_again_where_ctrl_c_came_while_it_was(
+    told: Told, url: str
+) -> None:
+    asked: list[Engine] = []
+
+    def wants(engine: Engine) -> bool:
+        asked.append(engine)
+        if len(asked) == 1:
+            raise KeyboardInterrupt
+        return True
+
+    source = EngineSource(told, wants=wants)
+    source.attach()
+    engine = create_engine(url)
+    with pytest.raises(KeyboardInterrupt):
+        engine.connect()
+    run_one(engine)
+    assert told.one(QueryExecuted)
+    source.detach()
+    engine.dispose()
+
+
 async def test_the_filter_gets_an_async_engines_sync_engine(told: Told, tmp_path: Path) -> None:
     engine = create_async_engine(f"sqlite+aiosqlite:///{tmp_path}/a.db")
     asked: list[Engine] = []

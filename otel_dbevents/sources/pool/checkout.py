@@ -78,7 +78,9 @@ def checked_out(watch: Watch, pool: Pool, proxied: Any, start: int) -> None:
             size = 0 if type(pool) is NullPool else size_of(pool)
             draft = OpenedDraft(caller, watch.database, end, waited, create_ns, size)
         else:
-            draft = CheckedOutDraft(caller, watch.database, end, waited, 0)
+            took = watch.pinged and watch.pinged.pop(id(record.dbapi_connection), 0)
+            pinged = min(took, waited) if took else 0
+            draft = CheckedOutDraft(caller, watch.database, end, waited, pinged)
         if watch.is_failing:
             watch.succeeded()
         if ledger is None:

@@ -19,7 +19,7 @@ _MOST_PINGS = 100
 
 
 def pinging(watch: Watch, dialect: Any) -> dict[str, Callable[..., Any]]:
-    """Return what takes the place of the dialect's ping: it keeps why one failed.
+    """Return what takes the place of the dialect's ping: it keeps how long it took, or its error.
 
     The pool asks it before it gives a connection out (``pool_pre_ping``), and of the driver's
     error SQLAlchemy passes on only that there was one. A ping is no query of the application's.
@@ -27,14 +27,27 @@ def pinging(watch: Watch, dialect: Any) -> dict[str, Callable[..., Any]]:
     ping = dialect.do_ping
 
     def do_ping(connection: Any) -> Any:
+        start = time_ns()
         try:
-            return ping(connection)
+            answer = ping(connection)
         except Exception as error:
             if watch.active:
                 _ping_failed(watch, dialect, connection, error)
             raise
+        if watch.active:
+            _ping_answered(watch, connection, time_ns() - start)
+        return answer
 
     return {"do_ping": do_ping}
+
+
+def _ping_answered(watch: Watch, connection: Any, took_ns: int) -> None:
+    try:
+        if len(watch.pinged) >= _MOST_PINGS:  # those were not given out
+            watch.pinged.clear()
+        watch.pinged[id(connection)] = max(0, took_ns)
+    except Exception as own:  # noqa: BLE001 - the application must not see it
+        guard.caught(own)
 
 
 def _ping_failed(watch: Watch, dialect: Any, connection: Any, error: Exception) -> None:
