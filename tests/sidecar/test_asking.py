@@ -184,3 +184,17 @@ def test_the_real_collector_takes_an_empty_request_of_each_signal(
     assert all(outlets.ask(signal, exporter, 5.0) for signal, exporter in outlets.askable)
     outlets.abort()
     outlets.close()
+
+
+@pytest.mark.e2e
+def test_the_real_collector_gets_in_parts_what_is_too_large_for_it(
+    collector: RealCollector,
+) -> None:
+    exporter = GrpcSpanExporter(endpoint=collector.otlp_grpc, insecure=True)
+    outlets = Outlets({"traces": [exporter]})
+    parcel = Parcel(Made(spans=spans(*(f"{number:0>10000}" for number in range(512)))), outlets)
+    assert parcel.send()
+    assert (parcel.taken, parcel.refused) == ({"traces": 512}, {})
+    assert outlets.most(exporter) < 512
+    outlets.abort()
+    outlets.close()
