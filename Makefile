@@ -55,7 +55,8 @@ coverage:
 oldest: $(OLDEST)/.dev
 	$(OLDEST)/bin/python -m pytest -m 'not e2e and not newest'
 
-# What depends on the interpreter, on each newer CPython that is found on this machine.
+# What depends on the interpreter, on each CPython that is found on this machine and is newer, or has
+# no GIL (DBEVENTS_PYTHONS names others, see there).
 pythons:
 	@.ci/pythons $(PYTHON)
 

@@ -1,6 +1,7 @@
 """The guard never waits; a parent is as OpenTelemetry says it; what is gone is forgotten."""
 
 import gc
+import sys
 import threading
 from types import SimpleNamespace
 from typing import Any
@@ -113,6 +114,22 @@ def test_what_is_collected_is_no_longer_among_the_living() -> None:
     gc.collect()
     assert living.all() == kept
     assert len(living.references) == len(kept)
+
+
+def test_what_was_discarded_may_die_while_somebody_walks_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    unheard = list[object]()
+    monkeypatch.setattr(sys, "unraisablehook", unheard.append)
+    living, thing = Living[_Thing](), _Thing()
+    living.add(thing)
+    (walked,) = living.references
+    living.discard(thing)
+    del thing
+    gc.collect()
+    assert walked() is None
+    assert living.all() == []
+    assert not unheard
 
 
 class _Thing:
