@@ -46,9 +46,10 @@ class Judging:
             self._swallowing.caught(error, "%d events could not be judged", len(batch))
 
     def look_ahead(self) -> None:
-        """Judge what waits."""
+        """Judge what waits, and tell of what has ended."""
         try:
             waiting = self._waiting()
+            self._judges.settle_quiet()
         except Exception as error:  # noqa: BLE001 - it is judged when it is brought
             self._swallowing.caught(error, "what waits could not be judged")
             return
