@@ -144,6 +144,10 @@ class MemorySubscription:
                     self._idle.wait(left)
         return True
 
+    def waiting(self) -> Sequence[Any]:
+        """Return what is in the buffer, as it is going to be brought; for the worker alone."""
+        return self._made_of(list(self.buffer.items.copy()))
+
     def stop(self) -> None:
         """Have the worker end when its buffer is empty."""
         self._stopping = True

@@ -288,14 +288,15 @@ class Pipeline:
             self._restore.append(self.turns.on_turn_measured(measure))
 
     def _tell(self) -> Telling:
-        sending, turns = self._sending, self.turns
+        sending, turns, takes_drafts = self._sending, self.turns, self._takes_drafts()
         telling = Telling(
             self.bus,
             self.bridge,
             self.health,
             sender=self.sender,
             limiter=self._limiter,
-            subscribe=self._takes_drafts(),
+            subscribe=takes_drafts,
+            judges=self.judges if takes_drafts else None,
             before=None if sending is None else partial(sending.begin, self.tracer_provider),
             after=None if turns is None else turns.settle,
         )
@@ -304,12 +305,12 @@ class Pipeline:
 
     def _subscribe_others(self) -> list[Subscription]:
         """Bring the events to all but the telling."""
-        judges, subscribe, takes_drafts = self.judges, self.bus.subscribe, self._takes_drafts()
-        take, judge = (takes_drafts, judges.take) if takes_drafts else (subscribe, judges.consume)
-        subscriptions = [
-            take(judge, *judges.types, name="judges", idle=judges.settle_quiet),
-            self._subscribe_open_spans(),
-        ]
+        judges, subscribe = self.judges, self.bus.subscribe
+        subscriptions = [self._subscribe_open_spans()]
+        if not self._takes_drafts():
+            idle = judges.settle_quiet
+            judged = subscribe(judges.consume, *judges.types, name="judges", idle=idle)
+            subscriptions.append(judged)
         if (recovery := self.health.recovery) is not None:
             subscriptions.append(subscribe(recovery.consume, *recovery.types, name="recovery"))
         if (log := self.event_log) is not None:
