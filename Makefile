@@ -27,7 +27,7 @@ demo-sidecar: $(VENV)/.demo
 # that we support: three at a time, since they wait as much as they work. Then what ALSO names.
 test:
 	@$(MAKE) --no-print-directory -j2 $(VENV)/.dev $(OLDEST)/.dev
-	@exec env MAKE='$(MAKE)' $(BIN)/python .ci/lanes.py 'lint! working' 'waiting $(ALSO)' oldest
+	@exec env MAKE='$(MAKE)' $(BIN)/python .ci/lanes.py 'lint! working' waiting 'oldest $(ALSO)'
 	@$(MAKE) --no-print-directory coverage
 
 lint: $(VENV)/.dev
