@@ -6,10 +6,11 @@ uninstrumented. ``OTEL_SDK_DISABLED=true`` and ``OTEL_DBEVENTS_ENABLED=false`` t
 
 import logging
 import os
-from importlib import import_module
 from typing import Any
 
 from otel_dbevents.compat import check_versions
+from otel_dbevents.misread import load_file
+from otel_dbevents.swallowing import came_through
 
 _log = logging.getLogger("otel_dbevents")
 
@@ -22,7 +23,7 @@ def start() -> bool:
     except Exception as error:  # noqa: BLE001 - the application's import goes before our work
         said = str(error) or type(error).__name__
         _log.error("otel_dbevents is off, the application runs on without it: %s", said)
-        _log.debug("the reason in full", exc_info=True)
+        _log.debug("it came through %s", came_through(error))
         return False
 
 
@@ -48,10 +49,9 @@ def _declared() -> dict[str, Any]:
     if not path:
         return {}
     try:
-        declarative: Any = import_module("opentelemetry.configuration")
+        model = load_file(path)
     except ImportError:
         return {}
-    model = declarative.load_config_file(path)
     per_language = getattr(model, "instrumentation_development", None)
     options = getattr(per_language, "python", None) or {}
     return dict(options.get("dbevents") or {})

@@ -5,13 +5,17 @@ from typing import Any, ClassVar, Final, TypeAlias
 
 from msgspec import Struct
 
+from otel_dbevents.drafts import Within
 from otel_dbevents.events import CodeLocation, Database, LlmContext, Statement, TraceParent
 
 Run: TypeAlias = Any
-"""The event of a query that ran under a span, or what is noted of it."""
+"""The event of a query that ran under a span, or a `Noted`."""
+Row: TypeAlias = tuple[Database, Statement, int, int, int]
+"""What a burst needs of a query of which there is no event: when it ended, how long it took, and
+how long its fetches did, in nanoseconds. It becomes a `Noted` where it is counted."""
 _Key: TypeAlias = tuple[str, str, str]
 """Pool and database, and the statement's text."""
-_Here: TypeAlias = "list[Run] | dict[_Key, Burst]"
+_Here: TypeAlias = "list[Run | Row] | dict[_Key, Burst]"
 """What ran under one span: as it came while it is little, then counted."""
 
 _QUIET_NS: Final = 1_000_000_000
@@ -20,18 +24,23 @@ _MOST_STATEMENTS: Final = 1_000
 
 
 class Noted(Struct, gc=False):
-    """What a burst needs of a query of which there is no event."""
+    """A `Row`, as an event would say it."""
 
-    database: Database
     parent: TraceParent
+    database: Database
     statement: Statement
     end_time_ns: int
     duration_ns: int
-    spent_ns: int
+    reading_ns: int
 
     llm: ClassVar[None] = None
     called_from: ClassVar[None] = None
     advice: ClassVar[str] = ""
+
+    @property
+    def spent_ns(self) -> int:
+        """How long it took in all."""
+        return self.duration_ns + self.reading_ns
 
 
 class Burst:
@@ -116,7 +125,7 @@ class Bursts:
         if type(here) is not list:
             return self._count(here, run, context)  # type: ignore[arg-type]
         here.append(run)
-        return None if len(here) < self._least else self._count_all(here, context)
+        return None if len(here) < self._least else self._count_all(here, run.parent, context)
 
     def room(self, parent: TraceParent) -> tuple[int, list[Run]]:
         """Return where runs under ``parent`` may be put by themselves, and how many.
@@ -128,17 +137,25 @@ class Bursts:
         here = self._here
         return (self._least - 1 - len(here), here) if type(here) is list else (0, [])
 
-    def add_all(self, runs: Sequence[Run], context: Any) -> None:
-        """Count runs that have one parent, and were within one ``context``."""
-        parent = runs[0].parent
-        if parent is not self._parent:
-            self._go_under(parent)
-        here = self._here
-        if type(here) is list and len(here) + len(runs) < self._least:
-            here += runs
-            return
-        for run in runs:
-            self.add(run, context)
+    def add_all(self, rows: Sequence[Row], within: Within, contexts: Sequence[Any]) -> int:
+        """Count what was noted of runs, those that were under a span; return how many these are."""
+        numbers, spans, starts = within
+        young, least, number = self._young, self._least, 0
+        for begin, end in zip(starts, [*starts[1:], len(rows)], strict=True):
+            if not numbers[begin]:
+                continue
+            span = spans[numbers[begin] - 1]
+            number += end - begin
+            here = young.get((span[0], span[1]))
+            if here is None:
+                here = self._under((span[0], span[1]))
+            if type(here) is list and len(here) + end - begin < least:
+                here += rows[begin:end]
+            else:
+                parent = TraceParent(*span)
+                for row in rows[begin:end]:
+                    self.add(Noted(parent, *row), contexts[begin])
+        return number
 
     def settle(self, runs: int, now_ns: int) -> None:
         """End what is quiet. Called after so many ``runs``, at the time of the last."""
@@ -175,20 +192,25 @@ class Bursts:
         self._last: Burst | None = None
 
     def _go_under(self, parent: TraceParent) -> None:
-        key = parent.trace_id, parent.span_id
-        here = self._young.get(key)
-        if here is None:
-            here = self._old.pop(key) if key in self._old else []
-            self._young[key] = here
+        here = self._under((parent.trace_id, parent.span_id))
         self._parent, self._here, self._last = parent, here, None
 
-    def _count_all(self, runs: list[Run], context: Any) -> Burst | None:
+    def _under(self, span: tuple[bytes, bytes]) -> _Here:
+        here = self._young.get(span)
+        if here is None:
+            here = self._old.pop(span) if span in self._old else []
+            self._young[span] = here
+        return here
+
+    def _count_all(self, runs: list[Run | Row], parent: TraceParent, context: Any) -> Burst | None:
         """Count what ran under the span until now, as from now on each run is."""
         here: dict[_Key, Burst] = {}
-        parent: TraceParent = runs[0].parent
         self._young[parent.trace_id, parent.span_id] = self._here = here
         for run in runs:
-            self._count(here, run, context)
+            counted: Run = run
+            if type(counted) is tuple:
+                counted = Noted(parent, *counted)
+            self._count(here, counted, context)
         return self._last
 
     def _count(self, here: dict[_Key, Burst], run: Run, context: Any) -> Burst:

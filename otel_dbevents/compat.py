@@ -6,6 +6,7 @@ Imports neither SQLAlchemy nor OpenTelemetry, so that it can say what is wrong w
 import logging
 import re
 import sys
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, distribution
 from typing import Any, Final
 
@@ -13,6 +14,12 @@ _CONTRIB: Final = "opentelemetry.instrumentation.sqlalchemy"
 _VERSION: Final = re.compile(r"^Version: *(\S+)", re.MULTILINE)
 _log = logging.getLogger("otel_dbevents")
 _warned = False
+
+
+def has_gil() -> bool:
+    """Whether one thread runs at a time, as everywhere but in a free-threaded interpreter."""
+    ask: Callable[[], bool] = getattr(sys, "_is_gil_enabled", lambda: True)
+    return ask()
 
 
 class UnsupportedVersionError(RuntimeError):

@@ -7,13 +7,17 @@ the errors behind it, may hold the driver's text, a statement or a value.
 """
 
 import logging
+import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import PurePath
+from threading import get_ident
 from time import monotonic
 from traceback import walk_tb
-from typing import Final, TypeAlias
+from types import CodeType
+from typing import Any, Final, TypeAlias
 
 from otel_dbevents.forks import in_child
 
@@ -28,10 +32,51 @@ _MOST_PLACES: Final = 8
 
 
 def told(place: str, error: BaseException) -> None:
-    """Tell the listeners that an error ends here. Never raises, and costs nothing without any."""
+    """Tell the listeners that an error ends here. Costs nothing without any.
+
+    Raises what does not end here: see `is_theirs`.
+    """
+    if is_theirs(error):
+        try:
+            raise error
+        finally:
+            del error
+    _heard(place, error)
+
+
+def _heard(place: str, error: BaseException) -> None:
     for listener in listeners:
         with suppress(Exception):
             listener(place, error)
+
+
+def is_theirs(error: BaseException) -> bool:
+    """Whether a signal's handler of the application's raised it while we were at work.
+
+    A time limit of Celery's or RQ's is one, and Ctrl-C. It is meant for whatever the application is
+    doing, and we only happened to be what it interrupted: it does not end here. Who raises it again
+    forgets it then (``del error``), since the frame is in its traceback from now on.
+    """
+    try:
+        if threading.main_thread().ident != get_ident():
+            return False
+        through = {frame.f_code for frame, _ in walk_tb(error.__traceback__)}
+        return isinstance(error, KeyboardInterrupt) or not through.isdisjoint(_handlers())
+    except Exception:  # noqa: BLE001 - as near the end of the stack: it ends here
+        return False
+
+
+def _handlers() -> Iterator[CodeType]:
+    """Return the code of each handler of a signal that is written in Python."""
+    for number in signal.valid_signals():
+        handler: Any = signal.getsignal(number)
+        while isinstance(handler, partial):
+            handler = handler.func
+        if callable(handler) and not hasattr(handler, "__code__"):
+            handler = getattr(handler, "__func__", type(handler).__call__)
+        code = getattr(handler, "__code__", None)
+        if isinstance(code, CodeType):
+            yield code
 
 
 def came_through(error: BaseException) -> str:
@@ -77,13 +122,18 @@ class Swallowing:
         self._lock = threading.RLock()
 
     def caught(self, error: BaseException, what: str, *words: object) -> None:
-        """Take note of an error. Never raises.
+        """Take note of an error. Raises nothing but what does not end here: see `is_theirs`.
 
         ``what`` is logged, with ``words`` in the place of its ``%s`` and ``%d``, and `came_through`
         after that. Neither may hold a value.
         """
+        if is_theirs(error):
+            try:
+                raise error
+            finally:
+                del error
         with suppress(Exception):  # a log filter or handler of anybody's may raise
-            told(self._place, error)
+            _heard(self._place, error)
             with self._lock:
                 self.errors += 1
                 self.last = came_through(error)

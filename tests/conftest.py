@@ -2,10 +2,11 @@
 
 import asyncio
 import gc
+import os
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from otel_dbevents.sources import engine as engines
 from otel_dbevents.sources.guarding import guard
@@ -19,10 +20,16 @@ pytest_plugins = [
     "tests.langfuse.plugin",
 ]
 
-# No test measures time; `make fuzz` looks longer.
-settings.register_profile("usual", deadline=None)
-settings.register_profile("long", deadline=None, max_examples=5_000)
+# No test measures time, and a busy machine is no failure; `make fuzz` looks longer.
+usual = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("usual", usual)
+settings.register_profile("long", usual, max_examples=5_000)
 settings.load_profile("usual")
+
+MEASURED = ("check/", "demo/", "sidecar/", "test_auto.py", "test_cli.py", "test_shipping.py")
+"""Where processes are what is tested: theirs is measured too, which takes half as long again."""
+_MEASURING = "COVERAGE_PROCESS_CONFIG"
+_measuring: list[str] = []
 
 # Else pytest-asyncio's first look makes a loop that nobody closes, and whichever test collects
 # garbage next is told of it.
@@ -36,6 +43,15 @@ def pytest_collection_finish() -> None:
     """
     gc.collect()
     gc.freeze()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Have processes that this test starts measured, or not, if any are."""
+    if how := os.environ.pop(_MEASURING, None):
+        _measuring[:] = [how]
+    if _measuring and item.nodeid.removeprefix("tests/").startswith(MEASURED):
+        os.environ[_MEASURING] = _measuring[0]
 
 
 @pytest.fixture(autouse=True)

@@ -60,7 +60,9 @@ def test_the_page_of_meanings_names_every_event_record_and_metric() -> None:
     page = (README.parent / "docs/telemetry.md").read_text()
     records = [name for name in EVENT_NAMES.values() if f"`{name}`" not in page]
     events = [kind.__name__ for kind in EVENT_TYPES if f"`{kind.__name__}`" not in page]
-    source = (README.parent / "otel_dbevents/bridge/metrics.py").read_text()
+    bridge = README.parent / "otel_dbevents/bridge"
+    makers = ("instruments", "status", "objective", "flow")
+    source = "".join((bridge / f"{each}.py").read_text() for each in makers)
     metrics = re.findall(r'"((?:db\.client|database|dbevents)\.[\w.]+\w)"', source)
     assert metrics
     assert (events, records, [name for name in metrics if f"`{name}`" not in page]) == ([], [], [])

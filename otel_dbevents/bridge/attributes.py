@@ -162,6 +162,13 @@ def whereabouts(database: Database) -> dict[str, Value]:
     return {**database_attributes(database), ENVIRONMENT: environment, AGGREGATE_ID: identity}
 
 
+def whereabouts_of(event: Event) -> dict[str, Value]:
+    """Return the same of what an event is about, as far as the event knows it."""
+    database = database_of(event)
+    known = database_attributes(database) if database is not None else {}
+    return {**known, ENVIRONMENT: environment_of(event), AGGREGATE_ID: event.aggregate_id}
+
+
 @lru_cache(maxsize=256)
 def database_attributes(database: Database) -> Attributes:
     """Return what is true of every call to ``database``.

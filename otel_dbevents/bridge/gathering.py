@@ -22,8 +22,8 @@ Calls: TypeAlias = tuple[list[QueryExecuted], list[Place]]
 """Queries, and what their exemplars point to."""
 Numbers: TypeAlias = tuple[list[float], list[Place]]
 """Numbers of one series, and what their exemplars point to."""
-Seen: TypeAlias = Callable[[Database, Sequence[float], int], None]
-"""Takes what queries of a database took, in seconds, and how many of them failed."""
+Seen: TypeAlias = Callable[[Database, Sequence[int], int], None]
+"""Takes what queries of a database took, in nanoseconds, and how many of them failed."""
 Query: TypeAlias = tuple[Series, Series, Pair | None, Database, Statement]
 """The durations and the rows of a statement on a database, alone and together."""
 
@@ -62,11 +62,12 @@ class Queries:
     def settle(self, failed: Callable[[], None]) -> None:
         """Record all. ``failed`` is called as an error is handled."""
         samples: Samples = {}
-        of_database: dict[int, tuple[Database, list[float]]] = {}
+        of_database: dict[int, tuple[Database, list[int]]] = {}
         for pair, (events, places) in self._groups.items():
-            durations = [event.duration_ns / 1e9 for event in events]
+            took = [event.duration_ns for event in events]
             database = events[0].database
-            of_database.setdefault(id(database), (database, []))[1].extend(durations)
+            of_database.setdefault(id(database), (database, []))[1].extend(took)
+            durations = [duration_ns / 1e9 for duration_ns in took]
             attempt(failed, pair.first.record_all, durations, places, samples)
             rows = [event.returned_rows for event in events]
             of = places

@@ -16,7 +16,9 @@ def forget(meter_provider: object) -> None:
     """Begin our instruments at nothing, and free the locks of all, in a forked child.
 
     Other instruments' numbers are the application's and stay. The SDK has no public way; what is
-    not found, as in a provider of another make, is left alone.
+    not found, as in a provider of another make, is left alone. The mapping of storages is replaced,
+    as where a reader is added: by that `bridge.feeding` sees that it has to look for its streams
+    anew. Else it would go on adding to those that nobody reads any more.
     """
     consumer = getattr(meter_provider, "_measurement_consumer", None)
     free(getattr(consumer, "_lock", None))
@@ -31,6 +33,8 @@ def forget(meter_provider: object) -> None:
             for stream in streams:
                 for held in _locked(stream):
                     free(getattr(held, "_lock", None))
+    if consumer is not None and storages:
+        consumer._reader_storages = dict(storages)
 
 
 def _is_ours(instrument: Any) -> bool:

@@ -1,27 +1,27 @@
 """Metrics: every event counts, whatever becomes of its span.
 
-Names, units and buckets of ``db.*`` are the conventions' (docs/db/database-metrics.md 1.44).
 ``db.client.operation.duration`` has queries, COMMITs and ROLLBACKs: what is a client span is a
 record, of the same time. No attribute holds a query's text or anything else without bounds.
 """
 
-import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
-from operator import attrgetter
 from typing import Any, Final
 
-from opentelemetry.metrics import Counter, Histogram, Meter, MeterProvider, Observation
+from opentelemetry.metrics import Counter, Histogram, MeterProvider
 
 from otel_dbevents.bridge import attributes as at
-from otel_dbevents.bridge.flow import ReadFlow, observe
+from otel_dbevents.bridge.flow import ReadFlow
+from otel_dbevents.bridge.flow import observe as observe_flow
 from otel_dbevents.bridge.gathering import Connections, Pool, Queries, Query, Seen
-from otel_dbevents.bridge.objective import DURATION_BUCKETS, Objective, ReadStandings
+from otel_dbevents.bridge.instruments import Instruments, observe_losses, observe_pools
+from otel_dbevents.bridge.objective import Objective, ReadStandings
 from otel_dbevents.bridge.objective import observe as observe_standings
 from otel_dbevents.bridge.observables import Observables
 from otel_dbevents.bridge.pointing import Place
 from otel_dbevents.bridge.series import AllSeries, Series
 from otel_dbevents.bridge.spans import NOWHERE
+from otel_dbevents.bridge.status import Statuses
 from otel_dbevents.bridge.turns import TurnNumbers
 from otel_dbevents.events import (
     CheckoutTimedOut,
@@ -46,16 +46,12 @@ from otel_dbevents.events import (
     TransactionRolledBack,
 )
 
-ROWS_BUCKETS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000)
-"""Rows: the convention's for ``db.client.response.returned_rows``."""
-
-_MOST_DATABASES = 1000
 _MOST_QUERIES: Final = 2048
 _MOST_POOLS: Final = 256
 
 
 class Metrics:
-    """Records the metrics. All instruments are made here, once.
+    """Records the metrics. Its instruments are made with it, once.
 
     ``read_pools`` is called at collection for the pools' numbers, ``read_lost`` for the events
     that were lost until then, by reason, ``read_flow``, if there is one, for how events flow out.
@@ -77,8 +73,9 @@ class Metrics:
     ) -> None:
         self._seen = seen
         meter = meter_provider.get_meter(at.SCOPE, at.VERSION, at.SCHEMA_URL)
+        self._statuses = Statuses()
         self.begin_anew()
-        self._make_instruments(meter, objective)
+        self._into = Instruments(meter, objective)
         self.turns = TurnNumbers(meter)
         self._series = AllSeries()
         self._of = self._series.of
@@ -87,9 +84,11 @@ class Metrics:
         self._pools = lru_cache(256)(self._pool_series)
         self._outcomes = lru_cache(256)(self._outcome_series)
         self._observed = Observables(meter)
-        self._observe(read_pools, read_lost)
+        self._statuses.observe(self._observed)
+        observe_pools(self._observed, read_pools)
+        observe_losses(self._observed, read_lost)
         if read_flow is not None:
-            observe(self._observed, read_flow)
+            observe_flow(self._observed, read_flow)
         if read_standings is not None:
             observe_standings(self._observed, objective, read_standings)
         self._recorders: dict[type[Event], Callable[[Any, Place], None]] = {
@@ -114,10 +113,7 @@ class Metrics:
 
         What was measured before is forgotten elsewhere (`bridge.inherited`).
         """
-        self._status: dict[str, tuple[at.Attributes, int]] = {}
-        self._there: dict[int, Database] = {}
-        """Those of which that says 1, as nothing else was heard of any since."""
-        self._lock = threading.Lock()
+        self._statuses.begin_anew()
         self._at_nothing = lru_cache(256)(self._begin_at_nothing)
 
     def record(self, event: Event, context: Place) -> None:
@@ -138,7 +134,7 @@ class Metrics:
 
     def connections(self) -> Connections:
         """Return what takes many connections' events at once, for one batch."""
-        return Connections(self._pool, self._is_there)
+        return Connections(self._pool, self._there)
 
     def settle(self, failed: Callable[[], None]) -> None:
         """Record what waits: the end of a batch. ``failed`` is called as an error is handled."""
@@ -153,101 +149,13 @@ class Metrics:
         self._outcomes.cache_clear()
         self._at_nothing.cache_clear()
         self._series.clear()
-        with self._lock:
-            self._there.clear()
-            self._status.clear()
-
-    def _make_instruments(self, meter: Meter, objective: Objective) -> None:
-        def seconds(name: str, text: str, buckets: Sequence[float] = DURATION_BUCKETS) -> Histogram:
-            return meter.create_histogram(
-                name, "s", text, explicit_bucket_boundaries_advisory=buckets
-            )
-
-        self._duration = seconds(
-            "db.client.operation.duration",
-            "Duration of database client operations.",
-            objective.query_buckets,
-        )
-        self._rows = meter.create_histogram(
-            "db.client.response.returned_rows",
-            "{row}",
-            "The number of rows that a query returned.",
-            explicit_bucket_boundaries_advisory=ROWS_BUCKETS,
-        )
-        connection = "db.client.connection."
-        self._create = seconds(connection + "create_time", "Time to open a new connection.")
-        self._wait = seconds(connection + "wait_time", "Time to get a connection from the pool.")
-        self._use = seconds(connection + "use_time", "Time from taking to returning a connection.")
-        self._timeouts = meter.create_counter(
-            connection + "timeouts", "{timeout}", "Waits for a connection that ran out of time."
-        )
-        self._attempts = meter.create_counter(
-            "database.connection.attempts", "{attempt}", "Attempts to open a connection."
-        )
-        self._failures = meter.create_counter(
-            "database.connection.failures", "{attempt}", "Attempts that gave no connection."
-        )
-        self._transactions = meter.create_counter(
-            "dbevents.transactions", "{transaction}", "Transactions that ended, by outcome."
-        )
-        self._repetitions = meter.create_counter(
-            "dbevents.repeated_queries", "{burst}", "Bursts of one statement under one span."
-        )
-        self._health = seconds(
-            "database.health.latency", "Round trip of a health check.", objective.health_buckets
-        )
-
-    def _observe(
-        self,
-        read_pools: Callable[[], Iterable[PoolReading]],
-        read_lost: Callable[[], Mapping[str, int]],
-    ) -> None:
-        observed, connection = self._observed, "db.client.connection."
-        pools: tuple[tuple[str, str, str, Callable[[PoolReading], int]], ...] = (
-            (
-                "idle.max",
-                "{connection}",
-                "The most idle connections allowed.",
-                attrgetter("idle_max"),
-            ),
-            (
-                "idle.min",
-                "{connection}",
-                "The fewest idle connections kept.",
-                attrgetter("idle_min"),
-            ),
-            ("max", "{connection}", "The most open connections allowed.", attrgetter("max")),
-            (
-                "pending_requests",
-                "{request}",
-                "Requests that wait for a connection.",
-                attrgetter("pending"),
-            ),
-        )
-        count = connection + "count"
-        text = "The number of connections in a state."
-        observed.up_down(count, "{connection}", text, lambda: _counts(read_pools()))
-        for name, unit, text, field in pools:
-            observed.up_down(connection + name, unit, text, _limits_of(read_pools, field))
-        observed.counter(
-            "dbevents.events.lost",
-            "{event}",
-            "Events that did not become telemetry, by reason.",
-            lambda: [Observation(n, {at.LOST_REASON: why}) for why, n in read_lost().items()],
-        )
-        # No unit: Prometheus would append "_ratio" to the name of a gauge with unit 1.
-        text = "1 when the database gave the last connection asked for or answered the last check."
-        observed.gauge("database.connection.status", "", text, self._read_status)
-
-    def _read_status(self) -> list[Observation]:
-        with self._lock:
-            return [Observation(up, labels) for labels, up in self._status.values()]
+        self._statuses.clear()
 
     def _query_executed(self, event: QueryExecuted, context: Place) -> None:
         duration, rows, *_ = self._known(event)
         duration.record(event.duration_ns / 1e9, context)
         if self._seen is not None:
-            self._seen(event.database, (event.duration_ns / 1e9,), 0)
+            self._seen(event.database, (event.duration_ns,), 0)
         if event.returned_rows >= 0:
             rows.record(event.returned_rows, context)
 
@@ -260,10 +168,10 @@ class Metrics:
 
     def _query_failed(self, event: QueryFailed, context: Place) -> None:
         labels = at.query_labels(event.database, event.statement, event.batch_size != 1)
-        failed = self._of(self._duration, labels, at.failure_attributes(event.failure))
+        failed = self._of(self._into.duration, labels, at.failure_attributes(event.failure))
         failed.record(event.duration_ns / 1e9, context)
         if self._seen is not None:
-            self._seen(event.database, (event.duration_ns / 1e9,), 1)
+            self._seen(event.database, (event.duration_ns,), 1)
 
     def _committed(self, event: TransactionCommitted, context: Place) -> None:
         self._transaction(event, context, "COMMIT", "committed")
@@ -295,58 +203,58 @@ class Metrics:
         if failure is not None:
             labels = at.database_attributes(event.database)
             said = {at.DB_OPERATION_NAME: operation, **at.failure_attributes(failure)}
-            duration = self._of(self._duration, labels, said)
+            duration = self._of(self._into.duration, labels, said)
         duration.record(event.duration_ns / 1e9, context)
 
     def _checked_out(self, event: ConnectionCheckedOut, context: Place) -> None:
-        self._pools(self._wait, event.database).record(event.duration_ns / 1e9, context)
+        self._pools(self._into.wait, event.database).record(event.duration_ns / 1e9, context)
 
     def _checked_in(self, event: ConnectionCheckedIn, context: Place) -> None:
-        self._pools(self._use, event.database).record(event.duration_ns / 1e9, context)
+        self._pools(self._into.use, event.database).record(event.duration_ns / 1e9, context)
 
     def _timed_out(self, event: CheckoutTimedOut, context: Place) -> None:
-        self._pools(self._timeouts, event.database).record(1, context)
+        self._pools(self._into.timeouts, event.database).record(1, context)
 
     def _established(self, event: DatabaseConnectionEstablished, context: Place) -> None:
-        labels = _whereabouts(event)
-        self._of(self._attempts, labels).record(1, context)
-        self._is_there(event)
+        labels = at.whereabouts_of(event)
+        self._of(self._into.attempts, labels).record(1, context)
+        self._there(event)
         if event.database is None:
-            self._of(self._failures, labels).record(0, context)  # as below
+            self._of(self._into.failures, labels).record(0, context)  # as below
             return
         self._at_nothing(event.database)
         if event.duration_ns >= 0:
-            self._pools(self._create, event.database).record(event.duration_ns / 1e9, context)
+            self._pools(self._into.create, event.database).record(event.duration_ns / 1e9, context)
 
     def _connect_failed(self, event: DatabaseConnectionFailed, context: Place) -> None:
-        labels = _whereabouts(event)
-        self._of(self._attempts, labels).record(1, context)
-        failed = self._of(self._failures, labels, at.failure_attributes(event.failure))
+        labels = at.whereabouts_of(event)
+        self._of(self._into.attempts, labels).record(1, context)
+        failed = self._of(self._into.failures, labels, at.failure_attributes(event.failure))
         failed.record(1, context)
-        self._set_status(event, 0)
+        self._statuses.set(event, 0)
 
     def _recovered(self, event: DatabaseRecovered, _context: Place) -> None:
-        self._set_status(event, 1)
+        self._statuses.set(event, 1)
 
     def _health_checked(self, event: DatabaseHealthCheckCompleted, context: Place) -> None:
         status = {at.HEALTH_STATUS: event.status.value}
-        checked = self._of(self._health, _whereabouts(event), status)
+        checked = self._of(self._into.health, at.whereabouts_of(event), status)
         checked.record(event.latency_ms / 1e3, context)
-        self._set_status(event, int(event.was_answered))
+        self._statuses.set(event, int(event.was_answered))
 
     def _repeated(self, event: RepeatedQueryDetected, context: Place) -> None:
         labels = at.query_labels(event.database, event.statement, is_batch=False)
-        self._of(self._repetitions, labels).record(1, context)
+        self._of(self._into.repetitions, labels).record(1, context)
 
     def _begin_at_nothing(self, database: Database) -> None:
         """Report zero of what should not happen: a total that begins at one has no rate."""
-        self._of(self._failures, at.whereabouts(database)).record(0, NOWHERE)
-        self._pools(self._timeouts, database).record(0, NOWHERE)
+        self._of(self._into.failures, at.whereabouts(database)).record(0, NOWHERE)
+        self._pools(self._into.timeouts, database).record(0, NOWHERE)
         self._outcomes(database, "COMMIT", "commit_failed")[0].record(0, NOWHERE)
 
     def _know(self, database: Database, statement: Statement, is_batch: bool) -> Query:
         labels = at.query_labels(database, statement, is_batch)
-        duration, rows = self._of(self._duration, labels), self._of(self._rows, labels)
+        duration, rows = self._of(self._into.duration, labels), self._of(self._into.rows, labels)
         if len(self._queries) >= _MOST_QUERIES:
             self._queries.clear()
         known = duration, rows, self._series.pair(duration, rows), database, statement
@@ -359,10 +267,11 @@ class Metrics:
         if known is None:
             if len(self._known_pools) >= _MOST_POOLS:
                 self._known_pools.clear()
+            into = self._into
             wait, use, create = (
-                self._pools(each, database) for each in (self._wait, self._use, self._create)
+                self._pools(each, database) for each in (into.wait, into.use, into.create)
             )
-            attempts = self._of(self._attempts, at.whereabouts(database))
+            attempts = self._of(self._into.attempts, at.whereabouts(database))
             known = self._known_pools[id(database)] = Pool(database, wait, use, create, attempts)
         return known
 
@@ -373,56 +282,13 @@ class Metrics:
         self, database: Database, operation: str, outcome: str
     ) -> tuple[Series, Series]:
         known = at.database_attributes(database)
-        count = self._of(self._transactions, {**known, at.TRANSACTION_OUTCOME: outcome})
-        return count, self._of(self._duration, {**known, at.DB_OPERATION_NAME: operation})
+        count = self._of(self._into.transactions, {**known, at.TRANSACTION_OUTCOME: outcome})
+        return count, self._of(self._into.duration, {**known, at.DB_OPERATION_NAME: operation})
 
-    def _is_there(self, event: DatabaseConnectionEstablished) -> None:
+    def _there(self, event: DatabaseConnectionEstablished) -> None:
         """Note that the database gave a connection, as it mostly did before."""
         database = event.database
-        if database is None or self._there.get(id(database)) is not database:
-            self._set_status(event, 1)
+        if database is None or not self._statuses.is_known_there(database):
+            self._statuses.is_there(event, database)
             if database is not None:
                 self._at_nothing(database)
-                self._there[id(database)] = database
-
-    def _set_status(self, event: Event, up: int) -> None:
-        """Keep the last outcome. A failure that named no database ends with any success there."""
-        environment = at.environment_of(event)
-        with self._lock:
-            self._there.clear()
-            if up and environment in self._status:
-                self._status[environment] = (self._status[environment][0], 1)
-            self._status[event.aggregate_id] = (_whereabouts(event), up)
-            if len(self._status) > _MOST_DATABASES:
-                del self._status[next(iter(self._status))]
-
-
-def _whereabouts(event: Event) -> dict[str, at.Value]:
-    database = at.database_of(event)
-    known = at.database_attributes(database) if database is not None else {}
-    return {
-        **known,
-        at.ENVIRONMENT: at.environment_of(event),
-        at.AGGREGATE_ID: event.aggregate_id,
-    }
-
-
-def _counts(readings: Iterable[PoolReading]) -> Iterable[Observation]:
-    for reading in readings:
-        name = at.pool_name(reading.database)
-        for state, number in (("idle", reading.idle), ("used", reading.used)):
-            yield Observation(number, {at.POOL_NAME: name, at.CONNECTION_STATE: state})
-
-
-def _limits_of(
-    read_pools: Callable[[], Iterable[PoolReading]], field: Callable[[PoolReading], int]
-) -> Callable[[], Iterable[Observation]]:
-    """Return a source of one number per pool. -1 means there is no such limit: not reported."""
-
-    def read() -> Iterable[Observation]:
-        for reading in read_pools():
-            if field(reading) >= 0:
-                labels = {at.POOL_NAME: at.pool_name(reading.database)}
-                yield Observation(field(reading), labels)
-
-    return read

@@ -25,8 +25,8 @@ Promised by every backend (``tests/bus/contract.py`` checks it):
   twice is harmless.
 - After a fork the child starts with empty buffers and counts, and workers of its own; the parent
   delivers what it had.
-- Handlers and consumers run with instrumentation suppressed, but for those of
-  ``subscribe_inline``, which are within the application's own call.
+- Handlers and consumers run with instrumentation suppressed, so that what they do with a database
+  themselves is not told to them.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence

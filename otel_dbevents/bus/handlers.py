@@ -138,14 +138,12 @@ class Direct:
         handler: InlineHandler,
         losses: Losses,
         wanted: Wanted | None = None,
-        *,
-        suppressing: bool,
     ) -> None:
         self._leave = leave
         self.types = types
         self.losses = losses
         self._handler = handler
-        self._suppressing = suppressing
+        self._suppressing = wanted is None
         self.wanted = wanted
 
     @property

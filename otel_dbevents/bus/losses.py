@@ -26,14 +26,17 @@ class Losses:
         self.renew()
 
     def add(self, reason: str, number: int, error: BaseException | None = None) -> None:
-        """Count, and log the error unless one was logged in the last minute. Never raises."""
+        """Count, and log the error unless one was logged in the last minute."""
         if self._total is not None:
             self._total.add(reason, number)
         with self._lock:
             so_far = self._counts[reason] = self._counts.get(reason, 0) + number
         if error is not None:
             said = "%s failed, and %d events so far were lost by it"
-            self._swallowing.caught(error, said, self._name, so_far)
+            try:
+                self._swallowing.caught(error, said, self._name, so_far)
+            finally:
+                del error  # else one that passes on (`swallowing.is_theirs`) would keep itself
 
     def tell_dropped(self, so_far: int, capacity: int) -> None:
         """Log how many gave way in a full buffer, once a minute for the whole bus. Never raises."""

@@ -18,7 +18,7 @@ from otel_dbevents.bus import (
     Taker,
     Wanted,
 )
-from otel_dbevents.bus.buffer import Buffer, Tally
+from otel_dbevents.bus.buffer import Tally
 from otel_dbevents.bus.handlers import (
     Deliver,
     Direct,
@@ -32,6 +32,7 @@ from otel_dbevents.bus.handlers import (
 from otel_dbevents.bus.history import History
 from otel_dbevents.bus.losses import Losses
 from otel_dbevents.bus.subscription import MemorySubscription
+from otel_dbevents.bus.within import Within, is_wanted
 from otel_dbevents.drafts import Draft
 from otel_dbevents.events import Event
 from otel_dbevents.forks import in_child
@@ -74,14 +75,12 @@ class MemoryBus:
         self._direct: tuple[Direct, ...] = ()
         self._inline: tuple[Direct, ...] = ()
         self._routes: dict[type[Event | Draft], _Route] = {}
-        self._left: Buffer[tuple[tuple[Direct, ...], Delivery]] = Buffer(capacity)
-        """What finalizers left for handlers that are called within `publish`."""
+        self._within = Within(capacity)
         self._late = Tally()
         """What finalizers published after the end."""
         self._dropped = 0
         self._losses = Losses("the bus")
         self._closed = False
-        self._turn = threading.local()
         in_child(self._begin_anew)
 
     def publish(self, event: Event, context: Any = None) -> None:
@@ -93,7 +92,7 @@ class MemoryBus:
                 self._losses.add("closed", 1)
                 return
             route = routes[type(event)] = self._find_route(type(event))
-            self._deliver_left()
+            self._within.deliver_left()
         if self._history is not None:
             self._history.append(event)
         item = (event, context)
@@ -103,7 +102,7 @@ class MemoryBus:
             if len(items) > subscription.limit:
                 subscription.attend()
         if at_once:
-            self._deliver_at_once(at_once, item)
+            self._within.deliver(at_once, item)
 
     def publish_draft(self, draft: Draft) -> None:
         """Hand over events that are still to be made. Never raises, never waits.
@@ -118,9 +117,9 @@ class MemoryBus:
                 self._losses.add("closed", len(draft.kinds))
                 return
             route = routes[type(draft)] = self._find_route(type(draft))
-            self._deliver_left()
+            self._within.deliver_left()
         queued, at_once = route
-        if at_once and self._is_wanted(at_once, draft.context):
+        if at_once and is_wanted(at_once, draft.context, self._losses):
             for event in draft.events():
                 self.publish(event, draft.context)
             return
@@ -150,8 +149,8 @@ class MemoryBus:
             if subscription.asleep:
                 subscription.nudge()
         if at_once:
-            self._left.put((at_once, item))
-            self._routes = {}  # so that the next publish comes by `_deliver_left`
+            self._within.leave(at_once, item)
+            self._routes = {}  # so that the next publish comes by what was left
 
     @overload
     def subscribe(
@@ -238,12 +237,13 @@ class MemoryBus:
     ) -> Direct:
         """Have ``handler`` called within ``publish``, for what must write on a span still open.
 
-        Where ``wanted`` says no, an event that is not made yet is not made for this handler.
+        Where ``wanted`` says no, an event that is not made yet is not made for this handler, which
+        is then one that uses no database: instrumentation is not suppressed for it.
         Raises `TypeError` for what is no handler or no event type.
         """
         _check_subscriber("handler", handler, types, 0)
         losses = Losses(name_of(handler), self._losses)
-        inline = Direct(self._leave_direct, types, handler, losses, wanted, suppressing=False)
+        inline = Direct(self._leave_direct, types, handler, losses, wanted)
         with self._lock:
             self._inline = (*self._inline, inline)
             self._routes = {}
@@ -260,7 +260,7 @@ class MemoryBus:
         with self._lock:
             those, dropped = (*self._subscriptions, *self._leaving), self._dropped
         # A buffer's lock is not asked for under ours.
-        dropped += sum(each.buffer.dropped() for each in those) + self._left.dropped()
+        dropped += sum(each.buffer.dropped() for each in those) + self._within.dropped()
         counts = self._losses.counts()
         if late := self._late.total():
             counts["closed"] = counts.get("closed", 0) + late
@@ -274,7 +274,7 @@ class MemoryBus:
         event loop that handlers are awaited on, it can only run out of time.
         """
         deadline = monotonic() + timeout
-        self._deliver_left()
+        self._within.deliver_left()
         before: list[tuple[MemorySubscription, int]] = []
         for _ in range(_ROUNDS):
             everybody = (*self._subscriptions, *self._leaving)
@@ -329,7 +329,7 @@ class MemoryBus:
     def _add_direct(
         self, types: tuple[type[Event], ...], handler: InlineHandler, losses: Losses
     ) -> Direct:
-        direct = Direct(self._leave_direct, types, handler, losses, suppressing=True)
+        direct = Direct(self._leave_direct, types, handler, losses)
         with self._lock:
             self._direct = (*self._direct, direct)
             self._routes = {}
@@ -392,45 +392,11 @@ class MemoryBus:
             those = (*self._subscriptions, *self._leaving)
         return any(each.sees_events and _is_any_of(kind.kinds, each.types) for each in those)
 
-    def _is_wanted(self, handlers: tuple[Direct, ...], context: Any) -> bool:
-        """Whether any of these handlers has anything to do in this context."""
-        try:
-            for each in handlers:
-                if each.wanted is None or each.wanted(context):
-                    return True
-        except Exception as error:  # noqa: BLE001 - it runs within the application's call
-            self._losses.add("handler_error", 0, error)
-            return True
-        return False
-
-    def _deliver_left(self) -> None:
-        """Call the handlers for what finalizers left, on this thread."""
-        while len(self._left):
-            for handlers, item in self._left.drain(_ROUNDS)[0]:
-                self._deliver_at_once(handlers, item)
-
-    def _deliver_at_once(self, handlers: tuple[Direct, ...], item: Delivery) -> None:
-        """Call inline and synchronous handlers; what they publish waits for its turn."""
-        waiting: deque[tuple[tuple[Direct, ...], Delivery]] | None
-        waiting = getattr(self._turn, "waiting", None)
-        if waiting is not None:
-            waiting.append((handlers, item))
-            return
-        waiting = self._turn.waiting = deque([(handlers, item)])
-        try:
-            while waiting:
-                handlers, (event, context) = waiting.popleft()
-                for each in handlers:
-                    each.call(event, context)
-        finally:
-            self._turn.waiting = None
-
     def _begin_anew(self) -> None:
         """Begin empty in a forked child, which has no worker: what was there is the parent's."""
         self._lock = threading.RLock()
-        self._turn = threading.local()
+        self._within.begin_anew()
         self._leaving, self._workers, self._dropped = (), (), 0
-        self._left.forget()
         self._late = Tally()
         if self._history is not None:
             self._history.forget()

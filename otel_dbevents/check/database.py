@@ -1,12 +1,17 @@
 """A database of the user's: whether its URL is one, its driver is there, and it answers."""
 
 import asyncio
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
 from otel_dbevents.check import report
 from otel_dbevents.check.report import Finding, short, within
 
+_LEAST_SECRET: Final = 4
+_NO_URL: Final = "not a URL that SQLAlchemy knows"
+_SUCH: Final = "give a URL such as postgresql+psycopg://user:password@host/name or sqlite:///file"
+_ENCODE: Final = "in the password write %2F for /, %40 for @ and %3A for :"
 _CHECK_URL: Final = "check the URL, and that the database runs and lets you in"
 _CHECK_SLOW: Final = "see what keeps it busy, or raise OTEL_DBEVENTS_HEALTH_DEGRADED_MS"
 
@@ -30,11 +35,12 @@ def _look_at(text: str) -> Finding:
     try:
         url = make_url(text)
         is_async = url.get_dialect().is_async
-    except (ArgumentError, NoSuchModuleError) as error:
-        mend = "give a URL such as postgresql+psycopg://user:password@host/name or sqlite:///file"
-        return Finding(
-            "database", "wrong", f"not a URL that SQLAlchemy knows: {short(error)}", mend
-        )
+    except NoSuchModuleError as error:
+        return Finding("database", "wrong", f"{_NO_URL}: {short(error)}", _SUCH)
+    except ArgumentError:  # its text may be the URL
+        return Finding("database", "wrong", f"{_NO_URL}: it cannot be parsed", _SUCH)
+    except ValueError:
+        return Finding("database", "wrong", f"{_NO_URL}: its port is no number", _ENCODE)
     where = str(URL.create(url.drivername, None, None, url.host, url.port, url.database))
     file = url.database or ":memory:"
     is_file = url.get_backend_name() == "sqlite" and not file.startswith((":", "file:"))
@@ -45,9 +51,18 @@ def _look_at(text: str) -> Finding:
     except ModuleNotFoundError as error:
         return Finding("database", "wrong", f"no driver: {error}", f"pip install {error.name}")
     except Exception as error:  # noqa: BLE001 - each driver has errors of its own
-        said = short(getattr(error, "orig", None) or error, url.password, url.username)
+        said = short(getattr(error, "orig", None) or error, *_secrets(url))
         return Finding("database", "wrong", f"{where} cannot be reached: {said}", _CHECK_URL)
     return _state(where, engine)
+
+
+def _secrets(url: Any) -> Iterator[object]:
+    """Return what a driver may cite of a URL. A value that is very short is no secret."""
+    yield from (url.password, url.username)
+    for given in url.query.values():
+        for each in (given,) if isinstance(given, str) else given:
+            if len(each) >= _LEAST_SECRET:
+                yield each
 
 
 def _state(where: str, engine: Any) -> Finding:

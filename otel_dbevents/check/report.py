@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal
 
 from otel_dbevents.events import redact
+from otel_dbevents.swallowing import came_through
 
 PATIENCE: Final = 5.0
 """For how many seconds a collector or database is waited for."""
@@ -55,7 +56,16 @@ def short(said: object, *secrets: object) -> str:
 def within(seconds: float, look: Callable[[], Finding], otherwise: Finding) -> Finding:
     """Return what ``look`` finds, or ``otherwise`` when it takes longer."""
     found: list[Finding] = []
-    looking = threading.Thread(target=lambda: found.append(look()), daemon=True)
+
+    def looks() -> None:
+        try:
+            found.append(look())
+        except Exception as error:  # noqa: BLE001 - its message may hold anything
+            text = f"could not be looked at: {came_through(error)}"
+            mend = "this is a defect of otel_dbevents: please report it with this line"
+            found.append(Finding(otherwise.topic, "wrong", text, mend))
+
+    looking = threading.Thread(target=looks, daemon=True)
     looking.start()
     looking.join(seconds)
     return found[0] if found else otherwise

@@ -1,15 +1,15 @@
 """Where traces, metrics and logs go, and whether they are taken there."""
 
-import logging
 import os
 import socket
 from collections.abc import Iterator
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from otel_dbevents.check import report
+from otel_dbevents.check import config_file, report
+from otel_dbevents.check.heard import Heard
 from otel_dbevents.check.report import Finding, short, within
-from otel_dbevents.unreachable import EXPORTER_LOGGERS
+from otel_dbevents.check.sampler import look_at_sampler
 
 SIGNALS: Final = ("traces", "metrics", "logs")
 
@@ -24,6 +24,7 @@ class Telemetry:
         self._send = send
         self.taken: set[str] = set()
         self.hosts: list[str] = []
+        self._named_in = "with OTEL_EXPORTER_OTLP_ENDPOINT"
 
     def look(self) -> Iterator[Finding]:
         """Look at everything that the ``OTEL_*`` variables say."""
@@ -36,12 +37,10 @@ class Telemetry:
             yield Finding("telemetry", "warning", text, mend)
             return
         if path := os.environ.get("OTEL_CONFIG_FILE"):
-            yield _config_file(path)
+            yield from self._file(path)
             return
         yield _resource()
-        if os.environ.get("OTEL_TRACES_SAMPLER", "").strip().endswith("always_off"):
-            mend = "unset OTEL_TRACES_SAMPLER"
-            yield Finding("traces", "warning", "the sampler drops every new trace", mend)
+        yield from look_at_sampler()
         for signal in SIGNALS:
             yield from self._signal(signal)
 
@@ -50,6 +49,10 @@ class Telemetry:
 
         from otel_dbevents.exporters import exporter_names
 
+        if variable := _wrong_endpoint(signal):
+            text = f"{variable} is no URL: what stands for its port is no number"
+            yield Finding(signal, "wrong", text, "give it as http://host:port")
+            return
         try:
             names = exporter_names(signal)
             found = sdk._import_exporters(*(names if one == signal else [] for one in SIGNALS))
@@ -58,22 +61,58 @@ class Telemetry:
                 yield Finding(signal, "warning", f"off, by OTEL_{signal.upper()}_EXPORTER")
             for name, kind in kinds.items():
                 if "otlp" in name:
-                    yield self._collector(signal, name, kind(timeout=report.PATIENCE))
+                    with Heard("opentelemetry") as heard:
+                        exporter = kind(timeout=report.PATIENCE)
+                    yield self._collector(signal, name, exporter)
+                    yield from _complaints(signal, heard)
                 else:
                     yield Finding(signal, "ok", f"go to the exporter {name}")
         except Exception as error:  # noqa: BLE001 - whatever a variable holds
             mend = f"correct OTEL_{signal.upper()}_EXPORTER, or the OTEL_EXPORTER_OTLP_* named"
             yield Finding(signal, "wrong", f"cannot be set up: {short(error)}", mend)
 
+    def _file(self, path: str) -> Iterator[Finding]:
+        """Look at what an ``OTEL_CONFIG_FILE`` says."""
+        self._named_in = "in OTEL_CONFIG_FILE"
+        said, model = config_file.read(path)
+        yield said
+        if model is None:
+            return
+        for signal in SIGNALS:
+            try:
+                with Heard("opentelemetry") as heard:
+                    made = list(config_file.exporters(model, signal))
+            except LookupError:
+                text = "OTEL_CONFIG_FILE's exporters cannot be made here: none was tried"
+                yield Finding(signal, "warning", text, "look for them in the collector's log")
+                continue
+            yield from map(self._from_file, made)
+            yield from _complaints(signal, heard, "OTEL_CONFIG_FILE")
+            if not made:
+                yield Finding(signal, "warning", "off, by OTEL_CONFIG_FILE")
+
+    def _from_file(self, made: config_file.Made) -> Finding:
+        if made.error:
+            text = f"{made.name} cannot be set up: {made.error}"
+            return Finding(made.signal, "wrong", text, "correct OTEL_CONFIG_FILE")
+        if "otlp" in made.name and hasattr(made.exporter, "_endpoint"):
+            return self._collector(made.signal, made.name, made.exporter)
+        what = "are read by who asks" if made.name == "pull" else f"go to the exporter {made.name}"
+        return Finding(made.signal, "ok", what)
+
     def _collector(self, signal: str, name: str, exporter: Any) -> Finding:
         protocol = "grpc" if name.endswith("grpc") else "http/protobuf"
-        host, port = address(str(getattr(exporter, "_endpoint", "")), protocol)
+        try:
+            host, port = address(str(getattr(exporter, "_endpoint", "")), protocol)
+        except ValueError:
+            text = "the endpoint is no URL: what stands for its port is no number"
+            return Finding(signal, "wrong", text, f"give http://host:port {self._named_in}")
         where = f"{host}:{port} ({protocol})"
         try:
             socket.create_connection((host, port), timeout=report.PATIENCE / 2).close()
         except OSError as error:
             reason = error.strerror or short(error)
-            mend = "start a collector there, or name another with OTEL_EXPORTER_OTLP_ENDPOINT"
+            mend = f"start a collector there, or name another {self._named_in}"
             return Finding(signal, "wrong", f"nothing answers at {where}: {reason}", mend)
         if host not in self.hosts:
             self.hosts.append(host)
@@ -87,7 +126,7 @@ class Telemetry:
         """Have a batch taken, as only a real export shows protocol, TLS and credentials."""
         from otel_dbevents.check.probe import nothing, probe
 
-        with _Heard() as heard:
+        with Heard() as heard:
             taken = exporter.export(probe(signal) if self._send else nothing(signal))
         if taken.name == "SUCCESS":
             self.taken.add(signal)
@@ -95,18 +134,27 @@ class Telemetry:
         return Finding(signal, "wrong", f"{where} refuses them: {heard.last}", mend_port(port))
 
 
-def _config_file(path: str) -> Finding:
-    try:
-        from importlib import import_module
+def _wrong_endpoint(signal: str) -> str:
+    """Return the variable whose URL cannot be taken apart: what Python says of it cites it."""
+    for name in (f"OTEL_EXPORTER_OTLP_{signal.upper()}_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"):
+        if value := os.environ.get(name, ""):
+            try:
+                address(value, "")
+            except ValueError:
+                return name
+            break
+    return ""
 
-        import_module("opentelemetry.configuration").load_config_file(path)
-    except ImportError:
-        mend = "pip install opentelemetry-configuration"
-        return Finding("telemetry", "wrong", "OTEL_CONFIG_FILE is set and cannot be read", mend)
-    except Exception as error:  # noqa: BLE001 - whatever is wrong with the file
-        text = f"OTEL_CONFIG_FILE is not valid: {short(error)}"
-        return Finding("telemetry", "wrong", text, "correct the file")
-    return Finding("telemetry", "ok", "OTEL_CONFIG_FILE is valid; it says where telemetry goes")
+
+def _complaints(
+    signal: str, heard: Heard, where: str = "OTEL_EXPORTER_OTLP_HEADERS"
+) -> Iterator[Finding]:
+    """Say what the SDK complained of when an exporter was made. Of headers it cites all."""
+    if heard.of_headers:
+        text = f"{where} has a header that is not name=value, and is left out"
+        yield Finding(signal, "wrong", text, "write name=value,name=value, and %20 for a space")
+    for line in heard.lines:
+        yield Finding(signal, "warning", line, "correct what is meant")
 
 
 def _resource() -> Finding:
@@ -133,28 +181,3 @@ def mend_port(port: int) -> str:
     if other:
         return f"port {port} is usually {other}: set OTEL_EXPORTER_OTLP_PROTOCOL={other}"
     return "check OTEL_EXPORTER_OTLP_PROTOCOL, _HEADERS and _CERTIFICATE, and the collector's log"
-
-
-class _Heard(logging.Handler):
-    """Keeps the last thing that the exporters said, and keeps it from the terminal."""
-
-    last: str = "no reason given"
-
-    def __enter__(self) -> "_Heard":
-        self._logger = logging.getLogger("opentelemetry.exporter")
-        self._propagated, self._logger.propagate = self._logger.propagate, False
-        self._logger.addHandler(self)
-        self._filters = [(one, one.filters) for one in map(logging.getLogger, EXPORTER_LOGGERS)]
-        for exporter, _ in self._filters:
-            exporter.filters = []
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._logger.removeHandler(self)
-        self._logger.propagate = self._propagated
-        for exporter, filters in self._filters:
-            exporter.filters = filters
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Keep it."""
-        self.last = short(record.getMessage())

@@ -5,11 +5,14 @@ Only that one exporter is listened to. One whose insides are not what is known h
 it returns, as ever.
 """
 
+import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+from functools import cache
 from importlib import import_module
 from typing import Any, Final
 
@@ -21,6 +24,11 @@ from otel_dbevents.swallowing import told
 _LONGEST_WAIT_S: Final = 600.0
 _LONGEST_BODY: Final = 64 * 1024
 _LONGEST_WORDS: Final = 200
+TOO_LARGE: Final = "OUT_OF_RANGE"
+"""gRPC's code for what is too large; most servers answer it with that of an overload."""
+_SIZE: Final = re.compile(
+    r"(larger than|exceeds)( the)?( configured)? max|too large", re.IGNORECASE
+)
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -44,8 +52,10 @@ class Listening:
     def __init__(self, exporter: Any) -> None:
         self._exporter = exporter
         self._heard = threading.local()
+        self.hears = False
+        """Whether answers can be heard, and not only whether there was success."""
         try:
-            listen(exporter, self._hear)
+            self.hears = listen(exporter, self._hear)
         except Exception as error:  # noqa: BLE001 - an exporter that we do not know goes on as it was
             told("listening exporter", error)
 
@@ -58,6 +68,24 @@ class Listening:
         if heard is None or not heard.code:
             return Answer(result)
         return heard
+
+    @contextmanager
+    def hurried(self, within_s: float) -> Iterator[None]:
+        """Have the exporter try for so many seconds at most within the block, where that can be."""
+        holder = next(
+            (each for each in (getattr(self._exporter, "_client", None), self._exporter)
+             if isinstance(getattr(each, "_timeout", None), int | float)),
+            None,
+        )  # fmt: skip
+        if holder is None:
+            yield
+            return
+        usual = holder._timeout
+        holder._timeout = min(usual, within_s)
+        try:
+            yield
+        finally:
+            holder._timeout = usual
 
     def _hear(self, answer: Answer) -> None:
         self._heard.last = answer
@@ -89,6 +117,9 @@ class _Client:
         try:
             response = self._client.Export(*args, **named)
         except Exception as error:
+            if _is_too_large(error):  # is no overload: neither is it to be sent again as it is
+                self._hear(Answer(taken=False, code=TOO_LARGE))
+                raise _too_large()(error) from None
             self._hear(_of_error(error))
             raise
         self._hear(_of_message(response, "OK"))
@@ -96,6 +127,34 @@ class _Client:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._client, name)
+
+
+def _is_too_large(error: Any) -> bool:
+    """Whether it says, in any server's words, that the message is larger than one may be."""
+    try:
+        is_size = _SIZE.search(str(error.details()))
+        return error.code().name in ("RESOURCE_EXHAUSTED", TOO_LARGE) and is_size is not None
+    except Exception as wrong:  # noqa: BLE001 - of another kind than is known here
+        told("listening exporter", wrong)
+        return False
+
+
+@cache
+def _too_large() -> Any:
+    """Return the error of a message that is too large: one that no exporter tries again."""
+    grpc: Any = import_module("grpc")
+
+    class MessageTooLargeError(grpc.RpcError):  # type: ignore[misc]
+        def __init__(self, error: Any) -> None:
+            self._error = error
+
+        def code(self) -> Any:
+            return grpc.StatusCode.INVALID_ARGUMENT
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._error, name)
+
+    return MessageTooLargeError
 
 
 def _of_http(response: Any) -> Answer:

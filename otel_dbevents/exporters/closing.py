@@ -15,7 +15,8 @@ from otel_dbevents.exporters.processors import CountingLogRecordProcessor, Count
 from otel_dbevents.exporters.reconnecting import reconnect
 from otel_dbevents.exporters.stages import at, exporters_of, stages_of
 from otel_dbevents.forks import hold, in_child
-from otel_dbevents.swallowing import told
+from otel_dbevents.swallowing import came_through, told
+from otel_dbevents.threads import new_thread
 
 _log: Final = logging.getLogger("otel_dbevents.exporters")
 
@@ -50,7 +51,7 @@ class Aside:
 
     def _start(self) -> None:
         self._wanted, self._done = threading.Event(), threading.Event()
-        threading.Thread(target=self._run, name=self._name, daemon=True).start()
+        new_thread(self._name, self._run).start()
 
     def _run(self) -> None:
         wanted, done = self._wanted, self._done
@@ -60,7 +61,7 @@ class Aside:
             self.work()
         except Exception as error:  # noqa: BLE001 - the process ends; nobody is left to handle it
             told("provider", error)
-            _log.debug("a provider failed to shut down", exc_info=True)
+            _log.debug("a provider failed to shut down: %s", came_through(error))
         finally:
             done.set()
 
@@ -93,7 +94,7 @@ class Closer(Aside):
                 exporter.shutdown()
             except Exception as error:  # noqa: BLE001 - a stranger's exporter, and the process ends
                 told("exporter", error)
-                _log.debug("an exporter failed to shut down", exc_info=True)
+                _log.debug("an exporter failed to shut down: %s", came_through(error))
 
     def _export_locks(self) -> list[Any]:
         """Return what is held while there is an export, which gRPC does not let a child survive."""

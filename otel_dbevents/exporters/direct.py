@@ -15,7 +15,7 @@ from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.trace import ReadableSpan
 
-from otel_dbevents.swallowing import told
+from otel_dbevents.swallowing import came_through, told
 
 if TYPE_CHECKING:
     from otel_dbevents.exporters.otlp import SpanEncoder
@@ -64,17 +64,18 @@ def encode_directly(exporter: Any) -> bool:
             return True
     except Exception as error:  # noqa: BLE001 - an exporter that we do not know goes on as it was
         told("direct exporter", error)
-        refuse("the exporter's cannot be exchanged", exc_info=True)
+        refuse("the exporter's cannot be exchanged", came_through(error))
     exporter.__class__ = before
     return False
 
 
-def refuse(why: str, *, exc_info: bool = False) -> None:
+def refuse(why: str, came: str = "") -> None:
     """Say, once for each reason, that the SDK's encoding is in use."""
     if why not in _said:
         _said.add(why)
         _log.info("the SDK's own OTLP encoding of spans is used: %s", why)
-        _log.debug("the reason in full", exc_info=exc_info)
+        if came:
+            _log.debug("it came through %s", came)
 
 
 def own_encoder() -> "SpanEncoder | None":
@@ -85,8 +86,8 @@ def own_encoder() -> "SpanEncoder | None":
 
         if is_faithful():
             return SpanEncoder()
-    except ImportError:  # something of the SDK that the encoder reads is gone
-        _log.debug("the encoder cannot be imported", exc_info=True)
+    except ImportError as error:  # something of the SDK that the encoder reads is gone
+        _log.debug("the encoder cannot be imported: %s", came_through(error))
     refuse("this SDK encodes spans in another way than is known here")
     return None
 

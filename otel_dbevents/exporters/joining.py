@@ -16,7 +16,7 @@ from otel_dbevents.exporters.processors import CountingSpanProcessor
 from otel_dbevents.exporters.reconnecting import reconnect
 from otel_dbevents.exporters.stages import stages_of
 from otel_dbevents.forks import hold, in_child
-from otel_dbevents.swallowing import told
+from otel_dbevents.swallowing import came_through, told
 
 _NAMED_BY: Final = (
     "OTEL_TRACES_EXPORTER",
@@ -79,4 +79,4 @@ def _encode_directly(exporter: Any) -> None:
         encode_directly(exporter)
     except Exception as error:  # noqa: BLE001 - the exporter works without it
         told("direct encoding", error)
-        _log.debug("spans are encoded by the SDK", exc_info=True)
+        _log.debug("spans are encoded by the SDK: %s", came_through(error))

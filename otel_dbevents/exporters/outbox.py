@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import count, islice
+from itertools import count, islice, repeat, starmap
 from queue import Empty
 from time import monotonic
 from typing import Any, Final, Generic, TypeVar
@@ -25,6 +25,7 @@ from otel_dbevents.exporters.greenlets import look_up_here
 from otel_dbevents.forks import in_child
 from otel_dbevents.signals import Signals, new_signals
 from otel_dbevents.swallowing import Swallowing, came_through, told
+from otel_dbevents.threads import new_thread
 from otel_dbevents.unreachable import tell_lost
 
 T = TypeVar("T")
@@ -99,12 +100,8 @@ class Outbox(Generic[T]):
     def _start(self, signals: Signals) -> None:
         # The worker is woken to its end when we are collected.
         reference = weakref.ref(self, lambda _: signals.put(True))
-        worker = threading.Thread(
-            target=_work,
-            args=(reference, signals, self._limits.delay_s),
-            name=f"otel-dbevents-send-{self._what.replace(' ', '-')}",
-            daemon=True,
-        )
+        name = f"otel-dbevents-send-{self._what.replace(' ', '-')}"
+        worker = new_thread(name, _work, reference, signals, self._limits.delay_s)
         with suppress(RuntimeError):  # too many threads: all is counted as lost then
             worker.start()
 
@@ -139,8 +136,11 @@ class Outbox(Generic[T]):
 
     def failed(self, error: Exception) -> None:
         """Count an item that could not be put in, for an error of ours."""
-        self._swallowing.caught(error, "%s could not be taken", self._what)
         self._count("error", 1)
+        try:
+            self._swallowing.caught(error, "%s could not be taken", self._what)
+        finally:
+            del error
 
     def reject(self, number: int, words: str) -> None:
         """Count items of a batch that is delivered but for them; what is said of it is logged."""
@@ -244,10 +244,11 @@ class Outbox(Generic[T]):
 
     def _take(self, most: int) -> list[T]:
         """Take out up to ``most`` items, the oldest first."""
-        take = self._items.popleft
+        take, batch = self._items.popleft, list[T]()
         with self._lock:
-            # Appending to a full deque takes one and puts one: it never gets shorter meanwhile.
-            batch = [take() for _ in range(min(most, len(self._items)))]
+            # Without a GIL a full deque has one too many for a moment, while one is put in.
+            with suppress(IndexError):
+                batch.extend(starmap(take, repeat((), min(most, len(self._items)))))
             self._taken += len(batch)
         return batch
 

@@ -3,8 +3,8 @@
 import os
 from typing import Any
 
-from otel_dbevents.events import redact
 from otel_dbevents.exporters.signals import SIGNALS, SetupError
+from otel_dbevents.misread import reason
 
 
 def exporters_by_signal(*, direct_otlp: bool = True) -> dict[str, list[Any]]:
@@ -25,9 +25,9 @@ def exporters_by_signal(*, direct_otlp: bool = True) -> dict[str, list[Any]]:
             signal: [kind() for kind in those.values()]  # type: ignore[attr-defined]
             for signal, those in zip(signals, kinds, strict=True)
         }
-    except Exception as error:
-        said = redact(f"{type(error).__name__}: {error}")
-        raise SetupError(f"the exporters could not be set up from OTEL_*: {said}") from error
+    except Exception as error:  # noqa: BLE001 - whatever a variable holds
+        said = f"{type(error).__name__}: {reason(error)}"
+        raise SetupError(f"the exporters could not be set up from OTEL_*: {said}") from None
     for each in (one for those in found.values() for one in those):
         if not hasattr(each, "export"):
             name = os.environ.get("OTEL_METRICS_EXPORTER", "")

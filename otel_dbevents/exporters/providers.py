@@ -12,12 +12,13 @@ from typing import Any, Final
 from opentelemetry import _logs, metrics, trace
 
 from otel_dbevents.ending import ending
-from otel_dbevents.events import redact
 from otel_dbevents.exporters.closing import Aborter, Aside, Closer, wait_for
 from otel_dbevents.exporters.joining import exporters_to_join, join
 from otel_dbevents.exporters.signals import SetupError
 from otel_dbevents.exporters.stages import exporters_of, lost
 from otel_dbevents.forks import hold, in_child
+from otel_dbevents.misread import reason
+from otel_dbevents.swallowing import came_through
 from otel_dbevents.unreachable import say_once, tell_of_loss
 
 _GRACE: Final = 0.2
@@ -111,9 +112,9 @@ def _missing() -> frozenset[str]:
 def _exporters_to_join() -> Sequence[type[Any]]:
     try:
         return exporters_to_join(trace.get_tracer_provider())
-    except Exception as error:
-        said = redact(f"{type(error).__name__}: {error}")
-        raise SetupError(f"OpenTelemetry could not be set up from OTEL_*: {said}") from error
+    except Exception as error:  # noqa: BLE001 - whatever a variable holds
+        said = f"{type(error).__name__}: {reason(error)}"
+        raise SetupError(f"OpenTelemetry could not be set up from OTEL_*: {said}") from None
 
 
 def _encode_directly(provider: Any) -> None:
@@ -123,8 +124,8 @@ def _encode_directly(provider: Any) -> None:
 
         for exporter in exporters_of(provider):
             encode_directly(exporter)
-    except Exception:  # noqa: BLE001 - the exporters are set up and work without it
-        _log.debug("spans are encoded by the SDK", exc_info=True)
+    except Exception as error:  # noqa: BLE001 - the exporters are set up and work without it
+        _log.debug("spans are encoded by the SDK: %s", came_through(error))
 
 
 def _take_over(providers: Mapping[str, Any], ours: frozenset[str], timeout: float) -> Providers:

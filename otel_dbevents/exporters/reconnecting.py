@@ -9,6 +9,8 @@ import copy
 import logging
 from typing import Any, Final
 
+from otel_dbevents.swallowing import came_through
+
 _abandoned: Final[list[object]] = []
 """Channels of a parent process: closing one would wait for its threads."""
 _log = logging.getLogger("otel_dbevents")
@@ -24,8 +26,9 @@ def reconnect(exporter: Any) -> None:
         if open_channel is not None:
             _abandoned.append((exporter._channel, exporter._client))
             open_channel()
-    except Exception:  # noqa: BLE001 - the child is the application's
-        _log.debug("an exporter did not begin anew in a forked child", exc_info=True)
+    except Exception as error:  # noqa: BLE001 - the child is the application's
+        said = "an exporter did not begin anew in a forked child: %s"
+        _log.debug(said, came_through(error))
 
 
 def _open_http(holder: Any) -> None:

@@ -26,7 +26,7 @@ from opentelemetry.trace import (
 )
 
 from otel_dbevents.exporters.otlp import SpanEncoder
-from otel_dbevents.swallowing import told
+from otel_dbevents.swallowing import came_through, told
 
 _log = logging.getLogger("otel_dbevents.exporters")
 
@@ -40,7 +40,7 @@ def is_faithful() -> bool:
         agreed = not encoder.fallbacks and bool(ours == encode_spans(spans))
     except Exception as error:  # noqa: BLE001 - an SDK that we do not know: its own encoder is used
         told("encoder's samples", error)
-        _log.debug("the samples could not be encoded", exc_info=True)
+        _log.debug("the samples could not be encoded: %s", came_through(error))
         return False
     return agreed
 

@@ -12,9 +12,9 @@ from opentelemetry.sdk import _configuration as sdk
 from opentelemetry.sdk import environment_variables
 from opentelemetry.sdk.resources import Resource
 
-from otel_dbevents.events import redact
 from otel_dbevents.exporters.processors import CountingLogRecordProcessor, CountingSpanProcessor
 from otel_dbevents.exporters.signals import SIGNALS, SetupError
+from otel_dbevents.misread import reason
 
 _CONFIG_FILE: Final = "OTEL_CONFIG_FILE"
 _log = logging.getLogger("otel_dbevents.exporters")
@@ -59,9 +59,9 @@ def set_up(missing: frozenset[str], timeout: float) -> None:
             _configure()
         else:
             _configure(**_unnamed_exporters(), **processors)
-    except Exception as error:
-        said = redact(f"{type(error).__name__}: {error}")
-        raise SetupError(f"OpenTelemetry could not be set up from OTEL_*: {said}") from error
+    except Exception as error:  # noqa: BLE001 - whatever a variable holds
+        said = f"{type(error).__name__}: {reason(error)}"
+        raise SetupError(f"OpenTelemetry could not be set up from OTEL_*: {said}") from None
 
 
 def _unnamed_exporters() -> dict[str, list[str]]:

@@ -9,6 +9,7 @@ from typing import Any, Final, TypeAlias
 from msgspec.structs import replace
 
 from otel_dbevents.events import Event, LlmContext
+from otel_dbevents.living import make_room
 from otel_dbevents.llm import kinds
 from otel_dbevents.llm.rollup import Caused, RollUp, Totals, Work, work_of
 
@@ -213,8 +214,7 @@ class Node:
         if key is not None:
             known = self.tree.public_keys
             known[self.span_id.to_bytes(8)] = key
-            if len(known) > _MOST_GENERATIONS:
-                known.pop(next(iter(known)), None)
+            make_room(known, _MOST_GENERATIONS + 1)
 
 
 class Held:

@@ -7,7 +7,6 @@ wrapped while anybody listens, and given back afterwards.
 
 import sys
 import threading
-import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from functools import wraps
@@ -18,6 +17,7 @@ from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerPro
 from opentelemetry.trace import get_current_span
 
 from otel_dbevents.forks import hold
+from otel_dbevents.living import Living
 from otel_dbevents.llm.keys import USUAL
 from otel_dbevents.llm.kinds import attributes_of, is_llm, is_llm_scope
 from otel_dbevents.swallowing import Swallowing
@@ -42,7 +42,7 @@ class Watching(SpanProcessor):
     ) -> None:
         self._tell_started, self._tell_ended = started, ended
         self._guard = guard
-        self._followed: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._followed: Living[Any] = Living()
         self._plain: Any = None
         """The latest parent that was no LLM span, when it was looked at."""
         self.known: Mapping[int, Any] = {}
@@ -113,12 +113,12 @@ class Watching(SpanProcessor):
         self.is_on = False
         with _lock:
             _unlisten(self)
-        for multi in list(self._followed):
+        for multi in self._followed.all():
+            self._followed.discard(multi)
             # One of another kind keeps us, and we do nothing.
             with suppress(AttributeError), multi._lock:
                 there = multi._span_processors
                 multi._span_processors = tuple(each for each in there if each is not self)
-        self._followed.clear()
 
     def follow(self, provider: Any) -> None:
         """Be told of what a provider's tracers start. Twice is harmless; never raises.
@@ -128,7 +128,7 @@ class Watching(SpanProcessor):
         try:
             multi = getattr(provider, "_active_span_processor", provider)
             there = getattr(multi, "_span_processors", None)
-            known = there if isinstance(there, tuple) else tuple(self._followed)
+            known = there if isinstance(there, tuple) else self._followed.all()
             if hasattr(multi, "add_span_processor") and not (
                 any(each is self or each is multi for each in known)
             ):

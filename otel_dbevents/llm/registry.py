@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+from otel_dbevents.living import make_room
 from otel_dbevents.llm.ending import Ending, Watcher
 from otel_dbevents.llm.kinds import is_llm
 from otel_dbevents.llm.nodes import Node, SpanReference
@@ -99,8 +100,7 @@ class Registry:
         with suppress(AttributeError):  # whose end cannot be seen has what the worker wrote
             Ending.put_on(span, self._watcher)
         self._open[node.span_id] = node
-        if len(self._open) > self._most and self.close(next(iter(self._open))) is not None:
-            self.forgotten += 1
+        self.forgotten += make_room(self._open, self._most + 1)
         return node
 
     def _gone(self, span: SpanReference) -> None:

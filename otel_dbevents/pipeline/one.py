@@ -1,6 +1,7 @@
 """The pipeline of the process: what `instrument` makes, and `uninstrument` ends."""
 
 import logging
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,11 +11,15 @@ from otel_dbevents.bridge import SpanFilter
 from otel_dbevents.compat import check_versions, warn_if_contrib_active
 from otel_dbevents.config import Config
 from otel_dbevents.exporters import sdk_disabled
+from otel_dbevents.forks import hold
 from otel_dbevents.pipeline.wiring import Pipeline
 from otel_dbevents.sources.around import RequestHook, ResponseHook
-from otel_dbevents.sources.engine import AnyEngine, EngineFilter
+from otel_dbevents.sources.choosing import EngineFilter
+from otel_dbevents.sources.finding import AnyEngine
 
 _log = logging.getLogger("otel_dbevents")
+_changing = threading.RLock()
+hold(lambda: (_changing,))
 _active: Pipeline | None = None
 """The pipeline that `instrument` made."""
 
@@ -76,26 +81,31 @@ def instrument(
         "span_filter": span_filter,
         "engine_filter": engine_filter,
     }
-    if _active is None or _active._closed:
-        check_versions()
-        warn_if_contrib_active()
-        _active = Pipeline(**wanted)
-    else:
-        _warn_of_change(_active._arguments, wanted)
-    if _active.config.enabled and not sdk_disabled():
-        _active.attach(engine)
-    return _active
+    with _changing:
+        active = _active
+        if active is None or active._closed:
+            check_versions()
+            warn_if_contrib_active()
+            active = _active = Pipeline(**wanted)
+        else:
+            _warn_of_change(active._arguments, wanted)
+    if active.config.enabled and not sdk_disabled():
+        active.attach(engine)
+    return active
 
 
 def uninstrument(engine: AnyEngine | None = None) -> None:
     """Let go of ``engine``, or of all engines and stop. Calling it twice is harmless."""
     global _active
-    if _active is None:
+    with _changing:
+        pipeline = _active
+        if engine is None:
+            _active = None
+    if pipeline is None:
         return
     if engine is not None:
-        _active.detach(engine)
+        pipeline.detach(engine)
         return
-    pipeline, _active = _active, None
     pipeline.close(pipeline.config.flush_timeout_ms / 1000)
 
 

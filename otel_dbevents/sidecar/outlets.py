@@ -11,17 +11,21 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, TypeAlias
 from urllib.parse import urlsplit
 
-from otel_dbevents.exporters.answers import Answer, Listening
+from opentelemetry.sdk.metrics.export import MetricsData
+
+from otel_dbevents.exporters.answers import TOO_LARGE, Answer, Listening
 from otel_dbevents.swallowing import told
 from otel_dbevents.unreachable import EXPORTER_LOGGERS
 
 Outcome: TypeAlias = Literal["taken", "later", "refused"]
 
-_CODE: Final = re.compile(r"code: (?:StatusCode\.)?(\w+)")
+_CODE: Final = re.compile(r"code: (?:StatusCode\.)?(?!None)(\w+)")
 _PAUSE: Final = re.compile(r"retrying in ([\d.]+)s")
 _WRONG: Final = frozenset({"400", "413", "422", "INVALID_ARGUMENT", "OUT_OF_RANGE", "DATA_LOSS"})
 """What a collector answers to a request that it will never take. A wrong password or path
 (401, 403, 404, UNAUTHENTICATED) is the operator's to mend: what waits is right."""
+_TOO_LARGE: Final = frozenset({"413", TOO_LARGE})
+MOST_AT_ONCE: Final = 512
 _MENDS: Final = (
     (("", "UNAVAILABLE"), "start it, or name another with OTEL_EXPORTER_OTLP_ENDPOINT"),
     (("401", "403", "UNAUTHENTICATED", "PERMISSION_DENIED"), "correct OTEL_EXPORTER_OTLP_HEADERS"),
@@ -53,7 +57,14 @@ class Outlets:
         self._listening = {
             id(each): Listening(each) for those in exporters.values() for each in those
         }
+        every = [(signal, each) for signal, those in exporters.items() for each in those]
+        self.askable = [each for each in every if self._listening[id(each[1])].hears]
+        """Signals and exporters: those whose answers can be heard."""
         self._heard = _Heard()
+        self._took, self._took_empty = set[int](), set[int]()
+        """Which exporters' collectors took something, and which an empty request."""
+        self._most: dict[int, int] = {}
+        """How many items an exporter may send at once, where its collector found some too large."""
         self.pause_s = 0.0
         """For how long the collector asked to be left alone, when it did not take the last call.
         The exporter itself waits so long within its own time-out."""
@@ -85,6 +96,39 @@ class Outlets:
 
     def send(self, exporter: Any, batch: Any) -> Outcome:
         """Send a batch, and say whether it was taken, or may be later, or never."""
+        if self._is_taken(exporter, batch):
+            self._took.add(id(exporter))
+            if (most := self._most.get(id(exporter), MOST_AT_ONCE)) < MOST_AT_ONCE:
+                self._most[id(exporter)] = most + 1 + most // 16
+            return "taken"
+        return "refused" if self.code in _WRONG else "later"
+
+    def most(self, exporter: Any) -> int:
+        """Return how many items may be sent at once: fewer where so many had been too large.
+
+        It grows again by a sixteenth with each request that is taken.
+        """
+        return min(self._most.get(id(exporter), MOST_AT_ONCE), MOST_AT_ONCE)
+
+    def was_too_large(self, exporter: Any, number: int) -> None:
+        """Take note that so many items were refused, and if for their size send fewer at once."""
+        if self.code in _TOO_LARGE:
+            self._most[id(exporter)] = max(1, number // 2)
+
+    def ask(self, signal: str, exporter: Any, within_s: float) -> bool:
+        """Send an empty request, and say whether it was taken; for so long it is tried at most."""
+        empty: Any = MetricsData(resource_metrics=[]) if signal == "metrics" else []
+        with self._listening[id(exporter)].hurried(within_s):
+            if not self._is_taken(exporter, empty):
+                return False
+        self._took_empty.add(id(exporter))
+        return True
+
+    def takes_but_empty(self, exporter: Any) -> bool:
+        """Whether its collector took something, and never an empty request."""
+        return id(exporter) in self._took - self._took_empty
+
+    def _is_taken(self, exporter: Any, batch: Any) -> bool:
         self._heard.last, self._heard.pauses = "", [0.0]
         try:
             answer = self._listening[id(exporter)].send(batch)
@@ -92,12 +136,11 @@ class Outlets:
             told("sidecar exporter", error)
             answer = Answer(taken=False)
         self.last, self.code = answer, ""
-        if answer.taken:
-            return "taken"
-        self.pause_s = max(answer.wait_s, *self._heard.pauses)
-        said = _CODE.search(self._heard.last)
-        code = self.code = answer.code or (said[1] if said is not None else "")
-        return "refused" if code in _WRONG else "later"
+        if not answer.taken:
+            self.pause_s = max(answer.wait_s, *self._heard.pauses)
+            said = _CODE.search(self._heard.last)
+            self.code = answer.code or (said[1] if said is not None else "")
+        return answer.taken
 
     def abort(self) -> None:
         """Have the exporters give up what they are trying. From any thread."""

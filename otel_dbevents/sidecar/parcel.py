@@ -7,16 +7,14 @@ a request but for some items, those are left out too, and which they are it does
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import msgspec
 from opentelemetry.sdk.metrics.export import MetricsData
 
 from otel_dbevents.sidecar.outlets import Outlets
 from otel_dbevents.sidecar.tellers import Made
-
-MOST_AT_ONCE: Final = 512
 
 
 class _Part(msgspec.Struct):
@@ -44,13 +42,13 @@ class Parcel:
         self._outlets = outlets
         self._left = [
             _Part(signal, exporter, items, wrap)
-            for signal, parts, wrap in (
-                ("traces", _parts(made.spans), list),
-                ("logs", _parts(made.records), list),
-                ("metrics", _parts(made.metrics), _metrics),
+            for signal, items, wrap in (
+                ("traces", made.spans, list),
+                ("logs", made.records, list),
+                ("metrics", made.metrics, _metrics),
             )
-            for items in parts
             for exporter in outlets.of(signal)
+            if items
         ]
 
     def send(self, beat: Callable[[], object] = bool) -> bool:
@@ -60,7 +58,7 @@ class Parcel:
         """
         while self._left:
             beat()
-            part = self._left[0]
+            part = self._next()
             answer = self._outlets.send(part.exporter, part.wrap(part.items))
             if answer == "later":
                 return False
@@ -72,10 +70,26 @@ class Parcel:
             self.words = self._outlets.last.words or self.words
         return True
 
+    def _next(self) -> _Part:
+        """Return what is to be sent next: as much of the first as may be sent at once."""
+        part = self._left[0]
+        most = self._outlets.most(part.exporter)
+        if len(part.items) > most:
+            self._left[:1] = [
+                _Part(part.signal, part.exporter, items, part.wrap)
+                for items in (part.items[:most], part.items[most:])
+            ]
+        return self._left[0]
+
     @property
     def waits_for(self) -> str:
         """The signal that was not taken."""
         return self._left[0].signal if self._left else ""
+
+    @property
+    def was_answered(self) -> bool:
+        """Whether a collector took or refused something of it: there may have been nothing."""
+        return bool(self.taken or self.refused)
 
     def _count(self, part: _Part, rejected: int) -> None:
         if rejected:
@@ -85,6 +99,7 @@ class Parcel:
             self.taken[part.signal] += max(0, len(part.items) - without)
 
     def _halve(self, part: _Part) -> None:
+        self._outlets.was_too_large(part.exporter, len(part.items))
         if len(part.items) == 1:
             self.refused[part.signal] += 1
             if part.signal == "traces":
@@ -94,11 +109,6 @@ class Parcel:
         middle = len(part.items) // 2
         for items in (part.items[middle:], part.items[:middle]):
             self._left.insert(0, _Part(part.signal, part.exporter, items, part.wrap))
-
-
-def _parts(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    for first in range(0, len(items), MOST_AT_ONCE):
-        yield items[first : first + MOST_AT_ONCE]
 
 
 def _metrics(items: Sequence[Any]) -> MetricsData:

@@ -6,26 +6,27 @@ when it counts as sent, is the caller's.
 
 import logging
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
-from opentelemetry.sdk._logs import LoggerProvider, LogRecordProcessor
+from msgspec.structs import replace
+from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.sampling import ParentBased, Sampler, TraceIdRatioBased
 
 from otel_dbevents.bridge import Bridge
 from otel_dbevents.bus.redis.entries import Entry
 from otel_dbevents.bus.redis.reader import Held
-from otel_dbevents.exporters.processors import lasting
 from otel_dbevents.shipping import Origin, read_origin
+from otel_dbevents.sidecar.keeping import KeptRecords, KeptSpans
 from otel_dbevents.swallowing import Swallowing
 
 _MOST: Final = 500
+_MOST_KNOWN: Final = 2_000
 _INSTANCE: Final = "service.instance.id"
 _swallowing: Final = Swallowing("sidecar: telling", logging.getLogger("otel_dbevents.sidecar"))
 _UNKNOWN: Final = Origin({"service.name": "unknown_service"})
@@ -59,6 +60,7 @@ class Teller:
         sampler: Sampler | None,
     ) -> None:
         resource = Resource(origin.resource, origin.schema_url)
+        self.instance = instance
         self._made = Made()
         self.lost: Counter[str] = Counter()
         """Events of that process that never came, by reason: a metric of its own tells it."""
@@ -67,9 +69,9 @@ class Teller:
         self._tracers = TracerProvider(
             sampler=_sampler_of(origin) or sampler, resource=resource, shutdown_on_exit=False
         )
-        self._tracers.add_span_processor(_Spans(self._made.spans))
+        self._tracers.add_span_processor(KeptSpans(self._made.spans))
         self._loggers = LoggerProvider(resource=resource, shutdown_on_exit=False)
-        self._loggers.add_log_record_processor(_Records(self._made.records))
+        self._loggers.add_log_record_processor(KeptRecords(self._made.records))
         self._reader = InMemoryMetricReader(*preferences)
         itself = Resource({**origin.resource, _INSTANCE: instance}, origin.schema_url)
         self._meters = MeterProvider([self._reader], resource=itself, shutdown_on_exit=False)
@@ -130,6 +132,7 @@ class Tellers:
     def __init__(self, name: str, preferences: tuple[Any, Any], sampler: Sampler | None) -> None:
         self._name, self._preferences, self._sampler = name, preferences, sampler
         self._all: OrderedDict[tuple[str, bytes], Teller] = OrderedDict()
+        self._known: OrderedDict[str, Entry] = OrderedDict()
         self._ended: set[str] = set()
         self._generation = 0
         self.unreadable = 0
@@ -154,6 +157,12 @@ class Tellers:
             if of == line:
                 teller.lose(counts)
                 return
+        if line in self._known:
+            self._of(self._known[line]).lose(counts)
+
+    def lose_of(self, entry: Entry, counts: Mapping[str, int]) -> None:
+        """Count events of an entry that was read and cannot be told."""
+        self._of(entry).lose(counts)
 
     @property
     def is_dirty(self) -> bool:
@@ -177,8 +186,9 @@ class Tellers:
             if not self._all[key].is_dirty:
                 self._all.pop(key).close()
         self._ended &= {line for line, _ in self._all}
-        while len(self._all) > _MOST:
-            self._all.pop(next(iter(self._all))).close()
+        quiet = [key for key, teller in self._all.items() if not teller.is_dirty]
+        for key in quiet[: max(0, len(self._all) - _MOST)]:
+            self._all.pop(key).close()
 
     def begin_anew(self) -> None:
         """Forget all that was told and not sent; numbers begin at nothing, under another name."""
@@ -196,13 +206,30 @@ class Tellers:
         teller = self._all.get(key)
         if teller is None:
             origin = self._origin(entry)
-            said = origin.resource.get(_INSTANCE) or f"{entry.producer[:8]}-{entry.epoch}"
-            instance = f"{said}@{self._name}"
-            instance += f"-{self._generation}" if self._generation else ""
-            teller = Teller(origin, instance, self._preferences, self._sampler)
+            teller = Teller(origin, self._instance(entry, origin), self._preferences, self._sampler)
             self._all[key] = teller
+            self._keep(entry)
         self._all.move_to_end(key)
         return teller
+
+    def _instance(self, entry: Entry, origin: Origin) -> str:
+        """Return a name of the numbers' source that no other of ours has.
+
+        Processes may say that they are one instance: a parent and its forked children do.
+        """
+        said = origin.resource.get(_INSTANCE) or f"{entry.producer[:8]}-{entry.epoch}"
+        name = f"{self._name}-{self._generation}" if self._generation else self._name
+        others = {each.instance for each in self._all.values()}
+        first = f"{said}@{name}"
+        more = (f"{said}-{number}@{name}" for number in range(2, len(others) + 3))
+        return next(each for each in (first, *more) if each not in others)
+
+    def _keep(self, entry: Entry) -> None:
+        """Keep who a process is, of which a loss may be told when its teller is gone."""
+        self._known[entry.told_as] = replace(entry, body=b"")
+        self._known.move_to_end(entry.told_as)
+        while len(self._known) > _MOST_KNOWN:
+            self._known.popitem(last=False)
 
     def _origin(self, entry: Entry) -> Origin:
         try:
@@ -210,46 +237,6 @@ class Tellers:
         except ValueError:  # a newer one, or none: its events are told all the same
             self.unreadable += 1
             return _UNKNOWN
-
-
-class _Spans(SpanProcessor):
-    """Keeps finished spans that are sampled."""
-
-    # The SDK's own, so that whoever asks whether it does anything sees that it does not.
-    on_start = BatchSpanProcessor.on_start
-
-    def __init__(self, into: list[ReadableSpan]) -> None:
-        self._into = into
-
-    def on_end(self, span: ReadableSpan) -> None:
-        """Keep it."""
-        if span.context is not None and span.context.trace_flags.sampled:
-            self._into.append(span)
-
-    def on_all_ended(self, spans: list[ReadableSpan]) -> None:
-        """Keep them, all of them sampled, without a look at one: see `bridge.handing`."""
-        self._into.extend(spans)
-
-
-vars(_Spans.on_end)["for_all"] = _Spans.on_all_ended
-
-
-class _Records(LogRecordProcessor):
-    """Keeps log records."""
-
-    def __init__(self, into: list[Any]) -> None:
-        self._append: Callable[[Any], None] = into.append
-
-    def on_emit(self, log_record: Any) -> None:
-        """Keep it, without its context."""
-        self._append(lasting(log_record))
-
-    def shutdown(self) -> None:
-        """Do nothing: there is nothing to end."""
-
-    def force_flush(self, timeout_millis: int | None = None) -> bool:  # noqa: ARG002
-        """Do nothing: what is kept is taken by whoever has the list."""
-        return True
 
 
 def _sampler_of(origin: Origin) -> Sampler | None:

@@ -6,24 +6,25 @@ may go and come back meanwhile.
 
 import logging
 import threading
-from collections import Counter
 from time import monotonic
 from typing import Final
 
-import msgspec
-
 from otel_dbevents.bus.redis.connecting import Backoff, explained
 from otel_dbevents.bus.redis.reader import Counts, Held, Reader
+from otel_dbevents.sidecar.asking import Asking
 from otel_dbevents.sidecar.outlets import Outlets, mend_of
 from otel_dbevents.sidecar.parcel import Parcel
+from otel_dbevents.sidecar.state import State
 from otel_dbevents.sidecar.tellers import Tellers
+from otel_dbevents.sidecar.words import Words
 from otel_dbevents.swallowing import told
 
 _READ: Final = 50
 _WAIT_S: Final = 0.1
 _GATHER_S: Final = 0.5
 _MOST_EVENTS: Final = 5_000
-_SAY_AGAIN_S: Final = 60.0
+_MOST_BYTES: Final = 16 * 1024 * 1024
+"""Of entries that are gathered: what is made of them takes some ten times as much memory."""
 _LOOK_S: Final = 1.0
 _log = logging.getLogger("otel_dbevents.sidecar")
 
@@ -32,53 +33,34 @@ class _TakenOverError(Exception):
     """What we hold is another's."""
 
 
-class State(msgspec.Struct):
-    """How it goes, for whoever asks from another thread."""
-
-    redis: str = "not connected yet"
-    """What is wrong with Redis; empty: nothing."""
-    collector: str = ""
-    """What is wrong with the collector; empty: nothing, as far as is known."""
-    beat: float = 0.0
-    """When the work was last seen going on, by the monotonic clock."""
-    spans: int = 0
-    records: int = 0
-    retries: int = 0
-    """How often the collector did not take something."""
-    refused: Counter[str] = msgspec.field(default_factory=Counter)
-    """What the collector refused for good, by signal: spans, log records, of metrics sets and
-    points."""
-    redis_since: float = 0.0
-    """Since when Redis is not there, by the monotonic clock; 0: it is."""
-    collector_since: float = 0.0
-    """Since when the collector takes nothing; 0: it does."""
-    pause_s: float = 0.0
-    """The last pause that an exporter took, where the collector asked for one: Retry-After."""
-    held_entries: int = 0
-    """Entries that are in hand, until the collector has taken what was made of them."""
-    waiting_entries: int = 0
-    waiting_s: float = 0.0
-    is_ending: bool = False
-    """Whether it is to end, and sends what it has in hand first."""
-
-
 class Work:
-    """The sidecar's loop, on one thread; `stop` is called from another."""
+    """The sidecar's loop, on one thread; `stop` is called from another.
 
-    def __init__(self, reader: Reader, tellers: Tellers, outlets: Outlets, url: str) -> None:
+    While there is nothing to send the collector is asked every ``ask_every_s`` seconds whether it
+    would take something; one that would not, more often.
+    """
+
+    def __init__(
+        self,
+        reader: Reader,
+        tellers: Tellers,
+        outlets: Outlets,
+        url: str,
+        *,
+        ask_every_s: float = 30.0,
+    ) -> None:
         self._reader, self._tellers, self._outlets = reader, tellers, outlets
         self._url = url
-        self.state = State()
+        self._asking = Asking(outlets, ask_every_s)
+        self.state = State(collector="the collector has not answered yet" if self._asking else "")
         self._batch: list[Held] = []
         self._failed: list[Held] = []
-        self._events = 0
+        self._events = self._bytes = 0
         self._began = 0.0
         self._parcel: Parcel | None = None
         self._stopping = threading.Event()
         self._until = float("inf")
-        self._silent: dict[str, float] = {}
-        self._down = set[str]()
-        """Which of Redis and the collector was said to be away."""
+        self._words = Words()
         self._looked = self._renewed = 0.0
         self._again_at = 0.0
         """By the monotonic clock: not before then the collector is to be asked again."""
@@ -101,7 +83,7 @@ class Work:
         while not self._is_over():
             try:
                 self._turn()
-                self._is_back("redis", self.state.redis_since, "Redis answers again")
+                self._words.is_back("redis", self.state.redis_since, "Redis answers again")
                 self.state.redis, self.state.redis_since = "", 0.0
                 backoff.reset()
             except _TakenOverError:
@@ -133,10 +115,13 @@ class Work:
             told = [each for each in held if not any(each is one for one in self._failed)]
             self._batch += told
             self._events += sum(len(each.events) for each in told)
+            self._bytes += sum(len(each.entry.body) for each in told)
         elif self._batch or self._tellers.is_dirty:
             self._send()
-        elif self._reader.open_lines:  # it was not known yet what of them is lost
-            self._settle()
+        else:
+            if self._reader.open_lines:  # it was not known yet what of them is lost
+                self._settle()
+            self._ask()
 
     def _put_aside(self) -> None:
         """Put what could not be told to the dead letters, so that it does not hold up the rest."""
@@ -148,7 +133,8 @@ class Work:
 
     def _is_due(self) -> bool:
         gathered = monotonic() - self._began >= _GATHER_S
-        return bool(self._batch) and (gathered or self._events >= _MOST_EVENTS)
+        is_much = self._events >= _MOST_EVENTS or self._bytes >= _MOST_BYTES
+        return bool(self._batch) and (gathered or is_much)
 
     def _send(self) -> None:
         """Send what was made, wait where it is not taken, and take out what is sent."""
@@ -156,20 +142,33 @@ class Work:
             self._parcel = Parcel(self._tellers.collect(), self._outlets)
         if not self._is_sent(self._parcel):
             return
-        self._is_back("collector", self.state.collector_since, "the collector takes again")
-        self.state.collector, self.state.collector_since = "", 0.0
+        if self._parcel.was_answered:
+            self._collector_takes()
         self._reader.commit(self._batch)
         self.state.spans += self._parcel.taken["traces"]
         self.state.records += self._parcel.taken["logs"]
         self._count_refused(self._parcel)
-        self._batch, self._events, self._began, self._parcel = [], 0, 0.0, None
+        self._batch, self._parcel = [], None
+        self._events, self._bytes, self._began = 0, 0, 0.0
         self._settle()
 
     def _settle(self) -> None:
         """Tell what never came, and let go of processes that ended and of which all is known."""
+        for entry, number in self._reader.take_refused():
+            self._tellers.lose_of(entry, {"rejected": number})
         for line, counts in self._reader.settle().items():
             self._tellers.lose(line, counts)
         self._tellers.forget_ended(self._reader.open_lines)
+
+    def _ask(self) -> None:
+        """Ask now and then whether the collector would take something, as there is nothing."""
+        if not self._asking.is_due:
+            return
+        if signal := self._asking.ask():
+            self._again_at = monotonic() + self._outlets.last.wait_s
+            self._collector_away(signal, "nothing waits for it yet")
+        else:
+            self._collector_takes()
 
     def _is_sent(self, parcel: Parcel) -> bool:
         """Send it, again and again until it is taken; False: time is up before that."""
@@ -199,7 +198,7 @@ class Work:
         self.state.refused.update(parcel.refused)
         for signal, number in parcel.refused.items():
             words = f" ({parcel.words})" if parcel.words else ""
-            self._say(
+            self._words.say(
                 f"refused {signal}",
                 "the collector refused %d of the %s for good%s; they are not sent again, and "
                 "counted in refused_total (said once a minute at most)",
@@ -224,7 +223,8 @@ class Work:
         self._reader.drop()
         self._tellers.begin_anew()
         self._failed.clear()
-        self._batch, self._events, self._began, self._parcel = [], 0, 0.0, None
+        self._batch, self._parcel = [], None
+        self._events, self._bytes, self._began = 0, 0, 0.0
 
     def _look(self) -> None:
         """Look now and then how much waits."""
@@ -238,8 +238,8 @@ class Work:
         what, mend = explained(error, self._url)
         self.state.redis = what
         self.state.redis_since = self.state.redis_since or monotonic()
-        if self._say(what, "%s: %s (said once a minute at most)", what, mend):
-            self._down.add("redis")
+        if self._words.say(what, "%s: %s (said once a minute at most)", what, mend):
+            self._words.down.add("redis")
         try:
             self._reader.reconnect()
         except Exception as closing:  # noqa: BLE001 - it is gone either way
@@ -247,29 +247,22 @@ class Work:
 
     def _collector_failed(self, signal: str) -> None:
         self.state.retries += 1
+        self._collector_away(signal, "they wait in Redis")
+
+    def _collector_away(self, signal: str, meanwhile: str) -> None:
         self.state.collector_since = self.state.collector_since or monotonic()
         self.state.pause_s = self._outlets.pause_s
         code = self._outlets.code
         what = f"the collector does not take {signal}" + (f" ({code})" if code else "")
         self.state.collector = what
-        text = "%s: they wait in Redis; %s (said once a minute at most)"
-        if self._say(f"collector {code}", text, what, mend_of(code)):
-            self._down.add("collector")
+        text = "%s: %s; %s (said once a minute at most)"
+        if self._words.say(f"collector {code}", text, what, meanwhile, mend_of(code)):
+            self._words.down.add("collector")
 
-    def _say(self, about: str, text: str, *words: object) -> bool:
-        """Say it, unless it was said in the last minute."""
-        now = monotonic()
-        if now < self._silent.get(about, 0.0):
-            return False
-        self._silent[about] = now + _SAY_AGAIN_S
-        _log.warning(text, *words)
-        return True
-
-    def _is_back(self, who: str, since: float, text: str) -> None:
-        """Say that it is, where it was said that it is not."""
-        if who in self._down:
-            self._down.discard(who)
-            _log.info("%s, after %.0f s", text, monotonic() - since)
+    def _collector_takes(self) -> None:
+        self._asking.was_answered()
+        self._words.is_back("collector", self.state.collector_since, "the collector takes again")
+        self.state.collector, self.state.collector_since = "", 0.0
 
     def _leave(self) -> None:
         self.state.held_entries = len(self._batch)

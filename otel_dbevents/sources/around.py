@@ -11,6 +11,7 @@ event, so that what others tell all the same (asyncpg's BEGIN and COMMIT) lies b
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
 from math import isfinite
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -42,6 +43,10 @@ _INSTRUMENTORS: Final[Mapping[str, tuple[str, str]]] = {
     "mysqlconnector": ("mysql", "MySQLInstrumentor"),
 }
 """``dialect.driver`` to the module below ``opentelemetry.instrumentation`` and its class."""
+
+
+_in_hook: Final[ContextVar[bool]] = ContextVar("otel_dbevents_in_hook", default=False)
+"""Whether a hook is running: what it does itself with a database is told, and no hook is asked."""
 
 
 class Wishes(NamedTuple):
@@ -93,14 +98,14 @@ class Around:
         self._paramstyle = paramstyle
         self._instrumentor = instrumentor_of(driver)
         self._asked = bool(wishes.propagator or wishes.request_hook or wishes.response_hook)
+        self.module = self._instrumentor[0]
+        """Of the driver's instrumentor; empty where it has none."""
         self.nested = False
         """Whether the driver is instrumented by itself."""
 
     def if_needed(self) -> "Around | None":
         """Look whether the driver is instrumented now; return this if there is anything to do."""
-        # Mostly its instrumentor was not even imported.
-        there = self._instrumentor[0] in sys.modules
-        self.nested = there and is_at_work(self._instrumentor)
+        self.nested = is_at_work(self._instrumentor)
         return self if self.nested or self._asked else None
 
     def enter(self, sql: str, parameters: Any, execution: Any) -> Call:
@@ -131,8 +136,7 @@ class Around:
     def leave(self, call: Call, execution: Any, cursor: Any, error: BaseException | None) -> None:
         """End a call."""
         try:
-            if call.token is not None:
-                otel_context.detach(call.token)
+            self.ended(call)
             hook = self._wishes.response_hook
             if hook is not None and not suppressed(otel_context.get_current()):
                 call.add(self._hooked(hook, execution, cursor, error))
@@ -155,10 +159,11 @@ class Around:
 
     @staticmethod
     def ended(call: Call | None) -> None:
-        """End what `ending` prepared."""
+        """End what `ending`, or `enter`, prepared. Twice is harmless."""
         try:
             if call is not None and call.token is not None:
-                otel_context.detach(call.token)
+                token, call.token = call.token, None
+                otel_context.detach(token)
         except Exception as error:  # noqa: BLE001 - the application must not see it
             guard.caught(error)
 
@@ -181,12 +186,17 @@ class Around:
 
     @staticmethod
     def _hooked(hook: Callable[..., Any], *arguments: Any) -> Any:
-        """Call a hook of the application's; what it does itself with a database is its own."""
+        """Call a hook of the application's, but not for what it does itself with a database."""
+        if _in_hook.get():
+            return None
+        token = _in_hook.set(True)
         try:
             return hook(*arguments)
         except Exception as error:  # noqa: BLE001 - a hook's fault is no fault of the query
             guard.caught(error)
             return None
+        finally:
+            _in_hook.reset(token)
 
 
 def instrumentor_of(driver: str) -> tuple[str, str]:

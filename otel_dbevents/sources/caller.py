@@ -1,6 +1,6 @@
 """What the caller's OpenTelemetry context says: which span is current, and whether to be silent."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from opentelemetry import context as otel_context
@@ -9,6 +9,7 @@ from opentelemetry.context.contextvars_context import ContextVarsRuntimeContext
 from opentelemetry.trace import DEFAULT_TRACE_STATE, NonRecordingSpan, SpanContext, TraceFlags
 from opentelemetry.trace import propagation as trace_propagation
 
+from otel_dbevents.drafts import Span, Within
 from otel_dbevents.events import TraceParent
 
 SUPPRESS: str = getattr(otel_context, "_SUPPRESS_INSTRUMENTATION_KEY", "suppress_instrumentation")
@@ -31,8 +32,6 @@ current_context: Final = _current_context()
 
 def suppressed(context: Any) -> bool:
     """Whether somebody asked instrumentations to be silent in this context."""
-    if SUPPRESS not in context and PLAIN not in context:
-        return False
     return bool(context.get(SUPPRESS) or context.get(PLAIN))
 
 
@@ -74,7 +73,48 @@ def _is_tuple_as_known() -> bool:
 _KNOWN: Final = SpanContext if _is_tuple_as_known() else None
 
 
+_kind: type[Any] = NonRecordingSpan
+"""A type that is known to be a span's."""
+
+
+def spans_in(contexts: Sequence[Any]) -> Within:
+    """Return what `parent_of` these contexts says, where no more is wanted of it.
+
+    In one piece, as every query comes by. Each context is looked at once, and where several in a
+    row are the same only the first.
+    """
+    global _kind
+    numbers: list[int] = []
+    starts: list[int] = []
+    by_context: dict[int, int] = {}
+    by_span: dict[Span | None, int] = {None: 0}
+    kind, last, begun, number = _kind, None, 0, 0
+    for place, context in enumerate(contexts):
+        if context is last:
+            continue
+        if place:
+            numbers += [number] * (place - begun)
+        starts.append(place)
+        last, begun, known = context, place, by_context.get(id(context))
+        if known is None:
+            found: Span | None = None
+            span = trace.get_current_span(context) if SPAN is None else context.get(SPAN)
+            if type(span) is kind or isinstance(span, trace.Span):
+                kind = type(span)
+                found = _fields_in(span.get_span_context())
+            known = by_context[id(context)] = by_span.setdefault(found, len(by_span))
+        number = known
+    numbers += [number] * (len(contexts) - begun)
+    _kind = kind
+    return Within(numbers, [span for span in by_span if span is not None], starts)
+
+
 def _parent_in(span_context: Any) -> TraceParent | None:
+    fields = _fields_in(span_context)
+    return None if fields is None else TraceParent(*fields)
+
+
+def _fields_in(span_context: Any) -> Span | None:
     if type(span_context) is _KNOWN:  # five properties less, each a call
         trace_id, span_id, _, flags, state, is_valid = span_context
     else:
@@ -85,4 +125,4 @@ def _parent_in(span_context: Any) -> TraceParent | None:
         return None
     header = "" if state is DEFAULT_TRACE_STATE or not state else state.to_header()
     # + 0: a plain int, for a quarter of what int() costs
-    return TraceParent(trace_id.to_bytes(16), span_id.to_bytes(8), flags + 0, header)
+    return trace_id.to_bytes(16), span_id.to_bytes(8), flags + 0, header

@@ -34,6 +34,7 @@ _PHRASES = {
 """Fixed words for what drivers say with a text only. The driver's own text is never passed on."""
 
 
+_MOST_CAUSES = 8
 _NUMBERED = frozenset({"pymysql", "MySQLdb", "aiomysql", "asyncmy", "mysql", "mariadb"})
 """The drivers of MySQL and MariaDB, whose code is the server's error number, not its SQLSTATE."""
 
@@ -93,7 +94,9 @@ def exception_name(error: BaseException) -> str:
 
 def _original(error: BaseException) -> BaseException:
     """Return the driver's exception behind SQLAlchemy's adapter or wrapper of it."""
-    while (error.__cause__ is not None) and type(error).__module__.startswith("sqlalchemy."):
+    for _ in range(_MOST_CAUSES):  # an application may have made a ring of them
+        if error.__cause__ is None or not type(error).__module__.startswith("sqlalchemy."):
+            break
         error = error.__cause__
     return error
 
@@ -123,7 +126,7 @@ def _status_code(error: Any) -> str:
 def _system_reason(error: BaseException) -> str:
     """Return the operating system's reason, where one stands behind the exception."""
     seen: BaseException | None = error
-    for _ in range(8):
+    for _ in range(_MOST_CAUSES):
         if seen is None:
             break
         if isinstance(seen, TimeoutError):

@@ -14,15 +14,21 @@ class Guard(Swallowing):
         super().__init__("source", _log)
 
     def caught(self, error: BaseException, *_: object) -> None:
-        """Take note of an error that the application must not see. Never raises."""
+        """Take note of an error that the application must not see; its own is raised again."""
         said = "A database event was not told (%d so far; the application is not affected)"
-        super().caught(error, said, self.errors + 1)
+        try:
+            super().caught(error, said, self.errors + 1)
+        finally:
+            del error  # else an error that passes on would keep itself
 
     def noted(self, error: Exception) -> None:
         """Take note of an error in a finalizer: no lock is taken there, and nothing logged."""
-        told("source", error)
-        self.errors += 1
-        self.last = type(error).__name__
+        try:
+            told("source", error)
+            self.errors += 1
+            self.last = type(error).__name__
+        finally:
+            del error
 
 
 guard = Guard()

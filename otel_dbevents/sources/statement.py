@@ -5,6 +5,7 @@ from typing import Any
 from msgspec import Struct
 
 from otel_dbevents.events import Statement
+from otel_dbevents.living import make_room
 from otel_dbevents.sources import text, tree
 
 _CAPACITY = 2_000
@@ -46,8 +47,7 @@ class Statements:
         known = self._known.get(sql)
         if known is None:
             known = _read(sql, compiled, self._dialect)
-            if len(self._known) >= _CAPACITY:
-                self._known.pop(next(iter(self._known)), None)
+            make_room(self._known, _CAPACITY)
             self._known[sql] = known
         return known
 

@@ -3,6 +3,7 @@
 import weakref
 from collections import deque
 from collections.abc import Callable
+from itertools import count
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from opentelemetry import trace
@@ -10,9 +11,9 @@ from sqlalchemy.engine import Engine
 
 from otel_dbevents.drafts import Draft
 from otel_dbevents.events import Database, Event, Failure, Statement
+from otel_dbevents.living import Living
 from otel_dbevents.sources.caller import SPAN
 from otel_dbevents.sources.handing import Defer, FindLedger, Ledger, Publish, at_once, no_ledger
-from otel_dbevents.sources.living import Living
 
 WATCH_KEY: Final = "_otel_dbevents"
 """Where an engine's watch lives: in its dialect, which all its option engines share."""
@@ -66,26 +67,32 @@ class Watch:
         self.known_runs = 0
         self.around: Any = None
         """What is done around each call of the driver, where anything is (`sources.around`)."""
-        self.surroundings: Any = None
+        self._surroundings: Any = None
+        self.instrumentor = ""
+        """The module of the driver's own instrumentor: it may be imported at any time."""
         self.explainer: Any = None
         """Who asks for the plans of slow queries, where it was wished for (`sources.explain`)."""
         self.active = True
         self.recognised = False
         """Whether the database is known as the engine knows it after it spoke to the server."""
         self.engine = weakref.ref(engine)
-        self.records = Living()
+        self.records: Living[Any] = Living()
         """SQLAlchemy's records of the connections that were seen: what is open and in use is read
         from them."""
-        self.proxies = Living()
+        self.proxies: Living[Any] = Living()
         """What a `StaticPool` gave: several may hold its one connection."""
         self.pending: deque[None] = deque()
         """One entry for each thread or task that is waiting for a connection."""
         self.methods: dict[str, Callable[..., Any]] = {}
         """What stands in the place of the dialect's own methods."""
-        self.failures = 0
+        self.is_failing = False
+        """Whether the last connection attempt failed."""
+        self.failures = count()
         """Failed connection attempts since the last success."""
         self.pings: dict[int, Failure] = {}
         """Why pings failed, by the identity of the driver's connection, until that is told."""
+        self.pinged: dict[int, int] = {}
+        """What others took (ns), until the connection is given out: that is no wait for it."""
 
     def enter(self, draft: Draft, ledger: Ledger) -> None:
         """Publish what belongs to LLM work: it is entered, and so made at once."""
@@ -145,9 +152,18 @@ class Watch:
             self.runs.clear()
             self.known_runs = 0
 
+    def succeeded(self) -> None:
+        """Count failed connection attempts anew."""
+        self.is_failing, self.failures = False, count()
+
+    def surround(self, surroundings: Any) -> None:
+        """Take what may be done around each call, and look whether anything is."""
+        self._surroundings, self.instrumentor = surroundings, surroundings.module
+        self.look_around()
+
     def look_around(self) -> None:
         """Look anew what is to be done around each call: at the beginning and when connecting."""
-        surroundings = self.surroundings
+        surroundings = self._surroundings
         self.around = None if surroundings is None else surroundings.if_needed()
 
 

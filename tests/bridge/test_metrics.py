@@ -10,7 +10,7 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from otel_dbevents.bridge import Bridge
-from otel_dbevents.bridge import metrics as bridge_metrics
+from otel_dbevents.bridge import status as bridge_status
 from otel_dbevents.events import Database, DatabaseType, Environment, PoolReading
 from tests.bridge.support import (
     DB,
@@ -237,7 +237,7 @@ def test_a_failure_that_named_no_database_ends_with_a_success_in_its_environment
 
 
 def test_the_status_is_kept_of_a_bounded_number_of_databases(monkeypatch):
-    monkeypatch.setattr(bridge_metrics, "_MOST_DATABASES", 3)
+    monkeypatch.setattr(bridge_status, "_MOST_DATABASES", 3)
     told = Told()
     for number in range(5):
         where = Database(Environment.LOCAL, DatabaseType.MYSQL, f"tenant{number}")

@@ -443,3 +443,44 @@ else:
 def test_a_forked_child_does_not_count_what_waits_in_its_parent():
     ran = subprocess.run([sys.executable, "-c", FORKED], capture_output=True, text=True, check=True)
     assert ran.stdout.split() == ["1"]
+
+
+FORKED_LATER = """
+import os
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from sqlalchemy import create_engine, text
+import otel_dbevents
+
+reader = InMemoryMetricReader()
+engine = create_engine("sqlite://")
+otel_dbevents.instrument(engine, meter_provider=MeterProvider([reader]))
+
+
+def asked(times):
+    with engine.connect() as connection:
+        for _ in range(times):
+            connection.execute(text("SELECT 1")).all()
+    otel_dbevents.flush()
+    told = {
+        metric.name: metric.data.data_points
+        for metric in reader.get_metrics_data().resource_metrics[0].scope_metrics[0].metrics
+    }
+    queries = sum(point.count for point in told["db.client.operation.duration"])
+    checkouts = sum(point.count for point in told["db.client.connection.wait_time"])
+    return 10 * queries + checkouts
+
+
+asked(2)
+child = os.fork()
+if not child:
+    os._exit(asked(3))
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), asked(1))
+"""
+
+
+def test_a_forked_child_measures_on_what_its_parent_had_measured_already():
+    ran = subprocess.run(
+        [sys.executable, "-c", FORKED_LATER], capture_output=True, text=True, check=True
+    )
+    assert ran.stdout.split() == ["31", "32"]

@@ -560,6 +560,14 @@ class BusContract:
         assert len(seen) == 1
         assert subscription.lost == {}
 
+    def test_what_an_inline_handler_does_itself_is_not_told(self, bus: EventBus) -> None:
+        """Else one that asks a database would be called for what it asks, for ever."""
+        seen: list[Any] = []
+        bus.subscribe_inline(lambda *_: seen.append(is_instrumentation_enabled()))
+        bus.publish(checked(1))
+        assert seen == [False]
+        assert is_instrumentation_enabled()
+
     @pytest.mark.swallows
     def test_an_inline_handlers_error_does_not_reach_the_publisher(self, bus: EventBus) -> None:
         seen: list[Event] = []

@@ -1,5 +1,6 @@
 """Entries: what is stored of events, what a signature covers, and what is refused."""
 
+import dis
 from collections.abc import Sequence
 
 import pytest
@@ -7,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from otel_dbevents.bus import subscription
 from otel_dbevents.bus.redis.entries import (
     MOST_BYTES,
     MOST_EVENTS,
@@ -87,6 +89,7 @@ def test_an_entry_has_a_hundred_events_or_64_kib_at_most() -> None:
     assert sum(sizes(1_000, 250)) == 250
     assert max(sizes(1_000, 250)) < MOST_EVENTS
     assert sizes(MOST_BYTES, 3) == [1, 1, 1]
+    assert (MOST_EVENTS, MOST_BYTES) == (100, 65_536)  # as the page says
     assert list(pack_all([])) == []
 
 
@@ -124,7 +127,7 @@ def test_a_body_that_is_no_list_of_so_many_is_refused(body: bytes) -> None:
         Unpacker().unpack(Entry("app", "1", 0, 2, 1, b"", body, version=singles.VERSION))
 
 
-@pytest.mark.parametrize("name", [b"p", b"e", b"s", b"n", b"t", b"r", b"d", b"g"])
+@pytest.mark.parametrize("name", [b"v", b"p", b"e", b"s", b"n", b"t", b"r", b"d", b"g"])
 def test_a_change_in_any_field_is_seen(name: bytes) -> None:
     fields = stored(entry_of([checked(1)]))
     value = fields[name]
@@ -168,6 +171,16 @@ def test_a_newer_version_is_told_from_what_is_no_entry() -> None:
     assert reason({**fields, b"n": b"9" * 20}) == "malformed"
     assert reason({**fields, b"p": b"\xff"}) == "malformed"
     assert reason({name: value for name, value in fields.items() if name != b"d"}) == "malformed"
+
+
+def test_signatures_are_compared_in_a_time_that_tells_nothing_of_them() -> None:
+    code = Keyring.verifies.__code__
+    assert "compare_digest" in code.co_names  # a time is not measured here
+    assert not [each for each in dis.get_instructions(code) if each.opname == "COMPARE_OP"]
+
+
+def test_what_comes_within_fifty_milliseconds_may_be_one_entry() -> None:
+    assert subscription._GATHER_SECONDS == 0.05
 
 
 def test_a_short_key_is_refused_and_no_key_is_told() -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -26,7 +27,7 @@ from otel_dbevents.bridge.late import Late
 from otel_dbevents.events import new_id
 from otel_dbevents.exporters.destination import Destination
 from otel_dbevents.exporters.langfuse import ObservationProcessor
-from otel_dbevents.exporters.outbox import Limits
+from otel_dbevents.exporters.outbox import Limits, Outbox
 from otel_dbevents.exporters.processors import CountingLogRecordProcessor, CountingSpanProcessor
 from tests.bridge.support import executed
 from tests.services.process import wait_until
@@ -268,7 +269,19 @@ def test_many_threads_lose_nothing_uncounted(exporter, processing):
     assert len(exporter.delivered) + sum(processor.lost.values()) == 16_000
 
 
-@pytest.mark.swallows
+def test_a_full_queue_that_says_one_too_many_for_a_moment_costs_nothing(exporter):
+    """As without a GIL, when it is looked at while an item takes the place of the oldest."""
+
+    class OneTooMany(deque[int]):
+        def __len__(self) -> int:
+            return super().__len__() + 1
+
+    outbox: Outbox[int] = Outbox(lambda _: True, Limits(4, 4, NEVER_S), "items")
+    outbox._items = OneTooMany(range(3), maxlen=4)
+    assert outbox._take(4) == [0, 1, 2]
+    outbox.give_up()
+
+
 def test_losses_are_said_in_one_line_a_minute_with_their_number_and_reason(
     exporter, processing, caplog, monkeypatch
 ):

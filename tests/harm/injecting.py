@@ -93,7 +93,11 @@ IN_THE_WAY: dict[str, dict[str, str]] = {
         "close": _SQLALCHEMYS,
         "this": "a weak reference",
     },
-    "TransactionSource._quick.quick": {"driver_call": _DRIVERS, "end": "its own steps are tried"},
+    "TransactionSource._quick.quick": {
+        "driver_call": _DRIVERS,
+        "begin": _GUARDED,
+        "end": "its own steps are tried",
+    },
     "Around.enter": {"Call": _NAMES_ONLY},
     "Around.ending": {"Call": _NAMES_ONLY},
     **{
@@ -164,6 +168,8 @@ IN_THE_WAY: dict[str, dict[str, str]] = {
     },
     "ConnectionState.is_collected": {"self.proxied": "a weak reference"},
     "Guard.caught": {"super().caught": _GUARDED, "super": "it is there"},
+    "Swallowing.caught": {"is_theirs": _GUARDED},
+    "told": {"is_theirs": _GUARDED, "_heard": _GUARDED},
     "Ending.__call__": {
         "getattr": "with something to say where there is none",
         "options.get": "a dict",
@@ -176,7 +182,7 @@ IN_THE_WAY: dict[str, dict[str, str]] = {
         "watching.added": _GUARDED,
     },
     "Registry._gone": {"self._open.pop": "a dict"},
-    "pinging.do_ping": {"ping": _DRIVERS, "_ping_failed": _GUARDED},
+    "pinging.do_ping": {"ping": _DRIVERS, "_ping_failed": _GUARDED, "_ping_answered": _GUARDED},
 }
 """By function, the calls before which nothing is made to raise, and why."""
 

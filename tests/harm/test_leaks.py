@@ -1,9 +1,13 @@
 """What goes on for ever holds no more later than soon, and harms nobody."""
 
+import gc
 import json
 import threading
+import weakref
+from collections.abc import Callable, Iterator
 
 import pytest
+from opentelemetry import context as otel_context
 from sqlalchemy import (
     Connection,
     CursorResult,
@@ -12,9 +16,11 @@ from sqlalchemy import (
     Pool,
     QueuePool,
     create_engine,
+    exc,
     text,
 )
 
+from otel_dbevents import Config
 from otel_dbevents.pipeline import Pipeline
 from otel_dbevents.sources.heap import objects_of
 from tests.harm.running import run
@@ -96,3 +102,71 @@ def test_taken_away_again_sqlalchemy_is_what_it_was():
     assert after.keys() == before.keys()
     for name, was in before.items():
         assert after[name] == was, name
+
+
+class Held:
+    """What the application holds, and lets go of."""
+
+
+@pytest.fixture
+def no_collection() -> Iterator[None]:
+    """Have nothing collected but what nobody refers to."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def let_go(flush: Callable[[], object]) -> dict[str, bool]:
+    """Let go of things, with a connection left in the pool; say which of them are gone by then."""
+    engine = create_engine("sqlite://", poolclass=QueuePool)
+
+    def in_context() -> weakref.ref[Held]:
+        held = Held()
+        token = otel_context.attach(otel_context.set_value("app", held))
+        with engine.connect() as connection:
+            connection.execute(text("SELECT 1")).all()
+            connection.execute(text("SELECT 2")).fetchone()
+            connection.execute(text("CREATE TEMPORARY TABLE IF NOT EXISTS t (a)"))
+            connection.commit()
+        otel_context.detach(token)
+        return weakref.ref(held)
+
+    def in_frame() -> weakref.ref[Held]:
+        held = Held()
+        try:
+            with engine.connect() as connection:
+                connection.execute(text("SELECT 1 UNION SELECT 2")).fetchone()
+                raise LookupError(held)
+        except LookupError:
+            return weakref.ref(held)
+
+    def in_failure() -> weakref.ref[Held]:
+        held = Held()
+        token = otel_context.attach(otel_context.set_value("app", held))
+        with engine.connect() as connection:
+            try:
+                connection.execute(text("SELECT nosuch"))
+            except exc.OperationalError as error:
+                error.__traceback__ = None
+        otel_context.detach(token)
+        return weakref.ref(held)
+
+    those = {each.__name__: each() for each in (in_context, in_frame, in_failure)}
+    flush()
+    gone = {name: each() is None for name, each in those.items()}
+    gc.collect()  # SQLAlchemy's own rings
+    engine.dispose()
+    return gone
+
+
+@pytest.mark.parametrize("synchronous", [False, True])
+def test_what_the_application_lets_go_of_is_gone_when_it_would_be_without_us(
+    no_collection: None, synchronous: bool
+) -> None:
+    alone = let_go(lambda: None)
+    assert alone["in_context"]
+    pipeline = Pipeline(config=Config(synchronous=synchronous, history=100))
+    pipeline.attach()
+    assert let_go(lambda: pipeline.flush(30)) == alone
+    pipeline.close()

@@ -1,7 +1,9 @@
 """No secret leaves, whatever is done and whatever fails; and one that does leave is found."""
 
+import asyncio
 import logging
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +15,16 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from sqlalchemy import Engine, create_engine, exc, text
+from sqlalchemy import Engine, create_engine, exc, make_url, text
+from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import QueuePool
+from sqlalchemy.util import greenlet_spawn
 
 from otel_dbevents import Config, Pipeline
 from otel_dbevents.events import Event, QueryFailed
 from tests import canaries
 from tests.harm import scenario
+from tests.services.postgresql import Postgresql
 
 
 class Forgetful:
@@ -88,6 +93,67 @@ def test_an_application_that_does_everything_lets_no_secret_out(
         each.event_type
         for each in pipeline.bus.history  # type: ignore[attr-defined]
     }
+
+
+SAID_BY_POSTGRESQL: list[tuple[str, dict[str, Any]]] = [
+    ("COPY people (name) FROM '/Xq7file'", {}),
+    ("COPY people (name) FROM PROGRAM 'Xq7program --password Xq7argument'", {}),
+    ("SELECT CAST(:a AS jsonb)", {"a": '{"token": "Xq7json'}),
+    ("SELECT CAST(:a AS bytea)", {"a": b"Xq7bytes"}),
+    ("SELECT CAST(:a AS text[])", {"a": ["Xq7array", "Xq7other"]}),
+    ("SELECT CAST(CAST(:a AS text) AS int[])", {"a": "{Xq7element}"}),
+    ("CALL nosuch('Xq7argument', $a$Xq7dollar$a$)", {}),
+    ("SELECT 1 /* Xq7comment */ -- Xq7line", {}),
+    ("ALTER ROLE nosuch PASSWORD 'Xq7password'", {}),
+    ("CREATE SUBSCRIPTION s CONNECTION 'password=Xq7password' PUBLICATION p", {}),
+    ("SET app.token = Xq7bare", {}),
+    (r"SELECT 'O\'Xq7Brien' AND 'D\'Xq7Arcy'", {}),
+    ("INSERT INTO people (id, name) VALUES (7, :a), (7, :a)", {"a": "Xq7twice"}),
+    (
+        "DO $$ BEGIN RAISE EXCEPTION 'Xq7raised'"
+        " USING DETAIL = 'Xq7detail', HINT = 'Xq7hint', COLUMN = 'Xq7column'; END $$",
+        {},
+    ),
+]
+"""Statements whose values stand in what the server answers: in its message, DETAIL or CONTEXT."""
+
+
+@pytest.mark.parametrize("driver", ["psycopg", "asyncpg"])
+def test_what_postgresql_says_of_values_stays_with_the_application(
+    pipeline: Pipeline, reader: InMemoryMetricReader, postgresql: Postgresql, driver: str
+) -> None:
+    url = postgresql.url(postgresql.database(), f"postgresql+{driver}")
+    engine: Any = create_async_engine(url) if driver == "asyncpg" else create_engine(url)
+    said: list[str] = []
+
+    def application(engine: Engine) -> None:
+        scenario.prepare(engine)
+        for sql, values in SAID_BY_POSTGRESQL:
+            with suppress(exc.DBAPIError), engine.begin() as connection:
+                try:
+                    connection.execute(text(sql), values)
+                except exc.DBAPIError as error:
+                    said.append(str(error.orig))
+                    raise
+        with suppress(exc.DBAPIError, OSError):  # a password that is wrong, and one with signs
+            create = create_engine if driver == "psycopg" else create_async_engine
+            other: Any = create(make_url(url).set(username="Xq7user", password="Xq7/:@word"))
+            getattr(other, "sync_engine", other).connect()
+
+    async def awaited() -> None:
+        await greenlet_spawn(application, engine.sync_engine)
+        await engine.dispose()
+
+    if driver == "asyncpg":
+        asyncio.run(awaited())
+    else:
+        application(engine)
+        engine.dispose()
+    assert pipeline.flush(30)
+    reader.collect()
+    assert sum("Xq7" in each for each in said) >= 4, "the application sees them"
+    kinds = [each.event_type for each in pipeline.bus.history]  # type: ignore[attr-defined]
+    assert kinds.count("QueryFailed") >= 8
 
 
 @pytest.mark.swallows

@@ -3,6 +3,7 @@
 Loaded by `pytest_plugins = ["tests.services.plugin"]` in the top conftest.py.
 """
 
+import os
 import signal
 from collections.abc import Iterator
 
@@ -115,6 +116,19 @@ def pytest_configure(config: pytest.Config) -> None:
             print(message, flush=True)
 
     tools.announce = announce
+
+
+def pytest_sessionstart() -> None:
+    """Let a SIGTERM do what Ctrl-C does: the servers end, and their data goes."""
+    here = os.getpid()
+
+    def end(number: int, _frame: object) -> None:
+        if os.getpid() == here:
+            raise KeyboardInterrupt
+        signal.signal(number, signal.SIG_DFL)  # a child by fork, which has no servers
+        os.kill(os.getpid(), number)
+
+    signal.signal(signal.SIGTERM, end)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -44,6 +44,10 @@ class Proxy:
         """Cut every connection there is."""
         self._cuts += 1
 
+    def lead_to(self, port: int) -> None:
+        """Have each new connection lead to another port; those that there are stay."""
+        self._target = port
+
     def shut(self) -> None:
         """Cut every connection there is and each new one, until `open`."""
         self._is_shut = True

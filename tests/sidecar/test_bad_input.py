@@ -86,8 +86,12 @@ def test_what_a_collector_answers_is_said_with_its_mend_and_when_it_takes_again(
         try:
             why = "the collector does not take traces (401)"
             wait_until(lambda: work.state.collector == why, 20)
+            since = work.state.collector_since
+            wait_until(lambda: work.state.retries >= 2, 20)
+            assert work.state.collector_since == since > 0
             receiver.status = 200
             wait_until(lambda: work.counts.handled == 1, 20)
+            assert work.state.collector_since == 0
         finally:
             work.stop(5)
             thread.join(20)

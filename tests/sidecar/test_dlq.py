@@ -158,6 +158,35 @@ def test_only_who_has_the_key_may_send_back(queue: Queue, keys: Keyring | None) 
     assert [each.reason for each in queue.letters.all()] == ["again"]
 
 
+def test_the_note_of_one_retry_does_for_no_other_entry(queue: Queue) -> None:
+    queue.put([numbered(1)])
+    queue.put([numbered(2)], epoch="2", keys=Keyring(OTHER))
+    assert queue.take() == [1]
+    queue.readers["sidecar"].reconnect()
+    queue.readers["sidecar"] = Reader(
+        queue.redis.url, queue.stream, "sidecar", keys=Keyring(KEY, OTHER)
+    )
+    assert queue.say("retry", "--all") == "1 sent back\n"
+    [(_, told), _, (_, back)] = queue.client.xrange(queue.stream)
+    note = {name: back[name] for name in (b"x", b"xk", b"xg")}
+    queue.client.xadd(queue.stream, {**told, **note})  # what was told long ago, as if retried
+    assert queue.take() == [2]
+    assert [each.reason for each in queue.letters.all()] == ["again"]
+
+
+def test_a_letter_is_sent_back_and_gone_at_once_or_not_at_all(queue: Queue) -> None:
+    queue.put([numbered(1)], keys=None)
+    assert queue.take() == []
+    queue.client.execute_command("ACL", "SETUSER", "default", "-xdel")
+    try:
+        said = queue.say("retry", "--all", status=2)
+    finally:
+        queue.client.execute_command("ACL", "SETUSER", "default", "+xdel")
+    assert "the user may not do that" in said
+    assert queue.client.xlen(queue.stream) == 1
+    assert len(list(queue.letters.all())) == 1
+
+
 def test_what_one_group_put_aside_goes_back_to_that_group_only(queue: Queue) -> None:
     queue.put([numbered(0), numbered(1), numbered(2)])
     first, other = queue.reader("first"), queue.reader("other")

@@ -2,6 +2,7 @@
 
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -93,7 +94,7 @@ def test_each_gets_the_events_of_its_types_in_order(room: Room) -> None:
     wait_until(lambda: room.waiting() == room.waiting("two") == 0)
     assert numbers(plain) == [1, 4, 5]
     assert [event.retry_count for event in awaited] == [2, 3]
-    assert [each.progress.handled for each in room.all] == [3, 2]
+    wait_until(lambda: [each.progress.handled for each in room.all] == [3, 2])
 
 
 @pytest.mark.swallows
@@ -201,6 +202,26 @@ def test_bad_entries_are_put_aside_once_and_not_by_every_handler(room: Room) -> 
     assert numbers(got) == [1]
     assert list(room.letters.all()) == []
     assert dict(handling.counts.dead_letters) == {}
+
+
+class Renewing(Reader):
+    """Counts how often it says that it is at work."""
+
+    times = 0
+
+    def renew(self) -> None:
+        self.times += 1
+        super().renew()
+
+
+def test_what_takes_long_for_all_of_an_entry_is_renewed_between_its_events(room: Room) -> None:
+    reader = Renewing(room.redis.url, room.stream, "handler:long", buries=False, claim_after_s=0.08)
+    handling = Handling(Handler("long", lambda _: time.sleep(0.03), ()), reader, room.redis.url)
+    room.all.append(handling)
+    room.publish(*(checked(number) for number in range(6)))
+    handling.start()
+    wait_until(lambda: handling.progress.handled == 6)
+    assert reader.times >= 4
 
 
 class Named:

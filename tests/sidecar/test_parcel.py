@@ -1,6 +1,7 @@
 """What is sent, sent again, or refused by a collector for good, over real HTTP and gRPC."""
 
 import logging
+import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -20,19 +21,24 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from otel_dbevents.exporters import SetupError
+from otel_dbevents.exporters.answers import Answer, listen
 from otel_dbevents.exporters.otlp_grpc import GrpcSpanExporter
 from otel_dbevents.exporters.otlp_http import HttpSpanExporter
 from otel_dbevents.exporters.outlets import exporters_by_signal
-from otel_dbevents.sidecar.outlets import Outlets
-from otel_dbevents.sidecar.parcel import MOST_AT_ONCE, Parcel
+from otel_dbevents.sidecar.outlets import MOST_AT_ONCE, Outlets
+from otel_dbevents.sidecar.parcel import Parcel
 from otel_dbevents.sidecar.tellers import Made
 from tests.services.process import free_ports
+
+MOST_BYTES = 40_000
+"""What the collectors of these tests take at once."""
 
 
 class Collector:
     """Takes spans; refuses a request that has a poisoned one, and all while it is told so."""
 
     def __init__(self) -> None:
+        self.too_large = 0
         self.names: list[str] = []
         self.sizes: list[int] = []
         self.answer = 200
@@ -58,7 +64,10 @@ class Collector:
 def over_http(collector: Collector) -> Iterator[Any]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            status = collector.take(self.rfile.read(int(self.headers["Content-Length"])))
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            is_too_large = len(body) > MOST_BYTES
+            collector.too_large += is_too_large
+            status = 413 if is_too_large else collector.take(body)
             self.send_response(status)
             self.send_header("Content-Length", "0")
             self.end_headers()
@@ -66,7 +75,7 @@ def over_http(collector: Collector) -> Iterator[Any]:
         def log_message(self, *_: object) -> None: ...
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = Thread(target=server.serve_forever)
+        thread = Thread(target=server.serve_forever, args=(0.05,))
         thread.start()
         yield HttpSpanExporter(
             endpoint=f"http://127.0.0.1:{server.server_port}/v1/traces", timeout=1
@@ -86,7 +95,8 @@ def over_grpc(collector: Collector) -> Iterator[Any]:
         return ExportTraceServiceResponse().SerializeToString()
 
     name = "opentelemetry.proto.collector.trace.v1.TraceService"
-    server = grpc.server(ThreadPoolExecutor(2))
+    options = [("grpc.max_receive_message_length", MOST_BYTES)]
+    server = grpc.server(ThreadPoolExecutor(2), options=options)
     method = grpc.unary_unary_rpc_method_handler(export)
     server.add_generic_rpc_handlers(
         (grpc.method_handlers_generic_handler(name, {"Export": method}),)
@@ -132,6 +142,50 @@ def test_one_that_is_refused_for_good_costs_itself_only(way: tuple[Collector, Ou
     assert len(collector.names) == parcel.taken["traces"] == 697
 
 
+def test_what_is_too_large_is_sent_in_parts_and_so_is_what_comes_next(
+    way: tuple[Collector, Outlets],
+) -> None:
+    collector, outlets = way
+    [(_, exporter)] = outlets.askable
+    heard: list[Answer] = []
+    listen(exporter, heard.append)
+    names = [f"{n:0>1000}" for n in range(200)]
+    parcel = Parcel(Made(spans=spans(*names)), outlets)
+    assert parcel.send()
+    assert collector.names == names
+    assert parcel.refused == {}
+    # of 200, 100 and 50 at once; and none of them was tried again as it was
+    assert len([each for each in heard if not each.taken]) == 3
+    heard.clear()
+    assert Parcel(Made(spans=spans(*names[:80])), outlets).send()
+    assert len([each for each in heard if not each.taken]) <= 1
+    assert outlets.most(exporter) < 50
+    for _ in range(60):
+        assert Parcel(Made(spans=spans("a")), outlets).send()
+    assert outlets.most(exporter) == MOST_AT_ONCE
+
+
+def test_one_that_alone_is_too_large_is_refused_and_holds_up_nobody(
+    way: tuple[Collector, Outlets],
+) -> None:
+    collector, outlets = way
+    parcel = Parcel(Made(spans=spans("a", "b" * 2 * MOST_BYTES, "c")), outlets)
+    assert parcel.send()
+    assert collector.names == ["a", "c"]
+    assert parcel.refused == {"traces": 1}
+
+
+def test_of_an_answer_that_never_comes_no_code_is_said() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        where = f"http://127.0.0.1:{silent.getsockname()[1]}/v1/traces"
+        exporter = HttpSpanExporter(endpoint=where, timeout=0.1)
+        outlets = Outlets({"traces": [exporter]})
+        assert outlets.send(exporter, spans("a")) == "later"
+        assert outlets.code == ""
+        outlets.abort()
+        outlets.close()
+
+
 @pytest.mark.parametrize("answer", [503, 401])
 def test_what_is_not_taken_now_is_kept_and_sent_once(
     way: tuple[Collector, Outlets], answer: int
@@ -145,6 +199,16 @@ def test_what_is_not_taken_now_is_kept_and_sent_once(
     assert parcel.send()
     assert collector.names == ["a", "b"]
     assert parcel.refused == {}
+
+
+def test_what_goes_to_two_places_is_counted_once() -> None:
+    kept = [InMemorySpanExporter(), InMemorySpanExporter()]
+    outlets = Outlets({"traces": kept})
+    parcel = Parcel(Made(spans=spans("a", "b")), outlets)
+    assert parcel.send()
+    assert [len(each.get_finished_spans()) for each in kept] == [2, 2]
+    assert parcel.taken == {"traces": 2}
+    outlets.close()
 
 
 def test_it_listens_no_more_when_it_is_closed() -> None:

@@ -4,17 +4,23 @@ import threading
 from typing import Any
 
 import pytest
+from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 
 from otel_dbevents.bus.redis.connecting import connect
 from otel_dbevents.bus.redis.dead import DeadLetters
+from otel_dbevents.bus.redis.entries import Entry
 from otel_dbevents.bus.redis.reader import Reader
 from otel_dbevents.bus.redis.sender import Sender
+from otel_dbevents.codec import encode
 from otel_dbevents.sidecar.outlets import Outlets
 from otel_dbevents.sidecar.tellers import Tellers
 from otel_dbevents.sidecar.work import Work
+from tests.bus import singles
 from tests.bus.contract import checked
+from tests.demo.receiver import receiving
 from tests.services.process import wait_until
 from tests.services.redis import Redis
+from tests.sidecar.running import told_lost
 
 
 class Faulty(Tellers):
@@ -57,6 +63,32 @@ def test_an_entry_that_cannot_be_told_is_a_dead_letter_and_comes_back(redis: Red
         for sender in (good, bad):
             sender.finish(1)
         client.close()
+
+
+def test_what_is_in_the_dead_letters_is_told_as_lost_by_its_application(redis: Redis) -> None:
+    stream, admin = redis.stream(), connect(redis.url)
+    bodies = [encode(checked(1)), b"\x81\xaaevent_type\xa7Unknown"]
+    for first, count, body in ((0, 2, singles.body_of(bodies)), (2, 5, b"\xc1")):
+        made = Entry("app", "1", first, count, 1, b"", body, version=singles.VERSION)
+        admin.execute_command("XADD", stream, "*", *made.fields(stream, None))
+    with receiving() as receiver:
+        exporter = OTLPMetricExporter(endpoint=f"{receiver.endpoint}/v1/metrics")
+        outlets = Outlets({"metrics": [exporter]})
+        reader = Reader(redis.url, stream, "sidecar")
+        work = Work(reader, Tellers("t", (None, None), None), outlets, redis.url)
+        thread = threading.Thread(target=work.run, daemon=True)
+        thread.start()
+        try:
+            wait_until(lambda: told_lost(receiver) == 6, 20, lambda: str(work.counts))
+        finally:
+            work.stop(5)
+            thread.join(10)
+        assert told_lost(receiver) == 6
+        assert work.counts.lost == {"rejected": 6}
+        assert work.counts.handled == 1
+        outlets.abort()
+        outlets.close()
+    admin.close()
 
 
 class Ending(Tellers):

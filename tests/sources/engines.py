@@ -256,15 +256,21 @@ def case_of(request: pytest.FixtureRequest, name: str, tmp_path: Path) -> Iterat
     about = DRIVERS[name]
     server = request.getfixturevalue(about.server) if about.server else None
     if about.server in _SESSIONS:
-        database = server.database()
-        made = Case(name, server.url(database, about.scheme), database)
-    elif name == "libsql_remote":
+        with server.lent() as database:
+            yield from _closed(Case(name, server.url(database, about.scheme), database))
+        return
+    if name == "libsql_remote":
         made = Case(name, server.url(about.scheme), "")
     else:
         path = tmp_path / "shop.db"
         made = Case(name, f"{about.scheme}:///{path}", path.name)
         if server is not None:
             made.connect_args = {"sync_url": server.url("http"), "auth_token": ""}
+    yield from _closed(made)
+
+
+def _closed(made: Case) -> Iterator[Case]:
+    """Give it with a loop, if it needs one, and close it."""
     if made.is_async:
         made.loop = asyncio.new_event_loop()
     yield made

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from opentelemetry import trace
-from opentelemetry.context import Context
+from opentelemetry.context import Context, get_current
 from opentelemetry.propagators.textmap import TextMapPropagator
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -91,6 +91,52 @@ def test_a_hook_that_raises_or_gives_what_no_span_holds_harms_nothing(
     assert told.one(QueryExecuted).attributes in (None, {})
     assert guard.errors == before + 2
     engine.dispose()
+
+
+@pytest.mark.parametrize("which", ["request_hook", "response_hook"])
+def test_what_a_hook_raises_to_end_the_process_passes_and_the_next_statement_is_told(
+    told: Told, listen: Listen, which: str
+) -> None:
+    calls = []
+
+    def hook(*_: Any) -> dict[str, Any]:
+        calls.append(1)
+        if len(calls) == 1:
+            raise SystemExit(3)
+        return {"app.calls": len(calls)}
+
+    listen(**{which: hook})
+    before, engine = get_current(), create_engine("sqlite://")
+    with pytest.raises(SystemExit), engine.connect() as connection:
+        connection.execute(text("SELECT 1"))
+    with engine.connect() as connection:
+        assert connection.scalar(text("SELECT 2")) == 2
+    assert told.of(QueryExecuted)[-1].attributes == {"app.calls": 2}
+    assert get_current() == before
+    engine.dispose()
+
+
+@pytest.mark.parametrize("which", ["request_hook", "response_hook"])
+def test_a_hook_may_use_a_database_and_is_not_asked_about_that(
+    told: Told, listen: Listen, which: str
+) -> None:
+    asked, engine, other = [], create_engine("sqlite://"), create_engine("sqlite://")
+
+    def hook(*_: Any) -> dict[str, Any]:
+        asked.append(1)
+        with other.connect() as connection:
+            return {"app.flag": connection.scalar(text("SELECT 7"))}
+
+    listen(**{which: hook})
+    with engine.connect() as connection:
+        assert connection.scalar(text("SELECT 1")) == 1
+        assert connection.scalar(text("SELECT 2")) == 2
+    assert len(asked) == 2
+    attributes = [each.attributes for each in told.of(QueryExecuted)]
+    assert attributes.count({"app.flag": 7}) == 2
+    assert len(attributes) == 4, "the hook's own statements are told"
+    engine.dispose()
+    other.dispose()
 
 
 def sent_by(engine: Engine) -> list[str]:

@@ -4,6 +4,7 @@ import sqlite3
 from types import SimpleNamespace
 
 import pytest
+from sqlalchemy import exc
 from sqlalchemy.dialects import mysql
 
 from otel_dbevents.sources.failure import describe, describe_connect, is_lost
@@ -108,6 +109,12 @@ def test_a_drivers_words_become_fixed_words(said: str, told: str) -> None:
     reason = describe_connect(RuntimeError(said))
     assert reason == (f"RuntimeError: {told}" if told else "RuntimeError")
     assert "bob" not in reason
+
+
+def test_a_ring_of_causes_ends() -> None:
+    one, other = exc.SQLAlchemyError("one"), exc.SQLAlchemyError("other")
+    one.__cause__, other.__cause__ = other, one
+    assert describe(one).exception_type == "sqlalchemy.exc.SQLAlchemyError"
 
 
 def test_a_loop_of_causes_ends() -> None:

@@ -18,22 +18,24 @@ TIMEOUT_S: Final = 2.0
 _FILES: Final = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 _EXTRA: Final = "pip install 'otel-dbevents[redis]'"
 
+_SINGLE: Final = "name a single Redis, as clusters are not supported"
 _BY_CODE: Final = {
     "NOAUTH": ("it wants a password", "put it into the URL: redis://:password@host:6379/0"),
     "WRONGPASS": ("it refuses the password", "correct user and password in the URL"),
     "NOPERM": ("the user may not do that", "give its ACL user the commands of docs/sidecar.md"),
     "OOM": ("its memory is full", "raise maxmemory, or read faster: more sidecars"),
     "READONLY": ("it is a replica", "name the primary in the URL"),
+    "NOREPLICAS": ("it has too few replicas to write", "look at its replicas"),
     "LOADING": ("it is loading its data", "wait: nothing is to be done"),
     "MISCONF": ("it cannot write its data to disk", "look at the disk that it writes to"),
     "WRONGTYPE": ("the key is no stream", "name another stream: OTEL_DBEVENTS_STREAM"),
     "MASTERDOWN": ("its primary is down", "name the primary in the URL"),
-    "CLUSTERDOWN": ("its cluster is down", "look at the cluster"),
+    "CLUSTERDOWN": ("it is a cluster, which is down", _SINGLE),
     "DB": ("it has no database of that number", "correct the number at the end of the URL"),
-    "OLD": ("it does not know our commands", "use Redis 7.0 or newer"),
+    "OLD": ("it does not know our commands", "use Redis 7.0 or newer, and not a Sentinel's port"),
     "FOREIGN": ("what answers there is no Redis", "correct host and port in the URL"),
     "TLS": ("it does not agree on TLS", "redis:// where it has none, else ssl_ca_certs in the URL"),
-    "MOVED": ("it is a cluster", "name a single Redis: clusters are not supported"),
+    "MOVED": ("it is a cluster", _SINGLE),
 }
 _WORDS: Final = (
     ("invalid username-password", "WRONGPASS"),
@@ -155,16 +157,19 @@ def is_denied(error: BaseException) -> bool:
 
 
 def check_version(client: Any, url: str) -> None:
-    """Raise `RedisSetupError` where the server is too old for a reader.
+    """Raise `RedisSetupError` where the server is too old for a reader, or is a cluster's.
 
     Not where the user may not ask. Raises what the client raises when it is not reached.
     """
     try:
-        version = str(client.info("server").get("redis_version", ""))
+        found = client.info("server")
     except Exception as error:
         if is_denied(error):
             return
         raise
+    version = str(found.get("redis_version", ""))
+    if "cluster" in (found.get("redis_mode"), found.get("server_mode")):  # Redis and Valkey
+        raise RedisSetupError(f"Redis at {where(url)} is a cluster: {_SINGLE}")
     numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
     if numbers and numbers < OLDEST:
         raise RedisSetupError(f"Redis at {where(url)} is {version}: 7.0 or newer is needed")
@@ -177,7 +182,9 @@ def _code(error: BaseException) -> str:
     if first in _BY_CODE:
         return first
     names = {"ReadOnlyError": "READONLY", "BusyLoadingError": "LOADING", "OutOfMemoryError": "OOM"}
-    names |= {"NoPermissionError": "NOPERM"}
+    names |= {"NoPermissionError": "NOPERM", "MasterDownError": "MASTERDOWN"}
+    names |= {"MovedError": "MOVED", "AskError": "MOVED", "ClusterCrossSlotError": "MOVED"}
+    names |= {"ClusterDownError": "CLUSTERDOWN"}
     lowered = said.lower()
     found = names.get(type(error).__name__)
     return found or next((code for words, code in _WORDS if words in lowered), "")

@@ -21,17 +21,18 @@ know, and fills in the defaults of those that are missing: so a default must nev
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
+from itertools import compress
 from operator import sub
 from types import NoneType, UnionType
 from typing import Any, Final, TypeAlias, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Struct
-from msgspec.structs import astuple
 
-from otel_dbevents.bus.redis.undrafted import Column, Contexts, columns_of
+from otel_dbevents.bus.redis.tables import Table, one_or_all
+from otel_dbevents.bus.redis.undrafted import Column, columns_of
 from otel_dbevents.codec import plain_value, tidied
-from otel_dbevents.drafts import Draft
+from otel_dbevents.drafts import Alike, Draft, Part, Within
 from otel_dbevents.events import (
     EVENT_TYPES,
     CodeLocation,
@@ -58,8 +59,15 @@ TRACE_ID: Final = "trace_id"
 TRACE_ID_BYTES: Final = 16
 
 Columns: TypeAlias = dict[str, Any]
+_Group: TypeAlias = tuple[type[Event], Sequence[int], Sequence[Any]]
+"""A type of events, where in the body such are, and these, or drafts of them."""
 _Write: TypeAlias = "Callable[[Packer, Any], Any]"
 
+_MADE_ONCE: Final = (Database, Statement)
+"""What is one object for an engine or a statement's text."""
+_MOST_ALONE: Final = 500
+_alone: Final[dict[int, tuple[Struct, Columns]]] = {}
+"""By identity: what was the only thing in its table, and what was written of it."""
 _encoder: Final = msgspec.msgpack.Encoder(enc_hook=plain_value)
 
 
@@ -97,14 +105,20 @@ def _field(name: str, hint: Any, default: Any) -> Field:
     return Field(name, hint, default, is_optional, is_plain, table, id_bytes)
 
 
-def encode_columns(events: Sequence[Event | Draft], *, are_alike: bool = False) -> bytes:
+def encode_columns(events: Sequence[Event | Draft]) -> bytes:
     """Return events as one body, for which plain drafts do as well: they are not made for it.
 
-    ``are_alike`` says that all are of one class, so that it need not be asked of each. Raises where
-    one of them cannot be encoded: `TypeError`, `ValueError`, `OverflowError`.
+    Raises where one of them cannot be encoded: `TypeError`, `ValueError`, `OverflowError`.
     """
-    packer = Packer()
-    body = packer.pack(events, are_alike=are_alike)
+    return _encoded(Packer().pack(events))
+
+
+def encode_part(part: Part) -> bytes:
+    """Return the same of a part of a batch, whose items need not be looked at one by one."""
+    return _encoded(Packer().pack_part(part))
+
+
+def _encoded(body: Any) -> bytes:
     try:
         return _encoder.encode(body)
     except UnicodeEncodeError:
@@ -116,80 +130,109 @@ class Packer:
     """Puts the events of one body into columns."""
 
     def __init__(self) -> None:
-        self._numbers: dict[type[Struct], dict[int, int]] = {}
-        """By table and identity: an object's number."""
-        self._things: dict[type[Struct], dict[Any, int]] = {}
-        """By table: the different objects, each with its number."""
-        self._columns: list[Sequence[Column]] = []
+        self._tables: dict[type[Struct], Table] = {}
+        self._told: list[Table] = []
+        """Those that have something in them, in the order in which it came."""
+        self._columns: list[Any] = []
         """What was numbered: no other object may come to the place of one that is known by it."""
 
-    def pack(
-        self, events: Sequence[Event | Draft], *, are_alike: bool = False
-    ) -> tuple[dict[str, Columns], list[Columns]]:
+    def pack(self, events: Sequence[Event | Draft]) -> tuple[dict[str, Columns], list[Columns]]:
         """Return the body, as what msgspec encodes."""
+        return self._pack(_parted(events))
+
+    def pack_part(self, part: Part) -> tuple[dict[str, Columns], list[Columns]]:
+        """Return the same of a part of a batch."""
+        return self._pack(_groups_of(part))
+
+    def _pack(self, parted: Sequence[_Group]) -> tuple[dict[str, Columns], list[Columns]]:
         groups: list[Columns] = []
-        kinds = {type(events[0])} if are_alike else set(map(type, events))
-        of = {kind: _event_of(kind) for kind in kinds}
-        if len({*of.values()}) == 1:
-            groups.append(self._group(of[type(events[0])], kinds, events))
-        else:
-            parted: dict[type[Event], list[int]] = {}
-            for place, event in enumerate(events):
-                parted.setdefault(of[type(event)], []).append(place)
-            for kind, places in parted.items():
-                these = [events[place] for place in places]
-                groups.append({**self._group(kind, set(map(type, these)), these), "at": places})
-        tables = {
-            kind.__name__: self._written(kind, zip(*map(astuple, things), strict=True))
-            for kind, things in self._things.items()
-        }
-        return tables, groups
+        for kind, places, these in parted:
+            kinds = {type(these[0])} if isinstance(these, Alike) else set(map(type, these))
+            group = self._group(kind, kinds, these)
+            if len(parted) > 1:
+                group["at"] = places
+            groups.append(group)
+        return {table.kind.__name__: self._rows(table) for table in self._told}, groups
+
+    def _rows(self, table: Table) -> Columns:
+        if len(table.things) == 1 and table.kind in _MADE_ONCE:
+            return self._alone(table)
+        return self._columns_of(table)
+
+    def _alone(self, table: Table) -> Columns:
+        """Return a table of one thing, as it was when it was last the only one."""
+        thing = table.things[0]
+        known = _alone.get(id(thing))
+        if known is None:
+            if len(_alone) >= _MOST_ALONE:
+                _alone.clear()
+            known = _alone[id(thing)] = thing, self._columns_of(table)
+        return known[1]
+
+    def _columns_of(self, table: Table) -> Columns:
+        values = zip(*table.rows, strict=True)
+        return self._written(table.kind, zip(_WRITERS[table.kind], values, strict=True))
 
     def _group(
         self, kind: type[Event], kinds: set[type[Any]], events: Sequence[Event | Draft]
     ) -> Columns:
         columns = columns_of(kinds, events)
         self._columns.append(columns)
-        return {"event_type": kind.__name__, **self._written(kind, columns)}
+        return {"event_type": kind.__name__, **self._written(kind, columns.items())}
 
-    def _written(self, kind: type[Struct], columns: Iterable[Column]) -> Columns:
+    def _written(self, kind: type[Struct], columns: Iterable[tuple[str, Column]]) -> Columns:
         found: Columns = {}
-        for (name, write), values in zip(_WRITERS[kind], columns, strict=True):
-            column = None if values is None else write(self, values)
+        writers = _WRITERS[kind]
+        for name, values in columns:
+            column = writers[name](self, values)
             if column is not None:
                 found[name] = column
         return found
 
-    def numbers(self, table: type[Struct], values: Sequence[Any]) -> list[int]:
+    def numbers(self, table: type[Struct], values: Any) -> Sequence[int]:
         """Return the values' numbers in their table; one where all are equal."""
-        if values.count(values[0]) == len(values):
-            values = values[:1]
-        return self._numbered(table, values, None)
+        return self._table(table).numbers(values)
 
-    def numbers_in(self, contexts: Contexts) -> list[int]:
-        """Return the same of the parents in these contexts."""
-        return _one_or_all(self._numbered(TraceParent, contexts.contexts, contexts.parent_in))
+    def numbers_of(self, spans: Within) -> Sequence[int]:
+        """Return the same of these parents."""
+        return self._table(TraceParent).numbers_of(spans)
 
-    def _numbered(
-        self, table: type[Struct], values: Sequence[Any], of: Callable[[Any], Any] | None
-    ) -> list[int]:
-        numbers = self._numbers.setdefault(table, {id(None): 0})
-        found, last, number = list[int](), None, 0
-        for value in values:
-            if value is not last:  # most are what the last one was
-                last, known = value, numbers.get(id(value))
-                if known is None:
-                    thing = value if of is None else of(value)
-                    known = numbers[id(value)] = self._number(table, thing)
-                number = known
-            found.append(number)
+    def _table(self, kind: type[Struct]) -> Table:
+        found = self._tables.get(kind)
+        if found is None:
+            found = self._tables[kind] = Table(kind, self._told)
         return found
 
-    def _number(self, table: type[Struct], thing: Any) -> int:
-        if thing is None:
-            return 0
-        things = self._things.setdefault(table, {})
-        return things.setdefault(thing, len(things) + 1)
+
+def _parted(events: Sequence[Event | Draft]) -> list[_Group]:
+    """Return events and drafts by the types of the events, with their places."""
+    kinds = {type(events[0])} if isinstance(events, Alike) else set(map(type, events))
+    of = {kind: _event_of(kind) for kind in kinds}
+    if len({*of.values()}) == 1:
+        return [(of[type(events[0])], (), events)]
+    parted: dict[type[Event], list[int]] = {}
+    for place, event in enumerate(events):
+        parted.setdefault(of[type(event)], []).append(place)
+    return [(kind, at, [events[place] for place in at]) for kind, at in parted.items()]
+
+
+def _groups_of(part: Part) -> list[_Group]:
+    """Return the same of what need not be looked at one by one."""
+    found: list[_Group] = [
+        (_event_of(each.kind), part.places[each.kind], each) for each in part.alike
+    ]
+    events = [event for event, _ in part.deliveries]
+    kinds = dict.fromkeys(map(type, events))
+    if any(kind in kinds for kind, _, _ in found):  # some as drafts, some as events
+        return _parted([item[0] if type(item) is tuple else item for item in part.items])
+    for kind in kinds:
+        of = [type(event) is kind for event in events]
+        found.append((kind, [*compress(part.places[tuple], of)], [*compress(events, of)]))
+    return sorted(found, key=_first_place)
+
+
+def _first_place(group: _Group) -> int:
+    return group[1][0]
 
 
 def _event_of(kind: Any) -> type[Event]:
@@ -224,8 +267,8 @@ def _by_number(field: Field) -> _Write:
     is_left_out = field.default is None
 
     def write(packer: Packer, values: Any) -> Any:
-        if isinstance(values, Contexts):
-            return packer.numbers_in(values)
+        if isinstance(values, Within):
+            return packer.numbers_of(values)
         is_default = is_left_out and values[0] is None and values.count(None) == len(values)
         return None if is_default else packer.numbers(table, values)
 
@@ -267,7 +310,7 @@ def _differences(_packer: Packer, values: Sequence[Any]) -> Any:
 def _trace_ids(_packer: Packer, values: Sequence[Any]) -> Any:
     numbers: dict[bytes, int] = {}
     refs = [numbers.setdefault(value, len(numbers)) for value in values]
-    return _joined(tuple(numbers), TRACE_ID_BYTES), _one_or_all(refs)
+    return _joined(tuple(numbers), TRACE_ID_BYTES), one_or_all(refs)
 
 
 def _joined(values: Sequence[bytes], size: int) -> bytes:
@@ -276,11 +319,7 @@ def _joined(values: Sequence[bytes], size: int) -> bytes:
     return b"".join(values)
 
 
-def _one_or_all(numbers: list[int]) -> list[int]:
-    return numbers[:1] if numbers.count(numbers[0]) == len(numbers) else numbers
-
-
 _WRITERS: Final = {
-    kind: [(field.name, _writer(field)) for field in fields_of(kind)]
+    kind: {field.name: _writer(field) for field in fields_of(kind)}
     for kind in (*EVENT_TYPES, *TABLES)
 }

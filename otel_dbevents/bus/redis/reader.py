@@ -12,6 +12,7 @@ from typing import Any, Final
 from otel_dbevents.bus.redis.burials import Burials
 from otel_dbevents.bus.redis.dead import letter_fields
 from otel_dbevents.bus.redis.entries import Entry, EntryError, Unpacker
+from otel_dbevents.bus.redis.exits import Exits
 from otel_dbevents.bus.redis.gaps import Gaps
 from otel_dbevents.bus.redis.group import Group, Message
 from otel_dbevents.bus.redis.held import Counts, Hands, Held
@@ -67,8 +68,9 @@ class Reader:
         self._gaps = Gaps(self._group, self._ledger, from_now=from_now, judges_past=buries)
         self._unpacker = Unpacker()
         self.counts = Counts()
-        self._burials = Burials(stream, self.counts.dead_letters, buries=buries)
+        self._burials = Burials(stream, self.counts, buries=buries)
         self._hands = Hands()
+        self._exits = Exits(self._group, self._ledger, self._gaps, self._burials, self._hands)
 
     def join(self) -> None:
         """Connect, and make the group where there is none; done by `read` too."""
@@ -81,6 +83,7 @@ class Reader:
     def read(self, most: int, wait_s: float) -> list[Held]:
         """Return new entries, about ``most`` at the most, after ``wait_s`` seconds if none come."""
         messages, again = self._group.read(most, wait_s)
+        self._exits.seen(messages)
         if monotonic() >= self._look_at:
             self._look_at = monotonic() + _LOOK_S
             self._ledger.is_remembered(self._client)
@@ -110,7 +113,8 @@ class Reader:
         """Take handled entries out of the group's hands: all or none; it may be done again."""
         if not those:
             return
-        self._finish([each.id for each in those], [each.entry for each in those])
+        letters = [letter for each in those for letter in self._burials.unread(each)]
+        self._exits.finish([each.id for each in those], [each.entry for each in those], letters)
         for each in those:
             self._done(each)
 
@@ -138,18 +142,27 @@ class Reader:
             tries=tries,
             chosen=[held.place(number) for number in numbers],
         )
-        self._finish([held.id], [held.entry], letter)
+        self._exits.finish([held.id], [held.entry], [*self._burials.unread(held), letter])
         self._burials.count(reason)
         self._done(held, failed=len(numbers))
+
+    def take_refused(self) -> Sequence[tuple[Entry, int]]:
+        """Return, once, of which processes so many events went to the dead letters.
+
+        Each as an entry that is theirs. What came from the dead letters was returned before.
+        """
+        return self._burials.take_refused()
 
     def _done(self, held: Held, failed: int = 0) -> None:
         self._gaps.handled(held.id, held.entry)
         well = len(held.events) - failed
         self.counts.handled += well
+        if held.unread:
+            self._burials.count("undecodable")
         if held.entry.again_of:
             self.counts.again += well
-        elif failed:
-            self.counts.lost["rejected"] += failed
+        else:
+            self._burials.lose(held.entry, failed + len(held.unread))
 
     def settle(self) -> Mapping[str, Counter[str]]:
         """Return what never came, by line and reason, of what nobody has in hand any more.
@@ -203,7 +216,7 @@ class Reader:
                 else:
                     found.append((id_, fields, entry))
             except EntryError as error:
-                self._reject(id_, fields, error.reason)
+                self._exits.reject(id_, fields, error.reason)
         self._gaps.look([(id_, entry) for id_, _, entry in found])
         known = self._ledger.known(self._client, [entry for _, _, entry in found])
         taken = list[Held]()
@@ -214,58 +227,19 @@ class Reader:
             elif (held := self._unpacked(id_, fields, entry)) is not None:
                 taken.append(held)
         if done:
-            self._finish(done, [])
+            self._exits.finish(done, [])
         return taken
 
     def _unpacked(self, id_: bytes, fields: dict[bytes, bytes], entry: Entry) -> Held | None:
         try:
             events, bad = self._unpacker.unpack(entry)
         except EntryError as error:
-            self._reject(id_, fields, error.reason, entry)
+            self._exits.reject(id_, fields, error.reason, entry)
             return None
-        if bad:
-            self._bury(id_, fields, bad, entry)
+        if bad and not events:
+            self._exits.reject(id_, fields, "undecodable", entry, bad)
+            return None
         held = Held(id_, entry, events, fields, tuple(bad))
         self._hands.take(held)
         self.counts.read += len(events)
         return held
-
-    def _reject(
-        self, id_: bytes, fields: Mapping[bytes, bytes], reason: str, entry: Entry | None = None
-    ) -> None:
-        """Put an entry to the dead letters, and take it out of the group's hands: both or none.
-
-        One whose numbers can be trusted is written down as handled, its events as lost.
-        """
-        letter = self._burials.letter(id_, fields, reason)
-        self._finish([id_], [] if entry is None else [entry], letter)
-        self._burials.count(reason)
-        if entry is None:
-            self._gaps.rejected(fields)
-            return
-        self._gaps.handled(id_, entry)
-        if not entry.again_of:
-            self.counts.lost["rejected"] += entry.count
-
-    def _bury(
-        self, id_: bytes, fields: Mapping[bytes, bytes], places: Sequence[int], entry: Entry
-    ) -> None:
-        """Put some events of an entry to the dead letters; the others go on."""
-        self._burials.bury(self._client, id_, fields, places)
-        if not entry.again_of:
-            self.counts.lost["rejected"] += len(places)
-
-    def _finish(
-        self,
-        ids: Sequence[bytes],
-        handled: Sequence[Entry],
-        letter: Mapping[bytes, bytes] | None = None,
-    ) -> None:
-        pipe = self._client.pipeline()
-        self._burials.add(pipe, letter)
-        self._ledger.add(pipe, handled)
-        pipe.xack(self.stream, self._group.name, *ids)
-        pipe.execute()
-        self._ledger.note(handled)
-        for each in ids:
-            self._hands.let_go(each)

@@ -58,7 +58,7 @@ class ClientWatch(Watch):
 
     def reached(self, caller: Any, end: int) -> None:
         """Note that the database answered; the first time that is told."""
-        self.failures = 0
+        self.succeeded()
         if self.opened_ns:
             return
         self.opened_ns = end
@@ -87,14 +87,14 @@ class ClientWatch(Watch):
         event = DatabaseConnectionFailed(
             about.environment,
             describe_connect(error),
-            self.failures,
+            next(self.failures),
             end_time_ns=end,
             duration_ns=max(0, end - start),
             failure=describe(error, messages=self.messages),
             database=about,
             parent=parent_of(caller),
         )
-        self.failures += 1
+        self.is_failing = True
         self.opened_ns = 0
         enter(self, event, caller)
         self.publish(event, traced(caller, error, called_from) if self.stacks else caller)

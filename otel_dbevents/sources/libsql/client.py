@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from otel_dbevents.events import Database, Environment
 from otel_dbevents.forks import hold
+from otel_dbevents.living import Living
 from otel_dbevents.sources.database import database_at
 from otel_dbevents.sources.handing import FindLedger, Publish, no_ledger
 from otel_dbevents.sources.libsql import KEY, PACKAGE
@@ -48,7 +49,7 @@ class ClientSource:
         self._notice = notice
         self._ledger = ledger
         self._every = False
-        self._watches: weakref.WeakSet[ClientWatch] = weakref.WeakSet()
+        self._watches: Living[ClientWatch] = Living()
         self._left: weakref.WeakSet[Any] = weakref.WeakSet()
 
     def attach(self, client: AnyClient | None = None) -> None:
@@ -81,7 +82,7 @@ class ClientSource:
                     self._release(watch)
                 return
             self._every = False
-            for watch in list(self._watches):
+            for watch in self._watches.all():
                 self._release(watch)
             _sources = tuple(source for source in _sources if source is not self)
             if not _sources:
@@ -91,9 +92,9 @@ class ClientSource:
 
     def in_use(self) -> Iterator[Any]:
         """Give each client under watch that has asked its database for something."""
-        for watch in list(self._watches):
+        for watch in self._watches.all():
             client = watch.engine()
-            if client is not None and (watch.opened_ns or watch.failures):
+            if client is not None and (watch.opened_ns or watch.is_failing):
                 yield client
 
     def _adopt(self, client: Any) -> "ClientWatch":

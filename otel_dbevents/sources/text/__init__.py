@@ -78,8 +78,14 @@ def analyze(sql: str, *, dialect: str = "") -> TextFacts:
         if kind == QUOTED:
             named = _is_name(words.dialect, text, sql[at : at + 2], masker, reader)
             kind = NAME if named else VALUE
+        elif (kind == CUT or text == "\\") and "\\'" in sql[:stop]:
+            # Escaped as for another database, and so refused by this one: where its strings begin
+            # and end is not known.
+            return analyze(sql[: sql.index("'")].rstrip("\\") + "'", dialect=dialect)
         elif kind == CUT:
             kind, unsure = VALUE, True
+        elif kind == NAME and text[0] == "[" and "'" in text:  # an array of another database's
+            kind = VALUE
         reader.take(kind, text)
         masker.take(kind, text)
         if kind in _MAY_REPEAT:
