@@ -51,11 +51,7 @@ def test_what_it_says_of_the_runs_is_what_its_numbers_say() -> None:
         assert spread == pytest.approx(max(runs) - min(runs), abs=0.002), what
         if all(abs(run - budget) > 0.001 for run in runs):  # else rounding could hide it
             assert verdict.startswith("within") is all(run <= budget for run in runs), (what, kind)
-        if kind == "CPU time" and what in BUDGETS:
-            assert "LIMIT" not in verdict
-        elif what in BUDGETS and all(abs(run - BUDGETS[what].limit) > 0.001 for run in runs):
-            over = any(run > BUDGETS[what].limit for run in runs)
-            assert verdict.startswith("OVER THE LIMIT") is over, (what, kind)
+        assert not (kind == "CPU time" and "LIMIT" in verdict), what
 
 
 def test_it_tells_of_every_scene_and_both_kinds_of_counts() -> None:
