@@ -7,6 +7,7 @@ at a time, in rotated order; told is what each adds to the bare one, and its rat
     scenes, variants     what is done, and under what: the rows
     child                one variant's process;  output: what came out of it;  receiver: for OTLP
     expected             what must have come out: who is fast by doing nothing fails the run
-    measuring            times;  instructions: counts by valgrind, and the limits that CI guards
-    result               the one object of which table, chart and JSON are made
+    measuring            times;  turns: the processes that take them
+    instructions         counts by valgrind;  nursery: their processes;  limits: what CI guards
+    result, runs         the one object of which table, chart, page and JSON are made; several
 """

@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 from benchmarks.nursery import nursery
 from benchmarks.result import Table, table_of
@@ -25,8 +26,18 @@ Wanted = Callable[[str, Variant], bool]
 Progress = Callable[[str], None]
 Counts = dict[str, tuple[float, float]]
 """Of a scene's operation: in the first thread, and in the whole process."""
-Piece = tuple[Variant, Sequence[str]]
-"""What one process counts."""
+
+
+class Piece(NamedTuple):
+    """What one process does, and what of it it counts.
+
+    What a count is compared with comes from processes that did the same, counted or not.
+    """
+
+    variant: Variant
+    does: Sequence[str]
+    counts: Sequence[str]
+
 
 COUNTED = tuple(name for name in SCENES if name != "threads")
 """The scenes whose caller is the first thread."""
@@ -57,9 +68,9 @@ def count(
     """Return what each variant adds, in instructions, where that is ``wanted``.
 
     One process of each variant does all scenes, beginning with the one that ``turned`` says, and
-    then counts them in the same order. With ``alone`` there is a second table, of processes that
-    do one scene and nothing else; of a single scene there is none but that. Raises
-    `WrongOutputError` as `measure` does.
+    then counts those that are wanted, in the same order. With ``alone`` there is a second table,
+    of processes that do one scene and nothing else; of a single scene there is none but that.
+    Raises `WrongOutputError` as `measure` does.
     """
     scenes = [name for name in scenes if name in COUNTED]
     together, single = plan(scenes, variants, wanted, turned, alone)
@@ -75,15 +86,17 @@ def plan(
     scenes: Sequence[str], variants: Sequence[Variant], wanted: Wanted, turned: int, alone: bool
 ) -> tuple[list[Piece], list[Piece]]:
     """Say what each process has to count: those that do all scenes, and those that do one."""
-    first = turned % len(scenes) if scenes else 0
-    order = [*scenes[first:], *scenes[:first]]
+    wants = {each.name: [name for name in scenes if wanted(name, each)] for each in variants}
+    done = [name for name in scenes if any(name in own for own in wants.values())]
+    first = turned % len(done) if done else 0
+    order = done[first:] + done[:first]
     together = [
-        (variant, own)
+        Piece(variant, order, own)
         for variant in variants
-        if (own := [scene for scene in order if wanted(scene, variant)])
+        if (own := [name for name in order if name in wants[variant.name]])
     ]
-    single = [(variant, [scene]) for variant, own in together for scene in own]
-    if len(scenes) == 1:
+    single = [Piece(each.variant, [name], [name]) for each in together for name in each.counts]
+    if len(done) == 1:
         return [], single
     return together, single if alone else []
 
@@ -97,12 +110,12 @@ def _do(work: Sequence[Piece], variants: Sequence[Variant], progress: Progress) 
             ThreadPoolExecutor(AT_A_TIME) as pool,
         ):
 
-            def one(variant: Variant, own: Sequence[str]) -> Counts:
-                progress(f"counting: {variant.name}, {', '.join(own)}")
-                with born.begin(variant) as turn:
-                    return _count(turn, own, Path(directory))
+            def one(piece: Piece) -> Counts:
+                progress(f"counting: {piece.variant.name}, {', '.join(piece.counts)}")
+                with born.begin(piece.variant) as turn:
+                    return _count(turn, piece, Path(directory))
 
-            pieces = [pool.submit(one, *each) for each in work]
+            pieces = [pool.submit(one, piece) for piece in work]
             return [_done(piece, pool) for piece in pieces]
 
 
@@ -127,11 +140,11 @@ def _table(
     alone: bool,
 ) -> Table:
     samples: dict[str, dict[str, list[tuple[float, float]]]] = {
-        name: {} for name in scenes if any(name in own for _, own in work)
+        name: {} for name in scenes if any(name in piece.counts for piece in work)
     }
-    for (variant, _), counts in zip(work, counted, strict=True):
+    for piece, counts in zip(work, counted, strict=True):
         for scene, each in counts.items():
-            samples[scene][variant.name] = [each]
+            samples[scene][piece.variant.name] = [each]
     return table_of("instructions", samples, variants, alone=alone)
 
 
@@ -144,17 +157,17 @@ def _done(piece: "Future[Counts]", pool: ThreadPoolExecutor) -> Counts:
         raise
 
 
-def _count(turn: Turn, scenes: Sequence[str], directory: Path) -> Counts:
+def _count(turn: Turn, piece: Piece, directory: Path) -> Counts:
     """Count one variant's scenes; what comes out is looked at before anything is counted."""
     turn.ask("keep", spans=True)
-    for scene in scenes:
+    for scene in piece.does:
         number = FEW.get(scene, OPERATIONS)
         turn.ask("run", scene=scene, operations=number)
         turn.check(scene, number)
     turn.ask("keep", spans=False)
     callgrind = _Callgrind(turn.pid, directory)
     callgrind.on()
-    return {scene: _difference(turn, scene, callgrind) for scene in scenes}
+    return {scene: _difference(turn, scene, callgrind) for scene in piece.counts}
 
 
 def _difference(turn: Turn, scene: str, callgrind: "_Callgrind") -> tuple[float, float]:

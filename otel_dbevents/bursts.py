@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Final, TypeAlias
 
 from msgspec import Struct
 
-from otel_dbevents.drafts import Span
+from otel_dbevents.drafts import Within
 from otel_dbevents.events import CodeLocation, Database, LlmContext, Statement, TraceParent
 
 Run: TypeAlias = Any
@@ -137,15 +137,25 @@ class Bursts:
         here = self._here
         return (self._least - 1 - len(here), here) if type(here) is list else (0, [])
 
-    def add_rows(self, rows: Sequence[Row], span: Span, context: Any) -> None:
-        """Count runs that were under one ``span``, and within one ``context``."""
-        here = self._under((span[0], span[1]))
-        if type(here) is list and len(here) + len(rows) < self._least:
-            here += rows
-            return
-        parent = TraceParent(*span)
-        for row in rows:
-            self.add(Noted(parent, *row), context)
+    def add_all(self, rows: Sequence[Row], within: Within, contexts: Sequence[Any]) -> int:
+        """Count what was noted of runs, those that were under a span; return how many these are."""
+        numbers, spans, starts = within
+        young, least, number = self._young, self._least, 0
+        for begin, end in zip(starts, [*starts[1:], len(rows)], strict=True):
+            if not numbers[begin]:
+                continue
+            span = spans[numbers[begin] - 1]
+            number += end - begin
+            here = young.get((span[0], span[1]))
+            if here is None:
+                here = self._under((span[0], span[1]))
+            if type(here) is list and len(here) + end - begin < least:
+                here += rows[begin:end]
+            else:
+                parent = TraceParent(*span)
+                for row in rows[begin:end]:
+                    self.add(Noted(parent, *row), contexts[begin])
+        return number
 
     def settle(self, runs: int, now_ns: int) -> None:
         """End what is quiet. Called after so many ``runs``, at the time of the last."""

@@ -5,15 +5,15 @@ In: batches from the bus. Out: judgements, published to the bus with the context
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import groupby
 from operator import attrgetter, itemgetter
 from time import time_ns
 from typing import Any, Final, TypeAlias
 
-from otel_dbevents.bursts import Burst, Bursts, Row
-from otel_dbevents.drafts import Alike, Draft
+from otel_dbevents.bursts import Burst, Bursts
+from otel_dbevents.drafts import Alike, Draft, Mixed, Part
 from otel_dbevents.events import (
     Event,
     QueryExecuted,
@@ -29,6 +29,7 @@ Delivery: TypeAlias = tuple[Event, Any]
 """An event with the context of its call."""
 _Query: TypeAlias = QueryExecuted | QueryFailed
 
+_QUERIES: Final = (QueryExecuted, QueryFailed)
 _NEVER_NS: Final = 2**63
 _event_of: Final[Callable[[Delivery], Event]] = itemgetter(0)
 _parent_of: Final = attrgetter("parent")
@@ -82,16 +83,18 @@ class Judges:
         self._tell()
 
     def take(self, batch: Sequence[Delivery | Draft]) -> None:
-        """Judge a batch in which plain drafts may be what they are.
+        """Judge a batch in which plain drafts may be what they are, and others than are judged.
 
-        None of these is of a slow query: their source tells that as an event.
+        None of the drafts is of a slow query: their source tells that as an event.
         """
         with self._lock:
             if isinstance(batch, Alike):
                 self._note(batch)
+            elif isinstance(batch, Mixed):
+                for part in batch.parts:
+                    self._take_part(part)
             else:
-                for kind, part in groupby(batch, type):
-                    (self._judge if kind is tuple else self._note)(list(part))
+                self._judge([item for item in batch if type(item) is tuple and _is_judged(item)])
         self._tell()
 
     def settle_quiet(self) -> None:
@@ -121,29 +124,34 @@ class Judges:
         elif self._repeated:
             self._count(batch, events)
 
-    def _note(self, drafts: Iterable[Any]) -> None:
-        """Take what was noted of queries to the others under their spans."""
-        if not self._repeated:
+    def _take_part(self, part: Part) -> None:
+        judged = [each for each in part.deliveries if _is_judged(each)]
+        if any(type(event) in _QUERIES for event, _ in judged):
+            # What the same statement did before and after comes in its order.
+            for kind, run in groupby(part.items, type):
+                these = [*run]
+                if kind is tuple:
+                    self._judge([each for each in these if _is_judged(each)])
+                else:
+                    self._note(Alike(these))
             return
-        add, number, end_ns, context, span = self._bursts.add_rows, 0, 0, None, None
-        rows: list[Row] = []
-        for draft in drafts:
-            if draft.context is not context:
-                if rows and span is not None:
-                    add(rows, span, context)
-                    number, rows = number + len(rows), []
-                context = draft.context
-                span = draft.span_in(context)
-            if span is not None:
-                end_ns = draft.end_time_ns
-                rows.append(
-                    (draft.database, draft.statement, end_ns, draft.duration_ns, draft.reading_ns)
-                )
-        if rows and span is not None:
-            add(rows, span, context)
-            number += len(rows)
+        for drafts in part.alike:
+            self._note(drafts)
+        if judged:
+            self._judge(judged)
+
+    def _note(self, drafts: Alike) -> None:
+        """Take what was noted of queries to the others under their spans."""
+        if not self._repeated or QueryExecuted not in drafts.kind.kinds:
+            return
+        number = 0
+        for part in drafts.parts:
+            said = part.columns
+            names = "database", "statement", "end_time_ns", "duration_ns", "reading_ns"
+            rows = [*zip(*map(said.__getitem__, names), strict=True)]
+            number += self._bursts.add_all(rows, part.within, said["context"])
         if number:
-            self._bursts.settle(number, end_ns)
+            self._bursts.settle(number, drafts[-1].end_time_ns)
 
     def _are_fast(self, events: Sequence[QueryExecuted]) -> bool:
         """Whether none of these can be slow: their longest times are not, taken together."""
@@ -221,3 +229,7 @@ class Judges:
             llm=burst.llm,
         )
         self._found.append((repeated, burst.context))
+
+
+def _is_judged(delivery: Delivery) -> bool:
+    return type(delivery[0]) in Judges.types

@@ -5,6 +5,7 @@ GIL and without, and so does a dict that is asked for its first key.
 """
 
 import weakref
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
@@ -19,8 +20,10 @@ class Living(Generic[T]):
 
     def __init__(self) -> None:
         self.references: dict[weakref.ref[T], None] = {}
-        """What `add` adds to; what must be quick does that without a call."""
-        self.forget = self.references.pop
+        """What `add` adds to; what must be quick, and discards nothing, does that by `forget`."""
+        self.forget = pop = self.references.pop
+        # Who walks them may hold a reference that was discarded when its object dies.
+        self._forget: Callable[[weakref.ref[T]], object] = lambda reference: pop(reference, None)
 
     def __contains__(self, thing: object) -> bool:
         """Whether it is in here."""
@@ -28,7 +31,7 @@ class Living(Generic[T]):
 
     def add(self, thing: T) -> None:
         """Take it in; twice is once."""
-        self.references[weakref.ref(thing, self.forget)] = None
+        self.references[weakref.ref(thing, self._forget)] = None
 
     def discard(self, thing: T) -> None:
         """Take it out, if it is in here."""

@@ -27,6 +27,21 @@ _WHERE: Final = re.compile(
 )
 _WHY: Final = re.compile(r"StatusCode\.(\w+)|code: (\d{3})|(Connection refused|timed out|timeout)")
 
+_SPEAK_HTTP: Final = (
+    "that is no port for gRPC, as it seems: set OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf"
+)
+
+
+def _speaks_http(message: str, where: str) -> bool:
+    """Whether gRPC was tried on a port for HTTP: newer versions say so, and 4318 is the usual one.
+
+    Where nobody listens at all, as the connection is refused, that is said instead.
+    """
+    if "http1.x server" in message:
+        return True
+    by_grpc = "StatusCode.UNAVAILABLE" in message and "refused" not in message
+    return by_grpc and where.endswith(":4318")
+
 
 class _OneLine(logging.Filter):
     """Says once in a while what the exporters would say several times at each attempt."""
@@ -55,11 +70,12 @@ class _OneLine(logging.Filter):
         why = _first(_WHY.search(message), "") if where or "code: " in message else ""
         if self.is_due(where, why):
             _log.warning(
-                "telemetry does not arrive%s%s: start a collector there, or name another with "
+                "telemetry does not arrive%s%s: %s, or name another with "
                 "OTEL_EXPORTER_OTLP_ENDPOINT%s; `otel-dbevents check` tells more (said every %.0f "
                 "minutes at most)",
                 f" at {where}" if where else "",
                 f" ({why})" if why else "",
+                _SPEAK_HTTP if _speaks_http(message, where) else "start a collector there",
                 ", or set OTEL_SDK_DISABLED=true" if self.may_be_disabled else "",
                 _SAY_AGAIN_AFTER / 60,
             )

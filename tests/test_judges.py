@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from opentelemetry.context import Context
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
 
-from otel_dbevents.drafts import Alike
+from otel_dbevents.drafts import Alike, Mixed
 from otel_dbevents.events import (
     CodeLocation,
     Database,
@@ -298,7 +298,7 @@ def test_what_was_only_noted_of_queries_is_judged_as_their_events_are(mixed: boo
     ]
     events = [(each.make()[0], each.context) for each in noted]
     court, same_court = Court(repeated_queries=10), Court(repeated_queries=10)
-    court.judges.take([*noted[:3], *events[3:5], *noted[5:]] if mixed else Alike(noted))
+    court.judges.take(Mixed([*noted[:3], *events[3:5], *noted[5:]]) if mixed else Alike(noted))
     same_court.judges.consume(events)
     for each in (court, same_court):
         each.judges.settle()

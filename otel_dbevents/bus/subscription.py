@@ -21,6 +21,7 @@ from otel_dbevents.bus.unmade import deliveries_of, items_of, number_in
 from otel_dbevents.drafts import Draft
 from otel_dbevents.events import Event
 from otel_dbevents.signals import Signals, new_signals, suits
+from otel_dbevents.threads import new_thread
 
 _BATCH = 512
 _GATHER_SECONDS = 0.05
@@ -143,6 +144,10 @@ class MemorySubscription:
                     self._idle.wait(left)
         return True
 
+    def waiting(self) -> Sequence[Any]:
+        """Return what is in the buffer, as it is going to be brought; for the worker alone."""
+        return self._made_of(list(self.buffer.items.copy()))
+
     def stop(self) -> None:
         """Have the worker end when its buffer is empty."""
         self._stopping = True
@@ -179,12 +184,8 @@ class MemorySubscription:
         signals = self._signals
         # The worker is woken to its end when we are collected.
         reference = weakref.ref(self, lambda _: signals.put(True))
-        worker = threading.Thread(
-            target=_work,
-            args=(reference, signals, self._loop),
-            name=f"otel-dbevents-{self.name}",
-            daemon=True,
-        )
+        name = f"otel-dbevents-{self.name}"
+        worker = new_thread(name, _work, reference, signals, self._loop)
         self._worker = worker
         try:
             worker.start()

@@ -7,7 +7,7 @@ from operator import attrgetter
 from typing import Any, Final
 
 from otel_dbevents.bus import Delivery, Item
-from otel_dbevents.drafts import Alike, Draft
+from otel_dbevents.drafts import Alike, Draft, Mixed
 from otel_dbevents.events import Event
 from otel_dbevents.forks import hold
 
@@ -77,7 +77,7 @@ def items_of(
     """Return the same for whoever takes plain drafts as they are.
 
     Those that somebody else wants as events are made, as ``seen`` tells, and all others. Where
-    there are plain ones of one type alone, they are `Alike`.
+    there are plain ones of one type alone, they are `Alike`; with others they are `Mixed`.
     """
     kinds: set[Any] = set(map(type, batch))
     kept = {kind for kind in kinds if kind is not tuple and kind.is_plain and not seen(kind)}
@@ -86,11 +86,11 @@ def items_of(
     if len(kinds) == 1:
         return Alike(batch)
     if kinds <= {*kept, tuple}:
-        return batch
-    found: list[Item] = []
+        return Mixed(batch)
+    found: list[Item] = Mixed()
     for kind, run in groupby(batch, type):
         these = [*run]
-        found += these if kind in kept else deliveries_of(these, types)
+        found += these if kind in kept or kind is tuple else deliveries_of(these, types)
     return found
 
 

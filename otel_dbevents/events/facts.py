@@ -116,7 +116,8 @@ class RollbackFailed(Fact, frozen=True, gc=False):
 class ConnectionCheckedOut(Fact, frozen=True, gc=False):
     """The pool gave a connection.
 
-    ``duration_ns`` is the whole wait; ``create_ns`` of it went into opening a new connection.
+    ``duration_ns`` is the whole wait. ``create_ns`` of it the server was talked to, to open a new
+    connection, or to ping a pooled one (``pool_pre_ping``); the rest is the pool's.
     """
 
     duration_ns: int

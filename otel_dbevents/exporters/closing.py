@@ -16,6 +16,7 @@ from otel_dbevents.exporters.reconnecting import reconnect
 from otel_dbevents.exporters.stages import at, exporters_of, stages_of
 from otel_dbevents.forks import hold, in_child
 from otel_dbevents.swallowing import came_through, told
+from otel_dbevents.threads import new_thread
 
 _log: Final = logging.getLogger("otel_dbevents.exporters")
 
@@ -50,7 +51,7 @@ class Aside:
 
     def _start(self) -> None:
         self._wanted, self._done = threading.Event(), threading.Event()
-        threading.Thread(target=self._run, name=self._name, daemon=True).start()
+        new_thread(self._name, self._run).start()
 
     def _run(self) -> None:
         wanted, done = self._wanted, self._done

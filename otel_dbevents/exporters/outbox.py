@@ -25,6 +25,7 @@ from otel_dbevents.exporters.greenlets import look_up_here
 from otel_dbevents.forks import in_child
 from otel_dbevents.signals import Signals, new_signals
 from otel_dbevents.swallowing import Swallowing, came_through, told
+from otel_dbevents.threads import new_thread
 from otel_dbevents.unreachable import tell_lost
 
 T = TypeVar("T")
@@ -99,12 +100,8 @@ class Outbox(Generic[T]):
     def _start(self, signals: Signals) -> None:
         # The worker is woken to its end when we are collected.
         reference = weakref.ref(self, lambda _: signals.put(True))
-        worker = threading.Thread(
-            target=_work,
-            args=(reference, signals, self._limits.delay_s),
-            name=f"otel-dbevents-send-{self._what.replace(' ', '-')}",
-            daemon=True,
-        )
+        name = f"otel-dbevents-send-{self._what.replace(' ', '-')}"
+        worker = new_thread(name, _work, reference, signals, self._limits.delay_s)
         with suppress(RuntimeError):  # too many threads: all is counted as lost then
             worker.start()
 

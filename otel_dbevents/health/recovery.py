@@ -21,6 +21,7 @@ from otel_dbevents.health.case import Case
 from otel_dbevents.health.circuit import Circuit, State
 from otel_dbevents.health.saying import TYPES, Says, says, took_ns
 from otel_dbevents.swallowing import Swallowing, told
+from otel_dbevents.threads import new_thread
 
 Delivery: TypeAlias = tuple[Event, Any]
 """An event with the context of its call."""
@@ -151,7 +152,7 @@ class Recovery:
         self._changed.notify_all()
 
     def _start(self) -> None:
-        worker = threading.Thread(target=self._run, name=_THREAD, daemon=True)
+        worker = new_thread(_THREAD, self._run)
         try:
             self._worker = worker
             worker.start()

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple, Protocol
 from opentelemetry.context import Context, attach
 
 from otel_dbevents.sources.around import silenced
+from otel_dbevents.threads import new_thread
 
 CONNECT: Final = "connect"
 STATEMENT: Final = "statement"
@@ -71,9 +72,7 @@ class Round:
     def start(self) -> None:
         """Begin. Raises `RuntimeError` where the system gives no thread."""
         self._begin()
-        self._thread = threading.Thread(
-            target=self._run, name="otel-dbevents-health-probe", daemon=True
-        )
+        self._thread = new_thread("otel-dbevents-health-probe", self._run)
         self._thread.start()
 
     def connected(self, abort: Callable[[], object] | None = None) -> None:

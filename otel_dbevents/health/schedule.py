@@ -20,6 +20,7 @@ from otel_dbevents.health.checks import Check, Checks
 from otel_dbevents.health.targets import Target
 from otel_dbevents.sources.around import silenced
 from otel_dbevents.swallowing import Swallowing
+from otel_dbevents.threads import new_thread
 
 NAME: Final = "otel-dbevents-health"
 _LOOK_S: Final = 5.0
@@ -100,9 +101,7 @@ class Schedule:
         with self._lock:
             if self._thread is not None or self._closed:
                 return
-            made = threading.Thread(
-                target=_work, args=(weakref.ref(self), self._wake), name=NAME, daemon=True
-            )
+            made = new_thread(NAME, _work, weakref.ref(self), self._wake)
             try:
                 made.start()
             except Exception as error:  # noqa: BLE001 - no thread is to be had; the next event asks

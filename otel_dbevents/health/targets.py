@@ -9,9 +9,9 @@ from otel_dbevents.events import Database, Environment, PoolReading
 from otel_dbevents.health.engines import probe_of
 from otel_dbevents.health.round import Probe
 from otel_dbevents.sources.database import database_of
-from otel_dbevents.sources.engine import watch_of
+from otel_dbevents.sources.finding import watch_of
 from otel_dbevents.sources.libsql.client import async_client, database_of_client, is_client
-from otel_dbevents.sources.pool import read_unwatched
+from otel_dbevents.sources.pool.places import read_unwatched
 
 
 class Target(NamedTuple):

@@ -10,11 +10,11 @@ import threading
 from bisect import bisect_left
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
-from itertools import accumulate, compress
+from itertools import accumulate, compress, repeat
 from time import monotonic
 from typing import Any, Final, NamedTuple
 
-from otel_dbevents.drafts import Alike, Draft
+from otel_dbevents.drafts import Alike, Draft, Mixed
 from otel_dbevents.events import Database, Event, QueryExecuted, QueryFailed
 from otel_dbevents.forks import in_child
 
@@ -129,49 +129,44 @@ class Windows:
     def take_events(self, batch: Sequence[tuple[Event, Any] | Draft]) -> None:
         """Take the queries of a batch, where nobody has put their numbers together.
 
-        Drafts in it are plain.
+        Drafts in it are plain, and it is `Alike` or `Mixed` then.
         """
         if isinstance(batch, Alike):
-            self._take_alike(batch)
+            self._take_noted(batch.parts)
             return
-        drafts: list[Any] = [item for item in batch if type(item) is not tuple]
-        noted = [each for each in drafts if QueryExecuted in each.kinds]
-        if noted:
-            self._take_noted(noted)
+        deliveries: Sequence[Any] = batch
+        if isinstance(batch, Mixed):
+            deliveries = [each for part in batch.parts for each in part.deliveries]
+            self._take_noted([each for part in batch.parts for each in part.alike])
         of: dict[int, tuple[Database, list[int]]] = {}
-        for event in [item[0] for item in batch if type(item) is tuple]:
+        for event, _ in deliveries:
             kind = type(event)
             if kind is QueryExecuted or kind is QueryFailed:
-                query: Any = event
-                found = of.get(id(query.database))
+                found = of.get(id(event.database))
                 if found is None:
-                    found = of[id(query.database)] = (query.database, [])
-                found[1].append(query.duration_ns)
+                    found = of[id(event.database)] = (event.database, [])
+                found[1].append(event.duration_ns)
                 if kind is QueryFailed:
-                    self.take(query.database, (), 1)
+                    self.take(event.database, (), 1)
         for database, durations in of.values():
             self.take(database, durations)
 
-    def _take_alike(self, batch: Alike) -> None:
-        """Take what nobody has to look at one by one, where it is of one database."""
-        said = dict(zip(batch[0].__struct_fields__, batch.columns, strict=True))
-        if QueryExecuted not in batch[0].kinds:
-            return
-        databases = said["database"]
-        if databases.count(databases[0]) == len(databases):
-            self.take(databases[0], said["duration_ns"])
-        else:
-            self._take_noted(batch)
-
-    def _take_noted(self, noted: Sequence[Any]) -> None:
+    def _take_noted(self, noted: Sequence[Alike]) -> None:
         """Take queries that are no events yet: mostly all of one database."""
-        first = noted[0].database
-        if [each.database for each in noted].count(first) == len(noted):
-            self.take(first, [each.duration_ns for each in noted])
-            return
-        for database in {id(each.database): each.database for each in noted}.values():
-            these = [each.duration_ns for each in noted if each.database is database]
-            self.take(database, these)
+        of: dict[int, tuple[Database, list[int]]] = {}
+        for these in noted:
+            if QueryExecuted not in these.kind.kinds:
+                continue
+            databases, durations = these.columns["database"], these.columns["duration_ns"]
+            first = databases[0]
+            is_one = databases.count(first) == len(databases)
+            for database in (first,) if is_one else {id(each): each for each in databases}.values():
+                if id(database) not in of:
+                    of[id(database)] = (database, [])
+                is_its = [each is database for each in databases] if not is_one else repeat(True)
+                of[id(database)][1].extend(compress(durations, is_its))
+        for database, all_durations in of.values():
+            self.take(database, all_durations)
 
     def read(self, aggregate_id: str) -> Reading | None:
         """Return what is known of a database; None where it had no query in the window."""

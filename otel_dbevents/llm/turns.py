@@ -34,6 +34,8 @@ TurnEnded: TypeAlias = Callable[[bytes, RollUp], object]
 TurnMeasured: TypeAlias = Callable[[int, RollUp, Context], object]
 """Takes how long a turn lasted (ns), what was done in it, and a context with its span."""
 
+FindLedger: TypeAlias = Callable[[Context], Ledger | Elsewhere | None]
+"""Returns where to enter what happens in a context; None outside LLM work. Never raises."""
 Tell: TypeAlias = Callable[[], None]
 LookAnew: TypeAlias = Any
 """A bound method without arguments."""
@@ -149,23 +151,34 @@ class Turns:
 
         return cancel
 
+    def ledgers(self, *, prompt: bool = False) -> FindLedger:
+        """Return what finds where to enter what happens in a context; see `ledger`."""
+        watching, find = self._watching, partial(self.ledger, prompt=prompt)
+
+        def ledger(context: Context) -> Ledger | Elsewhere | None:
+            # It is asked about every span that queries or connections are under: most are of no
+            # LLM work, and what keeps no node itself can only be known by its id.
+            span: Any = context.get(_SPAN)
+            if type(span) in _NEVER_LLM and context.get(_BAGGAGE) is None:
+                known = watching.known
+                if not known or span is None or span.get_span_context().span_id not in known:
+                    return None
+            return find(context)
+
+        return ledger
+
     def ledger(self, context: Context, *, prompt: bool = False) -> Ledger | Elsewhere | None:
         """Return where to enter what happens in this context; None outside LLM work.
 
         ``prompt``: events shall say the generation's prompt and session too.
         """
         try:
-            # What most queries run in, outside LLM work: cheap, as it is asked about every span.
-            if (
-                not self._watching.known
-                and _BAGGAGE not in context
-                and type(context.get(_SPAN)) in _NEVER_LLM
-            ):
-                return None
             span: Any = trace.get_current_span(context)
             node = self._open.find(span)
             if node is not None:
                 return Ledger(node, self._dirty.append, prompt=prompt)
+            if _BAGGAGE is not None and _BAGGAGE not in context:
+                return None
             said = baggage.get_baggage(keys.LANGFUSE_BAGGAGE, context)
             if said is None:
                 return None

@@ -14,7 +14,8 @@ from otel_dbevents.exporters import sdk_disabled
 from otel_dbevents.forks import hold
 from otel_dbevents.pipeline.wiring import Pipeline
 from otel_dbevents.sources.around import RequestHook, ResponseHook
-from otel_dbevents.sources.engine import AnyEngine, EngineFilter
+from otel_dbevents.sources.choosing import EngineFilter
+from otel_dbevents.sources.finding import AnyEngine
 
 _log = logging.getLogger("otel_dbevents")
 _changing = threading.RLock()

@@ -5,13 +5,14 @@ Telemetry is made of it here; where the bus is on Redis it is shipped to who mak
 
 import os
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from otel_dbevents.bridge import Bridge, Flow
 from otel_dbevents.bus import EventBus, Subscription
 from otel_dbevents.bus.subscription import MemorySubscription
 from otel_dbevents.compat import warn_if_contrib_active
+from otel_dbevents.judges import Judges
+from otel_dbevents.pipeline.judging import Judging
 
 if TYPE_CHECKING:
     from otel_dbevents.bus.limiter import Limiter
@@ -29,6 +30,7 @@ class Telling:
         health: is asked to begin with the first, and has the queries' durations.
         sender: ships them; None: they are told here.
         subscribe: has batches brought; None: as events, by the bus.
+        judges: judge what is shipped, on the same worker; None: they are brought it otherwise.
         limiter: leaves out what goes beyond a rate; None: nothing is left out.
         before: called before each batch, ``after`` after it.
 
@@ -43,6 +45,7 @@ class Telling:
         sender: "Sender | None",
         limiter: "Limiter | None",
         subscribe: Callable[..., Subscription] | None = None,
+        judges: Judges | None = None,
         before: Callable[[], object] | None = None,
         after: Callable[[], object] | None = None,
     ) -> None:
@@ -51,9 +54,14 @@ class Telling:
         self._before, self._after = before, after
         self._looked_again = False
         self._missed_by_others: dict[int, int] = {}
+        self._most_bytes = 0
+        self._judges = judges
+        self._judging = None if judges is None else Judging(judges, self._waiting)
         self.subscription = (subscribe or bus.subscribe)(
-            self._consume, name="bridge", idle=bridge.settle
+            self._consume, name="bridge", idle=self._be_idle
         )
+        if sender is not None:
+            sender.on_wait = self._wait
 
     def _consume(self, batch: Sequence[Any]) -> None:
         """Hand on a batch; with the first, look for what was turned on after us.
@@ -71,6 +79,8 @@ class Telling:
             if limited:
                 bridge.count(limited)
         self._health.awake()
+        if self._judging is not None:
+            self._judging.take(batch)
         if self._sender is None:
             bridge.consume(batch)
         else:
@@ -99,15 +109,31 @@ class Telling:
         elsewhere = max(dropped - here, self._missed_by_others.get(process, 0))
         self._missed_by_others = {process: elsewhere}
         lost |= {"queue_full": here} if here else {}
+        if self._judging is not None and (failed := self._judging.errors):
+            lost["handler_error"] = lost.get("handler_error", 0) + failed
         return lost | ({"handler_queue_full": elsewhere} if elsewhere else {})
 
     def keep_within(self, most_bytes: int) -> None:
         """While Redis takes nothing, let the oldest give way beyond so many bytes of events."""
-        if self._sender is not None and most_bytes:
-            self._sender.on_wait = partial(self._trim, most_bytes, self._sender)
+        self._most_bytes = most_bytes
 
-    def _trim(self, most_bytes: int, sender: "Sender") -> None:
-        if isinstance(self.subscription, MemorySubscription):
-            buffer = self.subscription.buffer
-            while len(buffer) * sender.mean_bytes > most_bytes:
+    def _be_idle(self) -> None:
+        self._bridge.settle()
+        if self._judges is not None:
+            self._judges.settle_quiet()
+
+    def _wait(self) -> None:
+        """See to what waits while Redis takes nothing: it is judged, and must not be too much."""
+        if self._judging is not None:
+            self._judging.look_ahead()
+        if isinstance(self.subscription, MemorySubscription) and self._most_bytes:
+            buffer, mean_bytes = self.subscription.buffer, self._mean_bytes()
+            while len(buffer) * mean_bytes > self._most_bytes:
                 buffer.trim()
+
+    def _mean_bytes(self) -> float:
+        return 0.0 if self._sender is None else self._sender.mean_bytes
+
+    def _waiting(self) -> Sequence[Any]:
+        subscription = self.subscription
+        return subscription.waiting() if isinstance(subscription, MemorySubscription) else ()

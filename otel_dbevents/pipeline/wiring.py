@@ -2,6 +2,7 @@
 
 import atexit
 import logging
+import os
 import weakref
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -35,7 +36,9 @@ from otel_dbevents.pipeline.providers import Providers
 from otel_dbevents.pipeline.telling import Telling
 from otel_dbevents.sources.around import RequestHook, ResponseHook, Wishes
 from otel_dbevents.sources.caller import is_recording
-from otel_dbevents.sources.engine import AnyEngine, EngineFilter, EngineSource
+from otel_dbevents.sources.choosing import EngineFilter
+from otel_dbevents.sources.engine import EngineSource
+from otel_dbevents.sources.finding import AnyEngine
 from otel_dbevents.sources.guarding import guard
 from otel_dbevents.sources.handing import FindLedger, no_ledger
 from otel_dbevents.sources.libsql.client import ClientSource, is_client
@@ -49,6 +52,18 @@ _MS = 1_000_000
 _SHIPPING = 0.8
 """The share of the end's time that Redis may take: the rest is for the last numbers, which tell
 what it did not take."""
+_WANTS_EXPORT = (
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
+    "OTEL_TRACES_EXPORTER",
+    "OTEL_METRICS_EXPORTER",
+)
+"""Variables that are read by whoever sets providers up: who gives one expects that to happen."""
+_SETS_UP = (
+    "`import otel_dbevents.auto` does that by OTEL_*, and so does "
+    "`otel_dbevents.exporters.ensure_providers()` before `instrument()`"
+)
 _log = logging.getLogger("otel_dbevents")
 
 
@@ -148,7 +163,7 @@ class Pipeline:
         )
         ledger: FindLedger = no_ledger
         if self.turns is not None:
-            ledger = partial(self.turns.ledger, prompt=config.langfuse_prompt)
+            ledger = self.turns.ledgers(prompt=config.langfuse_prompt)
         engines = EngineSource(
             publish,
             from_finalizer=self.bus.publish_from_finalizer,
@@ -286,14 +301,15 @@ class Pipeline:
             self._restore.append(self.turns.on_turn_measured(measure))
 
     def _tell(self) -> Telling:
-        sending, turns = self._sending, self.turns
+        sending, turns, takes_drafts = self._sending, self.turns, self._takes_drafts()
         telling = Telling(
             self.bus,
             self.bridge,
             self.health,
             sender=self.sender,
             limiter=self._limiter,
-            subscribe=self._takes_drafts(),
+            subscribe=takes_drafts,
+            judges=self.judges if takes_drafts else None,
             before=None if sending is None else partial(sending.begin, self.tracer_provider),
             after=None if turns is None else turns.settle,
         )
@@ -302,12 +318,12 @@ class Pipeline:
 
     def _subscribe_others(self) -> list[Subscription]:
         """Bring the events to all but the telling."""
-        judges, subscribe, takes_drafts = self.judges, self.bus.subscribe, self._takes_drafts()
-        take, judge = (takes_drafts, judges.take) if takes_drafts else (subscribe, judges.consume)
-        subscriptions = [
-            take(judge, *judges.types, name="judges", idle=judges.settle_quiet),
-            self._subscribe_open_spans(),
-        ]
+        judges, subscribe = self.judges, self.bus.subscribe
+        subscriptions = [self._subscribe_open_spans()]
+        if not self._takes_drafts():
+            idle = judges.settle_quiet
+            judged = subscribe(judges.consume, *judges.types, name="judges", idle=idle)
+            subscriptions.append(judged)
         if (recovery := self.health.recovery) is not None:
             subscriptions.append(subscribe(recovery.consume, *recovery.types, name="recovery"))
         if (log := self.event_log) is not None:
@@ -362,6 +378,9 @@ def _drain_at_exit(reference: "weakref.ref[Pipeline]") -> None:
     timeout = pipeline.config.flush_timeout_ms / 1000
     if pipeline.sender is None:
         pipeline.flush(ending.time_left(timeout))
+        wants_export = any(os.environ.get(each, "none") != "none" for each in _WANTS_EXPORT)
+        if pipeline.bridge.is_unheard and wants_export:
+            _log.warning("nothing was sent: no provider was ever set up. %s", _SETS_UP)
         return
     shipping_s = timeout * _SHIPPING
     pipeline.flush(ending.time_left(shipping_s))

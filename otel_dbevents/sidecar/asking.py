@@ -40,7 +40,7 @@ class Asking:
     def __init__(self, outlets: Outlets, every_s: float) -> None:
         self._outlets, self._every_s = outlets, every_s
         self._at = 0.0
-        self._backoff = Backoff(1.0, 10.0)
+        self._backoff = Backoff(min(1.0, every_s), 10.0)
 
     def __bool__(self) -> bool:
         return bool(self._outlets.askable)

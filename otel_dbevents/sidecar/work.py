@@ -52,7 +52,7 @@ class Work:
         self._reader, self._tellers, self._outlets = reader, tellers, outlets
         self._url = url
         self._asking = Asking(outlets, ask_every_s)
-        self.state = State(collector="the collector was not asked yet" if self._asking else "")
+        self.state = State(collector="the collector has not answered yet" if self._asking else "")
         self._batch: list[Held] = []
         self._failed: list[Held] = []
         self._events = self._bytes = 0

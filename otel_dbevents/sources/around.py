@@ -98,14 +98,14 @@ class Around:
         self._paramstyle = paramstyle
         self._instrumentor = instrumentor_of(driver)
         self._asked = bool(wishes.propagator or wishes.request_hook or wishes.response_hook)
+        self.module = self._instrumentor[0]
+        """Of the driver's instrumentor; empty where it has none."""
         self.nested = False
         """Whether the driver is instrumented by itself."""
 
     def if_needed(self) -> "Around | None":
         """Look whether the driver is instrumented now; return this if there is anything to do."""
-        # Mostly its instrumentor was not even imported.
-        there = self._instrumentor[0] in sys.modules
-        self.nested = there and is_at_work(self._instrumentor)
+        self.nested = is_at_work(self._instrumentor)
         return self if self.nested or self._asked else None
 
     def enter(self, sql: str, parameters: Any, execution: Any) -> Call:

@@ -5,9 +5,10 @@ from typing import Any, Final, NamedTuple, TypeVar
 from msgspec import Struct
 from msgspec.structs import replace
 
-from otel_dbevents.events import CodeLocation, LlmContext, QueryExecuted, QueryFailed
+from otel_dbevents.events import CodeLocation, LlmContext, QueryExecuted, QueryFailed, Statement
 from otel_dbevents.sources.advice import advise
 from otel_dbevents.sources.around import Call
+from otel_dbevents.sources.caller import parent_of
 from otel_dbevents.sources.explain.question import Question, question_of
 from otel_dbevents.sources.guarding import guard
 from otel_dbevents.sources.handing import Ledger
@@ -79,15 +80,46 @@ class Beside(Struct, eq=False):
     cause: LlmContext | None = None
     """The generation that caused the query, where there is a ledger."""
 
+    def tell(
+        self,
+        watch: Watch,
+        caller: Any,
+        statement: Statement,
+        end_ns: int,
+        duration_ns: int,
+        affected: int,
+    ) -> None:
+        """Publish the query's event, where nothing is to be read any more."""
+        event = QueryExecuted(
+            watch.database,
+            parent_of(caller),
+            end_ns,
+            duration_ns,
+            statement,
+            self.batch_size,
+            -1,
+            affected,
+        )
+        self.remarks.tell(watch, event, caller, self.ledger)
+
 
 NOTHING_BESIDE: Final = Beside()
 
 
-def beside_with(beside: Beside | None, batch: Any, ledger: Ledger | None) -> Beside:
-    """Add to what is to be said of a query that it is one of many rows, or one of LLM work."""
-    beside = beside or Beside()
-    if batch is not None:
-        beside.batch_size = len(batch)
+def beside_of(
+    watch: Watch,
+    context: Any,
+    sql: str,
+    call: Call | None,
+    repeats: bool,
+    duration_ns: int,
+    batch: Any,
+    ledger: Ledger | None,
+) -> Beside:
+    """Return what is to be said of a query besides: of many rows, of LLM work, slow, repeated."""
+    beside = Beside(1 if batch is None else len(batch))
+    if repeats or call is not None or duration_ns >= watch.slow_ns:
+        beside.remarks = remarks_on(watch, repeats, duration_ns, context, call, sql)
     if ledger is not None:
         beside.ledger, beside.cause = ledger, ledger.cause()
     return beside

@@ -1,6 +1,6 @@
 """What the caller's OpenTelemetry context says: which span is current, and whether to be silent."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from opentelemetry import context as otel_context
@@ -9,7 +9,7 @@ from opentelemetry.context.contextvars_context import ContextVarsRuntimeContext
 from opentelemetry.trace import DEFAULT_TRACE_STATE, NonRecordingSpan, SpanContext, TraceFlags
 from opentelemetry.trace import propagation as trace_propagation
 
-from otel_dbevents.drafts import Span
+from otel_dbevents.drafts import Span, Within
 from otel_dbevents.events import TraceParent
 
 SUPPRESS: str = getattr(otel_context, "_SUPPRESS_INSTRUMENTATION_KEY", "suppress_instrumentation")
@@ -32,8 +32,6 @@ current_context: Final = _current_context()
 
 def suppressed(context: Any) -> bool:
     """Whether somebody asked instrumentations to be silent in this context."""
-    if SUPPRESS not in context and PLAIN not in context:
-        return False
     return bool(context.get(SUPPRESS) or context.get(PLAIN))
 
 
@@ -79,15 +77,36 @@ _kind: type[Any] = NonRecordingSpan
 """A type that is known to be a span's."""
 
 
-def span_in(context: Any) -> Span | None:
-    """Return the fields of `parent_of` this context, where no more is wanted."""
+def spans_in(contexts: Sequence[Any]) -> Within:
+    """Return what `parent_of` these contexts says, where no more is wanted of it.
+
+    In one piece, as every query comes by. Each context is looked at once, and where several in a
+    row are the same only the first.
+    """
     global _kind
-    span = trace.get_current_span(context) if SPAN is None else context.get(SPAN)
-    if type(span) is not _kind:
-        if not isinstance(span, trace.Span):
-            return None
-        _kind = type(span)
-    return _fields_in(span.get_span_context())
+    numbers: list[int] = []
+    starts: list[int] = []
+    by_context: dict[int, int] = {}
+    by_span: dict[Span | None, int] = {None: 0}
+    kind, last, begun, number = _kind, None, 0, 0
+    for place, context in enumerate(contexts):
+        if context is last:
+            continue
+        if place:
+            numbers += [number] * (place - begun)
+        starts.append(place)
+        last, begun, known = context, place, by_context.get(id(context))
+        if known is None:
+            found: Span | None = None
+            span = trace.get_current_span(context) if SPAN is None else context.get(SPAN)
+            if type(span) is kind or isinstance(span, trace.Span):
+                kind = type(span)
+                found = _fields_in(span.get_span_context())
+            known = by_context[id(context)] = by_span.setdefault(found, len(by_span))
+        number = known
+    numbers += [number] * (len(contexts) - begun)
+    _kind = kind
+    return Within(numbers, [span for span in by_span if span is not None], starts)
 
 
 def _parent_in(span_context: Any) -> TraceParent | None:

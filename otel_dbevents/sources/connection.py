@@ -5,11 +5,12 @@ from collections import deque
 from time import time_ns
 from typing import Any, Final, TypeAlias
 
-from sqlalchemy.pool.base import _AdhocProxiedConnection
+from sqlalchemy.pool.base import _AdhocProxiedConnection, _ConnectionRecord
+from sqlalchemy.util import memoized_property
 
 from otel_dbevents.events import TraceParent
 from otel_dbevents.living import Living
-from otel_dbevents.sources.caller import PLAIN, SUPPRESS, parent_of, suppressed
+from otel_dbevents.sources.caller import PLAIN, SUPPRESS, parent_of
 from otel_dbevents.sources.guarding import guard
 from otel_dbevents.sources.handing import Ledger, Publish
 from otel_dbevents.sources.location import Spot
@@ -17,6 +18,12 @@ from otel_dbevents.sources.watch import Runs, Watch
 
 INFO_KEY = "otel_dbevents"
 """Where a connection's state lives: in ``info`` of SQLAlchemy's connection record."""
+
+_info_of_record: Final[Any] = vars(_ConnectionRecord).get("info")
+INFO_IS_KEPT: Final = (
+    type(_info_of_record) is memoized_property and _info_of_record.__name__ == "info"
+)
+"""Whether ``info`` is a dictionary that is made when it is asked for, and kept by its own name."""
 
 Seen: TypeAlias = tuple[Any, Runs | None, Ledger | None]
 NOBODY: Final[Seen] = (None, None, None)
@@ -82,7 +89,7 @@ class ConnectionState:
 
     def look(self, caller: Any) -> Seen | None:
         """Take note of a caller's context; None where it is one to be silent in."""
-        if (SUPPRESS in caller or PLAIN in caller) and suppressed(caller):
+        if caller.get(SUPPRESS) or caller.get(PLAIN):  # as `suppressed`, in this frame
             return None
         watch = self.watch
         seen = self.seen = (caller, watch.runs_under(caller), watch.ledger(caller))
@@ -148,6 +155,16 @@ def state_of(watch: Watch, connection: Any, created_ns: int = 0) -> ConnectionSt
     return state
 
 
+def adopt(watch: Watch, record: Any) -> None:
+    """Take note of a connection that was opened before we listened.
+
+    One that is in use has a state from now on, so that it is known since when at the least.
+    """
+    watch.records.add(record)
+    if record.in_use:
+        state_of(watch, record, int(record.starttime * 1e9))
+
+
 def state_in(watch: Watch, context: Any) -> ConnectionState | None:
     """Return the state of the connection that an execution context has.
 
@@ -192,5 +209,5 @@ def begin_anew(watch: Watch) -> None:
         for reading in () if state is None else state.unread():
             reading.watch = None
     watch.records, watch.proxies, watch.pending = Living(), Living(), deque()
-    watch.runs, watch.known_runs, watch.pings = {}, 0, {}
+    watch.runs, watch.known_runs, watch.pings, watch.pinged = {}, 0, {}, {}
     watch.succeeded()

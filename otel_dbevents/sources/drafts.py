@@ -19,12 +19,12 @@ from otel_dbevents.events import (
     TraceParent,
     new_ids,
 )
-from otel_dbevents.sources.caller import parent_of, span_in
+from otel_dbevents.sources.caller import parent_of, spans_in
 from otel_dbevents.sources.guarding import guard
 
 
 class _Noted(Draft, gc=False, eq=False):
-    span_in = staticmethod(span_in)
+    spans_in = staticmethod(spans_in)
 
     def make(self) -> tuple[Event, ...]:
         self.make_all((self,), {})

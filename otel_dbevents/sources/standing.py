@@ -57,7 +57,8 @@ class Standing:
         elif type(driver).__module__.startswith("asyncpg."):
             self.is_closed = not driver.is_in_transaction()
         elif isinstance(flags := getattr(driver, "server_status", None), int):
-            self.is_closed = flags & (_IN_TRANSACTION | _AUTOCOMMIT) == _AUTOCOMMIT
+            by_itself = self.is_closed or bool(flags & _AUTOCOMMIT)
+            self.is_closed = by_itself and not flags & _IN_TRANSACTION
 
     def listen(self) -> None:
         """Hear what the server answers to COMMIT, where the driver would not say it."""

@@ -3,6 +3,8 @@
 SQLAlchemy's ``commit`` event fires before the driver commits, also in autocommit where nothing is
 committed; so the dialect's methods are wrapped, which return, or raise, as the driver did.
 A transaction counts from its first statement, as SQLAlchemy's own begin does not reach the server.
+What a cursor of the driver's own ran (COPY, `raw_connection()`) is not seen; a COMMIT of it is told
+where the driver says that a transaction is open, or raises.
 What was not open was neither committed nor rolled back, and PostgreSQL may answer COMMIT by a
 rollback: `Standing` knows.
 """
@@ -58,7 +60,9 @@ class TransactionSource:
         commit, rollback = dialect.do_commit, dialect.do_rollback
         commit_two, rollback_two = dialect.do_commit_twophase, dialect.do_rollback_twophase
         self.methods: dict[str, Callable[..., Any]] = {
-            "do_commit": self._quick(commit, self._ending(commit, _committed, CommitFailed)),
+            "do_commit": self._quick(
+                commit, self._ending(commit, _committed, CommitFailed), self._begin_unseen
+            ),
             "do_rollback": self._quick(
                 rollback, self._ending(rollback, _rolled_back, RollbackFailed)
             ),
@@ -99,9 +103,26 @@ class TransactionSource:
 
         return end
 
+    def _begin_unseen(self, connection: Any) -> None:
+        """Take a transaction without statements for open, if the driver says that one is."""
+        try:
+            state: ConnectionState = connection._connection_record.info[INFO_KEY]
+            if self._watch.active and not state.ending:
+                # As in autocommit, the driver's word is all there is.
+                state.transaction_ns, state.autocommit = time_ns(), True
+        except Exception as error:  # noqa: BLE001 - the application must not see it
+            guard.caught(error)
+
     @staticmethod
-    def _quick(driver_call: Callable[..., Any], end: Callable[..., Any]) -> Callable[..., Any]:
-        """Pass on a ROLLBACK or COMMIT at once where nothing is open, as at most check-ins."""
+    def _quick(
+        driver_call: Callable[..., Any],
+        end: Callable[..., Any],
+        begin: Callable[[Any], None] | None = None,
+    ) -> Callable[..., Any]:
+        """Pass on a ROLLBACK at once where nothing is open, as at most check-ins.
+
+        A COMMIT has ``begin`` look there first.
+        """
 
         def quick(connection: Any) -> None:
             try:
@@ -115,10 +136,12 @@ class TransactionSource:
             except Exception as error:  # noqa: BLE001 - the application must not see it
                 guard.caught(error)
                 nothing_open = False
-            if nothing_open:
+            if nothing_open and begin is None:
                 driver_call(connection)
-            else:
-                end(connection)
+                return
+            if nothing_open and begin is not None:
+                begin(connection)
+            end(connection)
 
         return quick
 

@@ -67,7 +67,9 @@ class Watch:
         self.known_runs = 0
         self.around: Any = None
         """What is done around each call of the driver, where anything is (`sources.around`)."""
-        self.surroundings: Any = None
+        self._surroundings: Any = None
+        self.instrumentor = ""
+        """The module of the driver's own instrumentor: it may be imported at any time."""
         self.explainer: Any = None
         """Who asks for the plans of slow queries, where it was wished for (`sources.explain`)."""
         self.active = True
@@ -89,6 +91,8 @@ class Watch:
         """Failed connection attempts since the last success."""
         self.pings: dict[int, Failure] = {}
         """Why pings failed, by the identity of the driver's connection, until that is told."""
+        self.pinged: dict[int, int] = {}
+        """What others took (ns), until the connection is given out: that is no wait for it."""
 
     def enter(self, draft: Draft, ledger: Ledger) -> None:
         """Publish what belongs to LLM work: it is entered, and so made at once."""
@@ -152,9 +156,14 @@ class Watch:
         """Count failed connection attempts anew."""
         self.is_failing, self.failures = False, count()
 
+    def surround(self, surroundings: Any) -> None:
+        """Take what may be done around each call, and look whether anything is."""
+        self._surroundings, self.instrumentor = surroundings, surroundings.module
+        self.look_around()
+
     def look_around(self) -> None:
         """Look anew what is to be done around each call: at the beginning and when connecting."""
-        surroundings = self.surroundings
+        surroundings = self._surroundings
         self.around = None if surroundings is None else surroundings.if_needed()
 
 

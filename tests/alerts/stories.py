@@ -21,7 +21,7 @@ Story = Callable[[World], None]
 
 def until(world: World, holds: Callable[[], bool]) -> None:
     """Wait for it; four looks a second, as several stories look."""
-    wait_until(holds, within=120, why=world.why, every_s=0.25)
+    wait_until(holds, within=240, why=world.why, every_s=0.25)
 
 
 def told(world: World, title: str, *words: str) -> None:

@@ -96,9 +96,9 @@ def test_a_database_that_is_killed_is_told_to_slack_and_discord_and_so_is_its_re
         for each in world.prometheus.alerts("DatabaseConnectionLost")
         if each["labels"]["service_name"] == "loops"
     ]
-    (status,) = world.prometheus.query(
-        'database_connection_status{dbevents_aggregate_id="",database_type="postgresql"}'
-    )
+    asked = 'database_connection_status{dbevents_aggregate_id="",database_type="postgresql"}'
+    world.wait(lambda: bool(world.prometheus.query(asked)))
+    (status,) = world.prometheus.query(asked)
     assert status.value == 0
     assert {
         "environment": "staging",

@@ -14,7 +14,7 @@ from benchmarks.sidecar.result import Result as SidecarResult
 from benchmarks.sidecar.result import Runs as SidecarRuns
 from benchmarks.sidecar.result import text_of_runs as sidecar_text_of_runs
 from benchmarks.table import text_of_runs
-from benchmarks.variants import BARE, VARIANTS
+from benchmarks.variants import BARE, VARIANTS, Variant
 
 LIMITS = [Limit("held", "thread", "ours", "contrib", budget=0.10, limit=0.13)]
 
@@ -114,8 +114,9 @@ def everything(_scene: str, _variant: object) -> bool:
 
 def test_all_scenes_are_counted_in_one_process_and_each_in_one_that_does_nothing_else() -> None:
     together, single = plan(["held", "orm", "llm"], [BARE], everything, 1, alone=True)
-    assert together == [(BARE, ["orm", "llm", "held"])]
-    assert single == [(BARE, ["orm"]), (BARE, ["llm"]), (BARE, ["held"])]
+    order = ["orm", "llm", "held"]
+    assert together == [(BARE, order, order)]
+    assert single == [(BARE, [scene], [scene]) for scene in order]
 
 
 @pytest.mark.parametrize(
@@ -126,12 +127,19 @@ def test_a_scene_by_itself_is_counted_once(scenes: list[str], together: int, sin
     assert (len(found[0]), len(found[1])) == (together, single)
 
 
-def test_what_nobody_wants_has_no_process() -> None:
-    def only_orm(scene: str, _variant: object) -> bool:
-        return scene == "orm"
+def test_what_is_compared_has_done_the_same_before_whatever_of_it_is_wanted() -> None:
+    def wanted(scene: str, variant: Variant) -> bool:
+        return scene == "held" or (scene == "orm" and variant is BARE)
 
-    together, single = plan(["held", "orm"], [BARE], only_orm, 0, alone=True)
-    assert together == single == [(BARE, ["orm"])]
+    ours = next(variant for variant in VARIANTS if variant.name == "ours")
+    together, single = plan(["held", "orm", "llm"], [BARE, ours], wanted, 0, alone=True)
+    done = ["held", "orm"]
+    assert together == [(BARE, done, done), (ours, done, ["held"])]
+    assert [(piece.variant, piece.counts) for piece in single] == [
+        (BARE, ["held"]),
+        (BARE, ["orm"]),
+        (ours, ["held"]),
+    ]
 
 
 def test_of_the_sidecars_runs_the_worst_is_the_slowest() -> None:

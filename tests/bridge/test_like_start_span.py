@@ -332,8 +332,13 @@ SAMPLERS = {
 PROCESSORS = {"writing at the start": Witness, "reading at the end": Reader}
 
 
+RESOURCE = Resource.create()
+"""To make it begins two threads, and here is a provider for each span."""
+
+
 def provider(sampler=None, seen=None, processor=Witness, **options):
-    made = TracerProvider(sampler=sampler, shutdown_on_exit=False, **options)
+    options = {"resource": RESOURCE, "shutdown_on_exit": False} | options
+    made = TracerProvider(sampler=sampler, **options)
     if seen is not None:
         made.add_span_processor(processor("first", seen))
         made.add_span_processor(processor("second", seen))

@@ -21,6 +21,7 @@ from otel_dbevents.bus.history import History
 from otel_dbevents.bus.losses import Losses
 from otel_dbevents.bus.memory import MemoryBus
 from otel_dbevents.bus.subscription import MemorySubscription
+from otel_dbevents.compat import has_gil
 from otel_dbevents.events import Event
 from tests.bus.contract import PATIENCE, BusContract, Gate, Sink, checked, failed
 
@@ -581,7 +582,9 @@ def test_events_published_as_the_interpreter_ends_break_nothing() -> None:
         capture_output=True, text=True, timeout=PATIENCE * 2, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.split() == ["3", "published"]
+    said = done.stdout.split()
+    # An interpreter without a GIL may end without taking the garbage away.
+    assert said == ["3", "published"] or (said == ["3"] and not has_gil())
 
 
 # From a finalizer

@@ -14,7 +14,7 @@ from otel_dbevents.bus.memory import MemoryBus
 from otel_dbevents.bus.redis.entries import pack_all
 from otel_dbevents.bus.redis.packing import encode_columns
 from otel_dbevents.bus.redis.unpacking import BodyReader
-from otel_dbevents.drafts import Alike, Draft
+from otel_dbevents.drafts import PART, Alike, Draft, Mixed
 from otel_dbevents.events import (
     ConnectionCheckedIn,
     Database,
@@ -106,6 +106,27 @@ def test_events_among_drafts_keep_their_place_and_id(items: list[Any]) -> None:
     assert body == packed_both_ways(items, body)
     for item, event in zip(items, read(body), strict=True):
         assert isinstance(item, Draft) or item.id == event.id
+
+
+@unhurried
+@given(st.lists(DRAFTS | DRAFTS.map(made_of), min_size=1, max_size=30))
+def test_a_mixed_batch_comes_to_the_bytes_of_its_events(items: list[Any]) -> None:
+    brought = [each if isinstance(each, Draft) else (each, None) for each in items]
+    [(count, body)] = pack_all(Mixed(brought))
+    assert count == len(items)
+    assert body == packed_both_ways(items, body)
+
+
+def test_a_mixed_batch_is_told_in_its_order_over_all_its_entries() -> None:
+    where = CONTEXTS[1], DATABASES[0]
+    items: list[Any] = []
+    for number in range(2 * PART):
+        items += [query(number), CheckedInDraft(*where, 1_790_000_000, number)]
+    packed = list(pack_all(Mixed(items)))
+    assert [count for count, _ in packed] == [PART] * 4
+    told: list[Any] = [event for _, body in packed for event in read(body)]
+    assert [type(each) for each in told] == [QueryExecuted, ConnectionCheckedIn] * 2 * PART
+    assert [each.duration_ns for each in told] == [n for at in range(2 * PART) for n in (at, at)]
 
 
 def test_each_event_among_drafts_keeps_its_parent_whatever_else_is_packed() -> None:

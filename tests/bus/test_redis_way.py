@@ -27,7 +27,7 @@ from otel_dbevents.codec import encode
 from otel_dbevents.events import Event
 from tests.bus import singles
 from tests.bus.contract import PATIENCE, checked, in_child
-from tests.services.process import wait_until
+from tests.services.process import free_ports, wait_until
 from tests.services.proxy import proxy
 from tests.services.redis import Redis
 from tests.services.redis import redis as run_redis
@@ -338,6 +338,29 @@ def test_there_is_one_letter_though_the_answer_to_it_is_lost(way: Way) -> None:
     assert reader.counts.lost == {"rejected": 1}
 
 
+@pytest.mark.parametrize("body", [b"\xc1", b"\x91\xc0"])
+def test_what_is_put_aside_whole_is_counted_though_the_answer_is_lost(
+    way: Way, body: bytes
+) -> None:
+    entry = Entry("app", "1", 0, 1, time.time_ns(), b"", body, version=singles.VERSION)
+    way.client.execute_command("XADD", way.stream, "*", *entry.fields(way.stream, None))
+    with proxy(way.server.port) as before:
+        url = f"redis://:{way.server.password}@127.0.0.1:{before.port}"
+        reader = Reader(url, way.stream, "group")
+        reader.join()
+        before.swallow(b"XACK")
+        with pytest.raises(client_package.ConnectionError):
+            reader.read(10, 0)
+        reader.reconnect()
+        for _ in range(2):
+            assert reader.read(10, 0) == []
+        assert reader.settle() == {}
+        reader.close()
+    assert len(way.dead()) == 1
+    assert reader.counts.lost == {"rejected": 1}
+    assert sum(reader.counts.dead_letters.values()) == 1
+
+
 def test_a_letter_and_its_entry_change_places_at_once_or_not_at_all(way: Way) -> None:
     way.client.xadd(way.stream, {"hello": "world"})
     reader = way.reader()
@@ -586,12 +609,20 @@ def test_a_primary_that_became_a_replica_is_looked_for_under_its_name_again(
             admin.close()
 
 
-CLUSTER = {"cluster-enabled": "yes", "appendonly": "no"}
+@pytest.mark.swallows
+def test_a_primary_that_lacks_its_replicas_is_waited_for(way: Way, tmp_path: Path) -> None:
+    with run_redis(tmp_path, {"min-replicas-to-write": "1"}) as server:
+        sender = Sender(server.url, "events")
+        sender.finish(0.2)  # so long it tries
+        send(sender, 0, 1)
+        assert sender.trouble.endswith("it has too few replicas to write")
+        assert sender.lost == {"shutdown": 1}
 
 
 @pytest.mark.swallows
 def test_a_cluster_is_named_before_anything_is_read_of_it(tmp_path: Path) -> None:
-    with run_redis(tmp_path, CLUSTER) as server:
+    options = {"cluster-enabled": "yes", "cluster-port": str(free_ports(1)[0])}
+    with run_redis(tmp_path, options) as server:
         client: Any = connect(server.url)
         sender = Sender(server.url, "events")
         sender.finish(0.2)  # so long it tries

@@ -8,7 +8,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from otel_dbevents import auto
+os.environ["OTEL_SDK_DISABLED"] = "true"  # in this process the import turns nothing on
+try:
+    from otel_dbevents import auto
+finally:
+    del os.environ["OTEL_SDK_DISABLED"]
 from otel_dbevents.check import report
 from otel_dbevents.check.report import Finding, within
 from otel_dbevents.cli import main

@@ -444,6 +444,31 @@ def test_another_reason_is_another_line_and_what_is_no_failure_passes(caplog):
     assert said[2:] == ["something else"]
 
 
+@pytest.mark.parametrize(
+    ("where", "details", "mend"),
+    [
+        (
+            "c:4318",
+            "",
+            "that is no port for gRPC, as it seems: set OTEL_EXPORTER",
+        ),
+        ("c:80", "(Trying to connect an http1.x server)", "that is no port for gRPC"),
+        ("c:4318", "Connection refused (111)", "start a collector there"),
+        ("c:4317", "", "start a collector there"),
+    ],
+)
+def test_grpc_on_a_port_for_http_is_said_to_be_that(caplog, where, details, mend):
+    unreachable.say_once()
+    GRPC.error(
+        "Failed to export %s to %s, error code: %s, error details: %s",
+        "traces",
+        where,
+        "StatusCode.UNAVAILABLE",
+        details,
+    )
+    assert f"does not arrive at {where} (UNAVAILABLE): {mend}" in caplog.messages[0]
+
+
 def test_a_failure_without_place_or_reason_is_said_when_nothing_was(caplog):
     unreachable.say_once()
     HTTP.error("Failed to export span batch due to timeout, max retries or shutdown.")

@@ -23,6 +23,7 @@ SCENES = (
     telling.one_pipeline,
     telling.spans_and_numbers,
     telling.one_prompt,
+    telling.a_repetition,
     engines.the_first_use,
     engines.a_shared_connection,
     engines.dropped_results,

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
@@ -15,6 +16,7 @@ from sqlalchemy import create_engine, text
 
 import otel_dbevents
 from otel_dbevents.bus.memory import MemoryBus
+from otel_dbevents.events import RepeatedQueryDetected
 from otel_dbevents.exporters.outbox import Limits, Outbox
 from tests.bus.contract import failed
 from tests.harm.crowd import counted
@@ -137,3 +139,27 @@ def one_prompt(folder: Path) -> None:
     whole: Any = prompt
     said = whole.attributes["langfuse.observation.metadata.db_query_count"]
     assert said == THREADS * each
+
+
+def a_repetition(folder: Path) -> None:
+    """What many threads repeat under one span is one repetition: counted whole, with its line."""
+    tracers, found = TracerProvider(), list[RepeatedQueryDetected]()
+    engine = create_engine(f"sqlite:///{folder / 'again.db'}", pool_size=THREADS)
+    pipeline = otel_dbevents.instrument(engine, tracer_provider=tracers)
+    pipeline.bus.subscribe_inline(lambda told, _: found.append(told), RepeatedQueryDetected)
+    with tracers.get_tracer("the application").start_as_current_span("work") as span:
+        under = trace.set_span_in_context(span)
+
+        def work(_number: int) -> None:
+            token = otel_context.attach(under)
+            with engine.connect() as connection:
+                for _ in range(15):
+                    connection.execute(SELECT).all()
+            otel_context.detach(token)
+
+        at_once(work)
+    assert pipeline.flush(60)
+    otel_dbevents.uninstrument()
+    assert sum(each.count for each in found) == THREADS * 15, found
+    assert found[0].called_from is not None
+    assert found[0].called_from.file_path.endswith("at_once_telling.py")

@@ -111,7 +111,7 @@ def held() -> dict[str, int]:
         "blocks": sys.getallocatedblocks(),
         "objects": len(gc.get_objects()),
         "threads": threading.active_count(),
-        "watches": len(pipeline.source._watches),
+        "watches": len(pipeline.source._watches.references),
     }
 
 

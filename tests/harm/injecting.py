@@ -93,7 +93,11 @@ IN_THE_WAY: dict[str, dict[str, str]] = {
         "close": _SQLALCHEMYS,
         "this": "a weak reference",
     },
-    "TransactionSource._quick.quick": {"driver_call": _DRIVERS, "end": "its own steps are tried"},
+    "TransactionSource._quick.quick": {
+        "driver_call": _DRIVERS,
+        "begin": _GUARDED,
+        "end": "its own steps are tried",
+    },
     "Around.enter": {"Call": _NAMES_ONLY},
     "Around.ending": {"Call": _NAMES_ONLY},
     **{
@@ -178,7 +182,7 @@ IN_THE_WAY: dict[str, dict[str, str]] = {
         "watching.added": _GUARDED,
     },
     "Registry._gone": {"self._open.pop": "a dict"},
-    "pinging.do_ping": {"ping": _DRIVERS, "_ping_failed": _GUARDED},
+    "pinging.do_ping": {"ping": _DRIVERS, "_ping_failed": _GUARDED, "_ping_answered": _GUARDED},
 }
 """By function, the calls before which nothing is made to raise, and why."""
 

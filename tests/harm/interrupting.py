@@ -23,7 +23,7 @@ from sqlalchemy import create_engine, exc, insert, select, text
 from sqlalchemy.pool import QueuePool
 
 from otel_dbevents import Config, Pipeline, sources
-from otel_dbevents.sources.engine import watch_of
+from otel_dbevents.sources.finding import watch_of
 from tests.harm.scenario import people
 
 OURS = str(Path(sources.__file__).parents[1])

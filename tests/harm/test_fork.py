@@ -14,7 +14,6 @@ import pytest
 from tests.demo import receiver as receivers
 from tests.demo.receiver import Receiver, receiving
 from tests.harm import busy
-from tests.harm.grpc_receiver import receiving_grpc
 from tests.harm.running import ROOT, environment, run
 from tests.harm.told import Told
 from tests.services.postgresql import Postgresql
@@ -32,7 +31,10 @@ def receiver(
 ) -> Iterator[tuple[Receiver, dict[str, str]]]:
     # As a collector does, it keeps connections open: two processes must not share one.
     monkeypatch.setattr(receivers.Handler, "protocol_version", "HTTP/1.1")
-    with receiving_grpc() if request.param == "grpc" else receiving() as running:
+    begin = receiving
+    if request.param == "grpc":
+        from tests.harm.grpc_receiver import receiving_grpc as begin
+    with begin() as running:
         yield running, sending_to(running, request.param)
 
 

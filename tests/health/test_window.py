@@ -5,8 +5,10 @@ import statistics
 
 import pytest
 
+from otel_dbevents.drafts import Alike, Mixed
 from otel_dbevents.events import Database, DatabaseType, Environment, QueryExecuted, Statement
 from otel_dbevents.health.window import LEAST, PER_SLOT, PER_WINDOW, SLOTS, Windows
+from otel_dbevents.sources.drafts import CheckedInDraft, QueryDraft
 from tests.bridge.support import failed as query_failed
 
 pytestmark = pytest.mark.newest  # once is enough, whatever the versions
@@ -141,3 +143,18 @@ def test_events_are_taken_where_nobody_put_their_numbers_together(windows):
     windows.take_events([(query_failed(database=DB), None)])
     assert windows.read(DB.aggregate_id).errors == 1
     assert windows.read(DB.aggregate_id).queries == 31
+
+
+@pytest.mark.parametrize("batch", [Alike, Mixed])
+def test_what_was_only_noted_of_queries_counts_for_its_database(windows, batch):
+    statement = Statement("SELECT 1", "SELECT")
+    noted = [QueryDraft({}, DB, statement, 9, n * 1_000_000) for n in range(1, 101)]
+    noted += [QueryDraft({}, OTHER, statement, 9, 5_000_000) for _ in range(150)]
+    if batch is Mixed:
+        noted.insert(50, CheckedInDraft({}, DB, 9, 7_000_000_000))
+        event = QueryExecuted(OTHER, None, 9, 5_000_000, statement)
+        noted.insert(9, (event, None))
+    windows.take_events(batch(noted))
+    one, other = (windows.read(each.aggregate_id) for each in (DB, OTHER))
+    assert (one.queries, other.queries) == (100, 150 + (batch is Mixed))
+    assert (one.p50_s, one.p95_s, other.p99_s) == (0.05, 0.095, 0.005)

@@ -32,6 +32,10 @@ def agent(provider: TracerProvider, name: str = "agent") -> Any:
     return provider.get_tracer("langfuse-sdk", "4").start_as_current_span(name)
 
 
+def under(span: trace.Span) -> context.Context:
+    return trace.set_span_in_context(span, context.Context())
+
+
 def watching(provider: Any) -> list[object]:
     there = provider._active_span_processor._span_processors
     return [each for each in there if isinstance(each, Watching)]
@@ -72,6 +76,25 @@ def test_spans_that_never_end_are_forgotten_when_they_are_too_many(turns: Turns)
     for each in spans:
         each.end()
     assert len(turns) == 0
+
+
+def test_while_llm_work_is_open_only_what_is_below_it_has_a_ledger(turns: Turns) -> None:
+    provider = TracerProvider()
+    turns.follow(provider)
+    ledger = turns.ledgers()
+    elsewhere = trace.SpanContext(1, 2, False, trace.TraceFlags(1))
+    with agent(provider) as span:
+        its_own = span.get_span_context()
+        contexts = [
+            context.get_current(),
+            under(trace.NonRecordingSpan(its_own)),  # of which only the id is known
+            under(trace.NonRecordingSpan(elsewhere)),
+            under(trace.NonRecordingSpan(trace.SpanContext(7, its_own.span_id, is_remote=True))),
+            context.Context(),
+        ]
+        found = [isinstance(ledger(each), Ledger) for each in contexts]
+    assert found == [True, True, False, False, False]
+    assert not any(map(ledger, contexts[1:]))
 
 
 def test_nothing_is_lost_while_no_worker_adds_up_and_what_waits_stays_bounded(turns: Turns) -> None:

@@ -144,7 +144,7 @@ def test_a_sidecar_is_ready_when_its_collector_is_there_though_nothing_was_sent(
     reader = Reader(redis.url, redis.stream(), "sidecar")
     work = Work(reader, Tellers("n", (None, None), None), outlets, redis.url, ask_every_s=0.1)
     looks = Looks(work, "127.0.0.1", 0)
-    assert "the collector was not asked yet" in looks.answer("/readyz")[1]
+    assert "the collector has not answered yet" in looks.answer("/readyz")[1]
     thread = threading.Thread(target=work.run)
     thread.start()
     sender = Sender(redis.url, reader.stream)
@@ -182,5 +182,19 @@ def test_the_real_collector_takes_an_empty_request_of_each_signal(
     outlets = Outlets(exporters_by_signal())
     assert [signal for signal, _ in outlets.askable] == ["traces", "metrics", "logs"]
     assert all(outlets.ask(signal, exporter, 5.0) for signal, exporter in outlets.askable)
+    outlets.abort()
+    outlets.close()
+
+
+@pytest.mark.e2e
+def test_the_real_collector_gets_in_parts_what_is_too_large_for_it(
+    collector: RealCollector,
+) -> None:
+    exporter = GrpcSpanExporter(endpoint=collector.otlp_grpc, insecure=True)
+    outlets = Outlets({"traces": [exporter]})
+    parcel = Parcel(Made(spans=spans(*(f"{number:0>10000}" for number in range(512)))), outlets)
+    assert parcel.send()
+    assert (parcel.taken, parcel.refused) == ({"traces": 512}, {})
+    assert outlets.most(exporter) < 512
     outlets.abort()
     outlets.close()

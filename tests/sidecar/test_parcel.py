@@ -75,7 +75,7 @@ def over_http(collector: Collector) -> Iterator[Any]:
         def log_message(self, *_: object) -> None: ...
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = Thread(target=server.serve_forever)
+        thread = Thread(target=server.serve_forever, args=(0.05,))
         thread.start()
         yield HttpSpanExporter(
             endpoint=f"http://127.0.0.1:{server.server_port}/v1/traces", timeout=1

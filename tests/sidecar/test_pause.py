@@ -32,7 +32,7 @@ def test_the_pause_that_a_collector_asks_for_is_known() -> None:
     tracers.add_span_processor(SimpleSpanProcessor(kept))
     tracers.get_tracer("test").start_span("one").end()
     with ThreadingHTTPServer(("127.0.0.1", 0), Busy) as server:
-        thread = Thread(target=server.serve_forever)
+        thread = Thread(target=server.serve_forever, args=(0.05,))
         thread.start()
         where = f"http://127.0.0.1:{server.server_address[1]}/v1/traces"
         exporter = HttpSpanExporter(endpoint=where, timeout=1.5)

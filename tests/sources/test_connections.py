@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import pytest
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Engine, event, func, select
 from sqlalchemy.pool import AsyncAdaptedQueuePool, QueuePool
 
 from otel_dbevents.events import (
@@ -73,6 +73,46 @@ def test_a_ping_that_succeeds_is_nothing_to_tell(case: Case, told: Told, make: M
     case.run(touch, engine)
     case.run(touch, engine)
     assert told.names() == ["ConnectionCheckedOut", "ConnectionCheckedIn"] * 2
+
+
+@pytest.mark.only("pysqlite")
+@pytest.mark.parametrize("from_the_beginning", [False, True])
+def test_what_the_application_keeps_with_a_connection_stays_as_long_as_that(
+    make: Make, from_the_beginning: bool
+) -> None:
+    engine = make(poolclass=QueuePool, pool_size=1, max_overflow=0)
+    if from_the_beginning:  # else we are the first who ask for it
+        event.listen(engine, "connect", lambda _, record: record.info.update(first=1))
+        engine.dispose()
+    with engine.connect() as connection:
+        connection.info["mine"] = 1
+    with engine.connect() as connection:
+        assert connection.info["mine"] == 1
+        assert connection.info.get("first") == (1 if from_the_beginning else None)
+        connection.invalidate()
+    with engine.connect() as connection:
+        assert "mine" not in connection.info
+
+
+def test_what_a_ping_takes_is_no_wait_for_the_pool(case: Case, told: Told) -> None:
+    engine = case.engine(pool_pre_ping=True)
+    ping, wait = engine.dialect.do_ping, 0.005
+
+    def far_away(connection: Any) -> bool:
+        time.sleep(wait)
+        return ping(connection)
+
+    engine.dialect.do_ping = far_away  # type: ignore[method-assign]
+    source = EngineSource(told)
+    source.attach()
+    try:
+        for _ in range(3):
+            case.run(touch, engine)
+    finally:
+        source.detach()
+    _opened, *pinged = told.of(ConnectionCheckedOut)
+    assert len(pinged) == 2
+    assert all(wait * 1e9 <= each.create_ns <= each.duration_ns for each in pinged)
 
 
 @pytest.mark.needs("sessions")

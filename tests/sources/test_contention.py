@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from otel_dbevents.bus.buffer import Buffer
 from otel_dbevents.bus.memory import MemoryBus
+from otel_dbevents.compat import has_gil
 from otel_dbevents.events import (
     Database,
     DatabaseType,
@@ -45,7 +46,7 @@ def all_locks_held(bus: MemoryBus, subscription: Any) -> Iterator[None]:
     held = (
         bus._lock,
         bus._losses._lock,
-        bus._left._lock,
+        bus._within._left._lock,
         subscription.buffer._lock,
         subscription.losses._lock,
         subscription._starting,
@@ -158,4 +159,5 @@ def test_a_query_that_waits_in_a_buffer_takes_at_most_250_bytes() -> None:
         after, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert (after - before) / number <= 250
+    most = 250 if has_gil() else 350  # without, the head of each object is twice as large
+    assert (after - before) / number <= most

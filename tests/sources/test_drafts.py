@@ -21,7 +21,7 @@ from otel_dbevents.events import (
     QueryExecuted,
 )
 from otel_dbevents.sources.engine import EngineSource
-from otel_dbevents.sources.pool import closed
+from otel_dbevents.sources.pool.checkin import closed
 from otel_dbevents.sources.watch import Notice
 
 SELECT = text("SELECT 1")

@@ -14,8 +14,9 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool, Pool, SingletonThreadPool, StaticPool
 
 from otel_dbevents.events import ConnectionCheckedOut, QueryExecuted, QueryFailed
-from otel_dbevents.sources.engine import _POOL_LISTENERS, EngineSource
+from otel_dbevents.sources.engine import EngineSource
 from otel_dbevents.sources.guarding import guard
+from otel_dbevents.sources.seams import POOL_LISTENERS
 from tests.sources.engines import Told
 
 
@@ -140,7 +141,7 @@ def test_nothing_of_ours_stays_behind(told: Told, url: str) -> None:
     assert Engine.raw_connection is before
     assert not told.events
     assert not [name for name in set(engine.dialect.__dict__) - own if name.startswith("do_")]
-    for name, listener in _POOL_LISTENERS.items():
+    for name, listener in POOL_LISTENERS.items():
         assert not event.contains(Pool, name, listener)
     engine.dispose()
 

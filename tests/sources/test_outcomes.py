@@ -484,6 +484,57 @@ def test_what_was_only_read_is_released_by_any_end_but_a_commit(
     assert found == (["TransactionReleased"] * 2 if case.can("read_transaction") else [])
 
 
+def run_raw(connection: Connection, sql: str) -> None:
+    """Run a statement by a cursor of the driver's, which nobody sees."""
+    cursor = connection.connection.cursor()
+    cursor.execute(sql)
+    cursor.close()
+
+
+def test_a_commit_of_what_only_the_drivers_own_cursor_wrote_is_told(
+    case: Case, told: Told, engine: Engine
+) -> None:
+    def scene() -> int:
+        with engine.begin() as connection:
+            run_raw(connection, "INSERT INTO users (id, name) VALUES (7, 'cy')")
+        with engine.begin() as connection:
+            add_users(connection, "di")
+        return count(engine)
+
+    assert case.run(scene) == 4
+    assert ends(told) == ["TransactionCommitted"] * 2
+    assert [each.statement_count for each in told.of(TransactionCommitted)] == [0, 1]
+
+
+def test_a_commit_of_nothing_is_not_told(case: Case, told: Told, engine: Engine) -> None:
+    def scene() -> None:
+        for _ in range(2):
+            with engine.begin():
+                pass
+
+    case.run(scene)
+    assert not any(told.of(kind) for kind in ENDS)
+
+
+@pytest.mark.needs("serializable")
+def test_a_failed_commit_of_what_only_the_drivers_own_cursor_wrote_is_told_and_over_then(
+    case: Case, told: Told, engine: Engine
+) -> None:
+    def scene() -> None:
+        with engine.begin() as connection:
+            table = "CREATE TABLE child (id INTEGER REFERENCES users DEFERRABLE INITIALLY DEFERRED)"
+            connection.execute(text(table))
+        told.forget()
+        with pytest.raises(exc.IntegrityError), engine.begin() as connection:
+            run_raw(connection, "INSERT INTO child VALUES (99)")
+        with engine.begin() as connection:
+            add_users(connection, "cy")
+
+    case.run(scene)
+    assert ends(told) == ["CommitFailed", "TransactionCommitted"]
+    assert told.one(CommitFailed).failure.error_type == "23503"
+
+
 def test_an_insert_that_fails_and_is_caught_by_the_pool_is_told_as_rolled_back(
     case: Case, told: Told, engine: Engine
 ) -> None:

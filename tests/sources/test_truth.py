@@ -22,7 +22,8 @@ from sqlalchemy.pool import Pool
 import otel_dbevents
 from otel_dbevents import Config
 from otel_dbevents.events import QueryExecuted, QueryFailed
-from otel_dbevents.sources.engine import _POOL_LISTENERS, EngineSource
+from otel_dbevents.sources.engine import EngineSource
+from otel_dbevents.sources.seams import POOL_LISTENERS
 from tests.sources.engines import Case, Told
 from tests.sources.shop import add_users, metadata, users
 
@@ -341,7 +342,7 @@ def test_letting_go_in_a_listener_of_the_applications_disturbs_no_listener(
     assert not told.events
     source.attach()
     source.detach()
-    assert not any(event.contains(Pool, each, ours) for each, ours in _POOL_LISTENERS.items())
+    assert not any(event.contains(Pool, each, ours) for each, ours in POOL_LISTENERS.items())
     engine.dispose()
 
 

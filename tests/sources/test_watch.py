@@ -1,8 +1,8 @@
 """The guard never waits; a parent is as OpenTelemetry says it; what is gone is forgotten."""
 
 import gc
+import sys
 import threading
-from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,24 +12,23 @@ from opentelemetry.context import Context
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
+from otel_dbevents import swallowing
 from otel_dbevents.living import Living
 from otel_dbevents.sources.caller import parent_of
 from otel_dbevents.sources.guarding import Guard
 
 
-@pytest.fixture
-def eager_collector() -> Iterator[None]:
-    """The garbage collector runs at every chance."""
-    before = gc.get_threshold()
-    gc.set_threshold(1)
-    yield
-    gc.set_threshold(*before)
-
-
 @pytest.mark.swallows
-def test_the_garbage_collector_may_come_in_while_an_error_is_noted(eager_collector: None) -> None:
+def test_the_garbage_collector_may_come_in_while_an_error_is_noted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """As when it finds a result that nobody closed, and that result's last event fails too."""
     guard, noted = Guard(), threading.Event()
+
+    def came_through(error: BaseException) -> str:
+        if str(error) == "one":
+            gc.collect()
+        return type(error).__name__
 
     def collected(_phase: str, _info: Any) -> None:
         if threading.current_thread() is thread:
@@ -42,6 +41,7 @@ def test_the_garbage_collector_may_come_in_while_an_error_is_noted(eager_collect
             guard.caught(error)
         noted.set()
 
+    monkeypatch.setattr(swallowing, "came_through", came_through)
     thread = threading.Thread(target=note, daemon=True)
     gc.callbacks.append(collected)
     try:
@@ -114,6 +114,22 @@ def test_what_is_collected_is_no_longer_among_the_living() -> None:
     gc.collect()
     assert living.all() == kept
     assert len(living.references) == len(kept)
+
+
+def test_what_was_discarded_may_die_while_somebody_walks_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    unheard = list[object]()
+    monkeypatch.setattr(sys, "unraisablehook", unheard.append)
+    living, thing = Living[_Thing](), _Thing()
+    living.add(thing)
+    (walked,) = living.references
+    living.discard(thing)
+    del thing
+    gc.collect()
+    assert walked() is None
+    assert living.all() == []
+    assert not unheard
 
 
 class _Thing:

@@ -33,6 +33,7 @@ from otel_dbevents.bus.subscription import MemorySubscription
 from otel_dbevents.events import Event, new_id
 from otel_dbevents.forks import in_child
 from otel_dbevents.swallowing import told
+from otel_dbevents.threads import new_thread
 
 _ROUNDS: Final = 16
 _READ: Final = 50
@@ -174,9 +175,7 @@ class RedisBus:
     def _ship(self, batch: Sequence[Delivery]) -> None:
         """Have a reader there first, so that it sees what is sent."""
         if self._thread is None:
-            thread = threading.Thread(
-                target=self._run, name="otel-dbevents-redis-reader", daemon=True
-            )
+            thread = new_thread("otel-dbevents-redis-reader", self._run)
             thread.start()  # raises where the process ends: then this batch is counted as lost
             self._thread = thread
         while not self._joined.wait(_WAIT_S):

@@ -25,6 +25,7 @@ _BY_CODE: Final = {
     "NOPERM": ("the user may not do that", "give its ACL user the commands of docs/sidecar.md"),
     "OOM": ("its memory is full", "raise maxmemory, or read faster: more sidecars"),
     "READONLY": ("it is a replica", "name the primary in the URL"),
+    "NOREPLICAS": ("it has too few replicas to write", "look at its replicas"),
     "LOADING": ("it is loading its data", "wait: nothing is to be done"),
     "MISCONF": ("it cannot write its data to disk", "look at the disk that it writes to"),
     "WRONGTYPE": ("the key is no stream", "name another stream: OTEL_DBEVENTS_STREAM"),
@@ -35,6 +36,7 @@ _BY_CODE: Final = {
     "FOREIGN": ("what answers there is no Redis", "correct host and port in the URL"),
     "TLS": ("it does not agree on TLS", "redis:// where it has none, else ssl_ca_certs in the URL"),
     "MOVED": ("it is a cluster", _SINGLE),
+    "CROSSSLOT": ("it is a cluster", _SINGLE),
 }
 _WORDS: Final = (
     ("invalid username-password", "WRONGPASS"),
@@ -167,7 +169,7 @@ def check_version(client: Any, url: str) -> None:
             return
         raise
     version = str(found.get("redis_version", ""))
-    if found.get("redis_mode") == "cluster":
+    if "cluster" in (found.get("redis_mode"), found.get("server_mode")):  # Redis and Valkey
         raise RedisSetupError(f"Redis at {where(url)} is a cluster: {_SINGLE}")
     numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
     if numbers and numbers < OLDEST:
@@ -182,7 +184,7 @@ def _code(error: BaseException) -> str:
         return first
     names = {"ReadOnlyError": "READONLY", "BusyLoadingError": "LOADING", "OutOfMemoryError": "OOM"}
     names |= {"NoPermissionError": "NOPERM", "MasterDownError": "MASTERDOWN"}
-    names |= {"MovedError": "MOVED", "AskError": "MOVED", "ClusterCrossSlotError": "MOVED"}
+    names |= {"MovedError": "MOVED", "AskError": "MOVED", "ClusterCrossSlotError": "CROSSSLOT"}
     names |= {"ClusterDownError": "CLUSTERDOWN"}
     lowered = said.lower()
     found = names.get(type(error).__name__)

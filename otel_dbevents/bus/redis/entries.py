@@ -10,17 +10,17 @@ from typing import Any, Final
 import msgspec
 from msgspec.structs import force_setattr
 
-from otel_dbevents.bus.redis.packing import encode_columns
+from otel_dbevents.bus.redis.packing import encode_columns, encode_part
 from otel_dbevents.bus.redis.signing import Keyring
 from otel_dbevents.bus.redis.unpacking import BodyError, BodyReader
 from otel_dbevents.codec import DecodeError, decode
-from otel_dbevents.drafts import Alike, Draft
+from otel_dbevents.drafts import PART, Alike, Draft, Mixed, Part
 from otel_dbevents.events import Event
 
 VERSION: Final = b"2"
 """What is written. Entries of the versions before are read still."""
 _READ: Final = (b"1", VERSION)
-MOST_EVENTS: Final = 100
+MOST_EVENTS: Final = PART
 MOST_BYTES: Final = 64 * 1024
 _FIELDS: Final = (b"v", b"p", b"e", b"s", b"n", b"t", b"r", b"d")
 """Version, producer, epoch, first number, count, time, resource, events: all that is signed."""
@@ -113,16 +113,36 @@ def pack_all(events: Sequence[Event | Draft]) -> Iterator[tuple[int, bytes]]:
 
     Raises where an event cannot be encoded; what was given until then is whole.
     """
+    if isinstance(events, Mixed):
+        yield from _pack_parts(events.parts)
+        return
+    if isinstance(events, Alike) and len(events) > MOST_EVENTS:
+        for each in events.parts:
+            yield from pack_all(each)
+        return
     at_once, done = MOST_EVENTS, 0
     while done < len(events):
-        end = done + at_once
-        part = events.part(done, end) if isinstance(events, Alike) else events[done:end]
+        part = events if at_once >= len(events) else events[done : done + at_once]
         body = encode_columns(part)
         if len(body) > MOST_BYTES and len(part) > 1:
             at_once = max(1, min(len(part) - 1, len(part) * MOST_BYTES // len(body)))
             continue
         yield len(part), body
         done += len(part)
+
+
+def _pack_parts(parts: Sequence[Part]) -> Iterator[tuple[int, bytes]]:
+    for part in parts:
+        body = encode_part(part)
+        if len(body) <= MOST_BYTES or len(part.items) == 1:
+            yield len(part.items), body
+        else:
+            yield from pack_all(without_contexts(part.items))
+
+
+def without_contexts(items: Sequence[Any]) -> Sequence[Event | Draft]:
+    """Return what was brought: of events with their contexts the events."""
+    return [item[0] if isinstance(item, tuple) else item for item in items]
 
 
 class Unpacker:

@@ -21,6 +21,7 @@ know, and fills in the defaults of those that are missing: so a default must nev
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
+from itertools import compress
 from operator import sub
 from types import NoneType, UnionType
 from typing import Any, Final, TypeAlias, Union, get_args, get_origin, get_type_hints
@@ -29,9 +30,9 @@ import msgspec
 from msgspec import Struct
 
 from otel_dbevents.bus.redis.tables import Table, one_or_all
-from otel_dbevents.bus.redis.undrafted import Column, Contexts, columns_of
+from otel_dbevents.bus.redis.undrafted import Column, columns_of
 from otel_dbevents.codec import plain_value, tidied
-from otel_dbevents.drafts import Alike, Draft
+from otel_dbevents.drafts import Alike, Draft, Part, Within
 from otel_dbevents.events import (
     EVENT_TYPES,
     CodeLocation,
@@ -58,6 +59,8 @@ TRACE_ID: Final = "trace_id"
 TRACE_ID_BYTES: Final = 16
 
 Columns: TypeAlias = dict[str, Any]
+_Group: TypeAlias = tuple[type[Event], Sequence[int], Sequence[Any]]
+"""A type of events, where in the body such are, and these, or drafts of them."""
 _Write: TypeAlias = "Callable[[Packer, Any], Any]"
 
 _MADE_ONCE: Final = (Database, Statement)
@@ -107,7 +110,15 @@ def encode_columns(events: Sequence[Event | Draft]) -> bytes:
 
     Raises where one of them cannot be encoded: `TypeError`, `ValueError`, `OverflowError`.
     """
-    body = Packer().pack(events)
+    return _encoded(Packer().pack(events))
+
+
+def encode_part(part: Part) -> bytes:
+    """Return the same of a part of a batch, whose items need not be looked at one by one."""
+    return _encoded(Packer().pack_part(part))
+
+
+def _encoded(body: Any) -> bytes:
     try:
         return _encoder.encode(body)
     except UnicodeEncodeError:
@@ -127,18 +138,20 @@ class Packer:
 
     def pack(self, events: Sequence[Event | Draft]) -> tuple[dict[str, Columns], list[Columns]]:
         """Return the body, as what msgspec encodes."""
+        return self._pack(_parted(events))
+
+    def pack_part(self, part: Part) -> tuple[dict[str, Columns], list[Columns]]:
+        """Return the same of a part of a batch."""
+        return self._pack(_groups_of(part))
+
+    def _pack(self, parted: Sequence[_Group]) -> tuple[dict[str, Columns], list[Columns]]:
         groups: list[Columns] = []
-        kinds = {type(events[0])} if isinstance(events, Alike) else set(map(type, events))
-        of = {kind: _event_of(kind) for kind in kinds}
-        if len({*of.values()}) == 1:
-            groups.append(self._group(of[type(events[0])], kinds, events))
-        else:
-            parted: dict[type[Event], list[int]] = {}
-            for place, event in enumerate(events):
-                parted.setdefault(of[type(event)], []).append(place)
-            for kind, places in parted.items():
-                these = [events[place] for place in places]
-                groups.append({**self._group(kind, set(map(type, these)), these), "at": places})
+        for kind, places, these in parted:
+            kinds = {type(these[0])} if isinstance(these, Alike) else set(map(type, these))
+            group = self._group(kind, kinds, these)
+            if len(parted) > 1:
+                group["at"] = places
+            groups.append(group)
         return {table.kind.__name__: self._rows(table) for table in self._told}, groups
 
     def _rows(self, table: Table) -> Columns:
@@ -176,19 +189,50 @@ class Packer:
                 found[name] = column
         return found
 
-    def numbers(self, table: type[Struct], values: Any) -> list[int]:
+    def numbers(self, table: type[Struct], values: Any) -> Sequence[int]:
         """Return the values' numbers in their table; one where all are equal."""
         return self._table(table).numbers(values)
 
-    def numbers_in(self, contexts: Contexts) -> list[int]:
-        """Return the same of the parents in these contexts."""
-        return self._table(TraceParent).numbers_in(contexts.contexts, contexts.span_in)
+    def numbers_of(self, spans: Within) -> Sequence[int]:
+        """Return the same of these parents."""
+        return self._table(TraceParent).numbers_of(spans)
 
     def _table(self, kind: type[Struct]) -> Table:
         found = self._tables.get(kind)
         if found is None:
             found = self._tables[kind] = Table(kind, self._told)
         return found
+
+
+def _parted(events: Sequence[Event | Draft]) -> list[_Group]:
+    """Return events and drafts by the types of the events, with their places."""
+    kinds = {type(events[0])} if isinstance(events, Alike) else set(map(type, events))
+    of = {kind: _event_of(kind) for kind in kinds}
+    if len({*of.values()}) == 1:
+        return [(of[type(events[0])], (), events)]
+    parted: dict[type[Event], list[int]] = {}
+    for place, event in enumerate(events):
+        parted.setdefault(of[type(event)], []).append(place)
+    return [(kind, at, [events[place] for place in at]) for kind, at in parted.items()]
+
+
+def _groups_of(part: Part) -> list[_Group]:
+    """Return the same of what need not be looked at one by one."""
+    found: list[_Group] = [
+        (_event_of(each.kind), part.places[each.kind], each) for each in part.alike
+    ]
+    events = [event for event, _ in part.deliveries]
+    kinds = dict.fromkeys(map(type, events))
+    if any(kind in kinds for kind, _, _ in found):  # some as drafts, some as events
+        return _parted([item[0] if type(item) is tuple else item for item in part.items])
+    for kind in kinds:
+        of = [type(event) is kind for event in events]
+        found.append((kind, [*compress(part.places[tuple], of)], [*compress(events, of)]))
+    return sorted(found, key=_first_place)
+
+
+def _first_place(group: _Group) -> int:
+    return group[1][0]
 
 
 def _event_of(kind: Any) -> type[Event]:
@@ -223,8 +267,8 @@ def _by_number(field: Field) -> _Write:
     is_left_out = field.default is None
 
     def write(packer: Packer, values: Any) -> Any:
-        if isinstance(values, Contexts):
-            return packer.numbers_in(values)
+        if isinstance(values, Within):
+            return packer.numbers_of(values)
         is_default = is_left_out and values[0] is None and values.count(None) == len(values)
         return None if is_default else packer.numbers(table, values)
 

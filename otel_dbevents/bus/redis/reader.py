@@ -12,6 +12,7 @@ from typing import Any, Final
 from otel_dbevents.bus.redis.burials import Burials
 from otel_dbevents.bus.redis.dead import letter_fields
 from otel_dbevents.bus.redis.entries import Entry, EntryError, Unpacker
+from otel_dbevents.bus.redis.exits import Exits
 from otel_dbevents.bus.redis.gaps import Gaps
 from otel_dbevents.bus.redis.group import Group, Message
 from otel_dbevents.bus.redis.held import Counts, Hands, Held
@@ -69,8 +70,7 @@ class Reader:
         self.counts = Counts()
         self._burials = Burials(stream, self.counts, buries=buries)
         self._hands = Hands()
-        self._unsure = frozenset[bytes]()
-        """What we tried to take out of the group's hands last, and do not know whether we did."""
+        self._exits = Exits(self._group, self._ledger, self._gaps, self._burials, self._hands)
 
     def join(self) -> None:
         """Connect, and make the group where there is none; done by `read` too."""
@@ -83,6 +83,7 @@ class Reader:
     def read(self, most: int, wait_s: float) -> list[Held]:
         """Return new entries, about ``most`` at the most, after ``wait_s`` seconds if none come."""
         messages, again = self._group.read(most, wait_s)
+        self._exits.seen(messages)
         if monotonic() >= self._look_at:
             self._look_at = monotonic() + _LOOK_S
             self._ledger.is_remembered(self._client)
@@ -113,7 +114,7 @@ class Reader:
         if not those:
             return
         letters = [letter for each in those for letter in self._burials.unread(each)]
-        self._finish([each.id for each in those], [each.entry for each in those], letters)
+        self._exits.finish([each.id for each in those], [each.entry for each in those], letters)
         for each in those:
             self._done(each)
 
@@ -141,7 +142,7 @@ class Reader:
             tries=tries,
             chosen=[held.place(number) for number in numbers],
         )
-        self._finish([held.id], [held.entry], [*self._burials.unread(held), letter])
+        self._exits.finish([held.id], [held.entry], [*self._burials.unread(held), letter])
         self._burials.count(reason)
         self._done(held, failed=len(numbers))
 
@@ -215,7 +216,7 @@ class Reader:
                 else:
                     found.append((id_, fields, entry))
             except EntryError as error:
-                self._reject(id_, fields, error.reason)
+                self._exits.reject(id_, fields, error.reason)
         self._gaps.look([(id_, entry) for id_, _, entry in found])
         known = self._ledger.known(self._client, [entry for _, _, entry in found])
         taken = list[Held]()
@@ -226,61 +227,19 @@ class Reader:
             elif (held := self._unpacked(id_, fields, entry)) is not None:
                 taken.append(held)
         if done:
-            self._finish(done, [])
+            self._exits.finish(done, [])
         return taken
 
     def _unpacked(self, id_: bytes, fields: dict[bytes, bytes], entry: Entry) -> Held | None:
         try:
             events, bad = self._unpacker.unpack(entry)
         except EntryError as error:
-            self._reject(id_, fields, error.reason, entry)
+            self._exits.reject(id_, fields, error.reason, entry)
             return None
         if bad and not events:
-            self._reject(id_, fields, "undecodable", entry, bad)
+            self._exits.reject(id_, fields, "undecodable", entry, bad)
             return None
         held = Held(id_, entry, events, fields, tuple(bad))
         self._hands.take(held)
         self.counts.read += len(events)
         return held
-
-    def _reject(
-        self,
-        id_: bytes,
-        fields: Mapping[bytes, bytes],
-        reason: str,
-        entry: Entry | None = None,
-        places: Sequence[int] = (),
-    ) -> None:
-        """Put an entry to the dead letters, and take it out of the group's hands: both or none.
-
-        One whose numbers can be trusted is written down as handled, its events as lost.
-        """
-        letter = self._burials.letter(id_, fields, reason, places)
-        handled = [] if entry is None else [entry]
-        self._finish([id_], handled, [] if letter is None else [letter])
-        self._burials.count(reason)
-        if entry is None:
-            self._gaps.rejected(fields)
-            return
-        self._gaps.handled(id_, entry)
-        if not entry.again_of:
-            self._burials.lose(entry, entry.count)
-
-    def _finish(
-        self,
-        ids: Sequence[bytes],
-        handled: Sequence[Entry],
-        letters: Sequence[Mapping[bytes, bytes]] = (),
-    ) -> None:
-        if letters and not self._unsure.isdisjoint(ids) and not self._group.has(ids):
-            letters = ()  # they are there: the answer to the last try did not come
-        self._unsure = frozenset(ids)
-        pipe = self._client.pipeline()
-        self._burials.add(pipe, letters)
-        self._ledger.add(pipe, handled)
-        pipe.xack(self.stream, self._group.name, *ids)
-        pipe.execute()
-        self._unsure = frozenset()
-        self._ledger.note(handled)
-        for each in ids:
-            self._hands.let_go(each)

@@ -15,11 +15,11 @@ from typing import Any, Final
 from otel_dbevents.bus import Item
 from otel_dbevents.bus.redis.adding import Stream
 from otel_dbevents.bus.redis.connecting import Backoff, connect, explained, let_go
-from otel_dbevents.bus.redis.entries import Entry, pack_all
+from otel_dbevents.bus.redis.entries import Entry, pack_all, without_contexts
 from otel_dbevents.bus.redis.packing import encode_columns
 from otel_dbevents.bus.redis.signing import Keyring
 from otel_dbevents.bus.unmade import events_of
-from otel_dbevents.drafts import Alike
+from otel_dbevents.drafts import Alike, Mixed
 from otel_dbevents.events import Event, new_id
 from otel_dbevents.forks import in_child
 from otel_dbevents.swallowing import Swallowing, told
@@ -163,13 +163,14 @@ class Sender:
 
     def _packed(self, batch: Sequence[Item]) -> list[tuple[int, bytes]]:
         given: Sequence[Any] = batch
-        if not isinstance(batch, Alike):
-            given = [item[0] if isinstance(item, tuple) else item for item in batch]
+        if not isinstance(batch, (Alike, Mixed)):
+            given = without_contexts(batch)
         try:
             return list(pack_all(given))
         except Exception as error:  # noqa: BLE001 - one of them: it is found below, and counted
             told("redis sender", error)
-            return list(pack_all([each for each in events_of(given) if self._can_be_packed(each)]))
+            events = events_of(without_contexts(batch))
+            return list(pack_all([each for each in events if self._can_be_packed(each)]))
 
     def _can_be_packed(self, event: Event) -> bool:
         try:

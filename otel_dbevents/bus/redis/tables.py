@@ -4,13 +4,13 @@ Most objects come again and again: they are known by which they are, and compare
 is another. Who numbers them keeps them: no other may come to the place of one that is known so.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import astuple
 
-from otel_dbevents.drafts import Span
+from otel_dbevents.drafts import Within
 from otel_dbevents.events import TraceParent
 
 
@@ -34,11 +34,12 @@ class Table:
         """The objects' fields."""
         return self.things if self.kind is TraceParent else [*map(astuple, self.things)]
 
-    def numbers(self, values: Sequence[Any]) -> list[int]:
+    def numbers(self, values: Sequence[Any]) -> Sequence[int]:
         """Return the values' numbers; one where all are equal."""
         if values.count(values[0]) == len(values):
             values = values[:1]
-        numbers, found, last, number = self._numbers, list[int](), None, 0
+        found: list[int] = []
+        numbers, last, number = self._numbers, None, 0
         for value in values:
             if value is not last:  # most are what the last one was
                 last, known = value, numbers.get(id(value))
@@ -48,19 +49,14 @@ class Table:
             found.append(number)
         return one_or_all(found)
 
-    def numbers_in(
-        self, contexts: Sequence[Any], span_in: Callable[[Any], Span | None]
-    ) -> list[int]:
-        """Return the numbers of the parents in these contexts; one where all are equal."""
-        numbers, found, last, number = self._numbers, list[int](), None, 0
-        for context in contexts:
-            if context is not last:
-                last, known = context, numbers.get(id(context))
-                if known is None:
-                    known = numbers[id(context)] = self._number(span_in(context))
-                number = known
-            found.append(number)
-        return one_or_all(found)
+    def numbers_of(self, spans: Within) -> Sequence[int]:
+        """Return the numbers of parents that were numbered by others; one where all are equal."""
+        if not self.things and spans.spans:
+            self._told.append(self)
+            self.things += spans.spans
+            return one_or_all(spans.numbers)
+        known = [0, *map(self._number, spans.spans)]
+        return one_or_all([known[number] for number in spans.numbers])
 
     def _number(self, thing: Any) -> int:
         if thing is None:
@@ -73,14 +69,14 @@ class Table:
             things.append(thing)
             return 1
         if not known:
-            known[things[0]] = 1
+            known |= {each: number for number, each in enumerate(things, 1)}
         number = known.setdefault(thing, len(things) + 1)
         if number > len(things):
             things.append(thing)
         return number
 
 
-def one_or_all(numbers: list[int]) -> list[int]:
+def one_or_all(numbers: Sequence[int]) -> Sequence[int]:
     """Return one of these, where they are equal."""
     first = numbers[0]
     return numbers[:1] if numbers[-1] == first and numbers.count(first) == len(numbers) else numbers

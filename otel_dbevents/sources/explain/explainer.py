@@ -25,6 +25,7 @@ from otel_dbevents.sources.failure import describe
 from otel_dbevents.sources.guarding import guard
 from otel_dbevents.sources.watch import Watch
 from otel_dbevents.swallowing import told
+from otel_dbevents.threads import new_thread
 
 _AGAIN_S: Final = 600.0
 """After this time a statement may be explained again."""
@@ -156,7 +157,7 @@ class Explainer:
         self._recent.append(now)
 
     def _start(self) -> None:
-        worker = threading.Thread(target=self._work, name="otel-dbevents-explain", daemon=True)
+        worker = new_thread("otel-dbevents-explain", self._work)
         try:
             self._worker = worker
             worker.start()
