@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from time import monotonic
 
 from benchmarks import arguments as command
 from benchmarks import page
@@ -72,6 +73,7 @@ def _measured(arguments: argparse.Namespace, number: int) -> Result:
     """Do one run, in processes of its own, in an order that goes on from run to run."""
     say, scenes = _progress(arguments, number), arguments.scenes
     tables: list[Table] = []
+    begun = monotonic()
     if not arguments.instructions:
         rounds = arguments.rounds
         tables.append(
@@ -84,6 +86,10 @@ def _measured(arguments: argparse.Namespace, number: int) -> Result:
         else:
             say("")
             print(f"Instructions are not counted: {command.NO_VALGRIND}")
+    if arguments.runs > 1:
+        _say("")
+        took = monotonic() - begun
+        print(f"run {number + 1} of {arguments.runs} took {took:.0f} s", file=sys.stderr)
     limits = tuple(limit for table in tables if table.unit != "us" for limit in held(table))
     return Result(tuple(tables), limits)
 

@@ -58,7 +58,7 @@ def _lines(runs: Runs) -> Iterator[str]:
     number = len(runs.results)
     said = ", ".join(f"{name} {each}" for name, each in runs.results[0].versions.items())
     yield f"Measured on {datetime.now(UTC):%Y-%m-%d}: {said}."
-    yield f"Runs: {number}, one after the other. {_rounds(runs)}"
+    yield f"{f'{number} runs, one after the other' if number > 1 else 'One run'}. {_rounds(runs)}"
     yield from ("", "### The budgets", "")
     yield from _budgets(runs.budgets(), number)
     for kind in (kind for kind in KINDS if kind in runs.kinds):
@@ -75,7 +75,7 @@ def _lines(runs: Runs) -> Iterator[str]:
 
 def _rounds(runs: Runs) -> str:
     timed = [table.rounds for table in runs.results[0].tables if table.kind == "CPU time"]
-    return f"CPU times: medians of {timed[0]} rounds in each run." if timed else ""
+    return f"CPU times are medians of {timed[0]} rounds in each." if timed else ""
 
 
 def _row(cells: Sequence[str]) -> str:

@@ -67,11 +67,12 @@ class Ratio:
     @property
     def verdict(self) -> str:
         """Whether it is within its limit and its budget, and in how many of the runs."""
+        number = len(self.runs)
         for bound, said in ((self.limit, "OVER THE LIMIT"), (self.budget, "over the budget")):
             over = sum(bound is not None and ratio > bound for ratio in self.runs)
             if over:
-                return f"{said} in {over} of {len(self.runs)}"
-        return f"within the budget in all {len(self.runs)}"
+                return f"{said} in {over} of {number}" if number > 1 else said
+        return f"within the budget in all {number}" if number > 1 else "within the budget"
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,9 @@ class Runs:
 
     @property
     def kinds(self) -> tuple[Kind, ...]:
-        return tuple(table.kind for table in self.results[0].tables)
+        """Which there are, with what is judged first."""
+        found = [table.kind for table in self.results[0].tables]
+        return tuple(sorted(found, key="CPU time".__eq__))
 
     def tables(self, kind: Kind) -> list[Table]:
         """Return each run's table of a kind."""

@@ -53,7 +53,7 @@ def _budgets(ratios: Sequence[Ratio]) -> Iterator[str]:
             yield f"  {ratio.what}"
         before = ratio.what
         said = "".join(f"{each:8.3f}" for each in (*ratio.runs, ratio.worst, ratio.spread))
-        limit = "" if ratio.limit is None else f"{ratio.limit:.2f}"
+        limit = "" if ratio.limit is None else f"{ratio.limit:.3f}"
         yield f"    {ratio.kind:20}{said}{ratio.budget:8.3f}{limit:>8}  {ratio.verdict}"
 
 
@@ -108,5 +108,5 @@ def _held(held: Held) -> str:
     verdict = "within the budget" if held.measured <= held.budget else "over the budget"
     if not held.ok:
         verdict = "OVER THE LIMIT"
-    numbers = f"{held.measured:6.3f}  limit {held.limit:5.2f}  budget {held.budget:5.2f}"
+    numbers = f"{held.measured:6.3f}  limit {held.limit:6.3f}  budget {held.budget:6.3f}"
     return f"  {held.what:88}{held.kind:20}{numbers}  {verdict}"

@@ -137,18 +137,21 @@ class Bursts:
         here = self._here
         return (self._least - 1 - len(here), here) if type(here) is list else (0, [])
 
-    def add_all(self, rows: Sequence[Row], within: Within, contexts: Sequence[Any]) -> int:
+    def add_all(self, rows: list[Row], within: Within, contexts: Sequence[Any]) -> int:
         """Count what was noted of runs, those that were under a span; return how many these are."""
         numbers, spans, starts = within
-        young, least, number = self._young, self._least, 0
+        young, old, least, number = self._young, self._old, self._least, 0
         for begin, end in zip(starts, [*starts[1:], len(rows)], strict=True):
             if not numbers[begin]:
                 continue
             span = spans[numbers[begin] - 1]
             number += end - begin
-            here = young.get((span[0], span[1]))
-            if here is None:
-                here = self._under((span[0], span[1]))
+            key = span[0], span[1]
+            here = young.get(key)
+            if here is None and end - begin < least and key not in old:  # mostly
+                young[key] = rows[begin:end]
+                continue
+            here = self._under(key)
             if type(here) is list and len(here) + end - begin < least:
                 here += rows[begin:end]
             else:

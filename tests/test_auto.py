@@ -205,6 +205,29 @@ def test_turned_off_nothing_happens(run, variables):
         assert not receiver.requests
 
 
+SET_UP = "import otel_dbevents\notel_dbevents.instrument()\n"
+"""Turned on where nobody sets a provider up."""
+
+
+@pytest.mark.parametrize(
+    ("script", "variables", "lines"),
+    [
+        (SET_UP + APPLICATION, to("http://127.0.0.1:9"), 1),
+        (SET_UP + APPLICATION, {"OTEL_TRACES_EXPORTER": "console"}, 1),
+        (SET_UP + APPLICATION, {"OTEL_TRACES_EXPORTER": "none"}, 0),
+        (SET_UP + APPLICATION, {}, 0),
+        (SET_UP, to("http://127.0.0.1:9"), 0),
+    ],
+    ids=["endpoint", "exporter", "none", "nothing wanted", "nothing to tell"],
+)
+def test_who_names_a_destination_and_sets_no_provider_up_is_told_so(run, script, variables, lines):
+    done = run(script, **variables)
+    assert done.returncode == 0
+    said = done.stderr.splitlines()
+    assert len(said) == lines
+    assert all("no provider" in line and "import otel_dbevents.auto" in line for line in said)
+
+
 def test_what_asks_not_to_be_instrumented_is_not(run):
     suppressed = """
 from opentelemetry.context import attach, detach, set_value

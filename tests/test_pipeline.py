@@ -684,7 +684,7 @@ def test_closing_takes_no_longer_than_it_may_however_much_hangs(
             pipeline.bus, stage, lambda timeout, o=original: asked.append(timeout) or o(timeout)
         )
     settled: list[float] = []
-    monkeypatch.setattr(pipeline.bridge, "settle", lambda timeout: settled.append(timeout))
+    monkeypatch.setattr(pipeline.bridge, "settle", lambda timeout=-1.0: settled.append(timeout))
     pipeline.attach(engine)
     query(engine)
     began = monotonic()

@@ -91,6 +91,8 @@ class Bridge:
 
     filter_errors: int
     """How often ``span_filter`` raised, or did not say yes or no."""
+    is_unheard: bool = False
+    """Whether there was no provider of any signal yet when the last events came."""
     open_span_types: tuple[type[Event], ...] = OPEN_SPAN_TYPES
     """The types that `on_open_span` is for."""
 
@@ -171,6 +173,7 @@ class Bridge:
             return
         if not self._is_complete:
             self._take_providers()
+            self.is_unheard = not (self._spans or self._metrics or self._logs)
         spans = self._spans
         if spans is not None:
             spans.look()

@@ -76,7 +76,8 @@ class Buffer(Generic[T]):
 
         With them comes how many of those put in since the beginning are now gone from the buffer.
         """
-        take, batch = self.items.popleft, list[T]()
+        take = self.items.popleft
+        batch: list[T] = []
         with self._lock:
             with suppress(IndexError):  # others drop what is too much meanwhile
                 batch.extend(starmap(take, repeat((), min(most, len(self.items)))))

@@ -2,6 +2,7 @@
 
 import atexit
 import logging
+import os
 import weakref
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -51,6 +52,18 @@ _MS = 1_000_000
 _SHIPPING = 0.8
 """The share of the end's time that Redis may take: the rest is for the last numbers, which tell
 what it did not take."""
+_WANTS_EXPORT = (
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
+    "OTEL_TRACES_EXPORTER",
+    "OTEL_METRICS_EXPORTER",
+)
+"""Variables that are read by whoever sets providers up: who gives one expects that to happen."""
+_SETS_UP = (
+    "`import otel_dbevents.auto` does that by OTEL_*, and so does "
+    "`otel_dbevents.exporters.ensure_providers()` before `instrument()`"
+)
 _log = logging.getLogger("otel_dbevents")
 
 
@@ -365,6 +378,9 @@ def _drain_at_exit(reference: "weakref.ref[Pipeline]") -> None:
     timeout = pipeline.config.flush_timeout_ms / 1000
     if pipeline.sender is None:
         pipeline.flush(ending.time_left(timeout))
+        wants_export = any(os.environ.get(each, "none") != "none" for each in _WANTS_EXPORT)
+        if pipeline.bridge.is_unheard and wants_export:
+            _log.warning("nothing was sent: no provider was ever set up. %s", _SETS_UP)
         return
     shipping_s = timeout * _SHIPPING
     pipeline.flush(ending.time_left(shipping_s))

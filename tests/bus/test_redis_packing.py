@@ -12,7 +12,8 @@ from msgspec.structs import replace
 from sqlalchemy.sql.elements import quoted_name
 
 from otel_dbevents.bus.redis import unpacking
-from otel_dbevents.bus.redis.packing import TABLES, encode_columns, fields_of
+from otel_dbevents.bus.redis.fields import TABLES, fields_of
+from otel_dbevents.bus.redis.packing import encode_columns
 from otel_dbevents.bus.redis.unpacking import BodyError, BodyReader
 from otel_dbevents.codec import encode
 from otel_dbevents.events import (

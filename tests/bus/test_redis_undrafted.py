@@ -120,13 +120,20 @@ def test_a_mixed_batch_comes_to_the_bytes_of_its_events(items: list[Any]) -> Non
 def test_a_mixed_batch_is_told_in_its_order_over_all_its_entries() -> None:
     where = CONTEXTS[1], DATABASES[0]
     items: list[Any] = []
-    for number in range(2 * PART):
-        items += [query(number), CheckedInDraft(*where, 1_790_000_000, number)]
+    for number in range(PART):
+        back: Any = CheckedInDraft(*where, 1_790_000_000, number)
+        items += [(made_of(back), None) if number % 2 else back, query(number), query(number)]
     packed = list(pack_all(Mixed(items)))
-    assert [count for count, _ in packed] == [PART] * 4
+    assert [count for count, _ in packed] == [PART] * 3
     told: list[Any] = [event for _, body in packed for event in read(body)]
-    assert [type(each) for each in told] == [QueryExecuted, ConnectionCheckedIn] * 2 * PART
-    assert [each.duration_ns for each in told] == [n for at in range(2 * PART) for n in (at, at)]
+    assert [type(each) for each in told] == [ConnectionCheckedIn, *[QueryExecuted] * 2] * PART
+    assert [each.duration_ns for each in told] == [n for at in range(PART) for n in [at] * 3]
+
+
+def test_what_came_first_in_a_mixed_batch_is_told_first_though_it_is_an_event() -> None:
+    came = made_of(CheckedInDraft(CONTEXTS[1], DATABASES[0], 5, 6))
+    [(_, body)] = pack_all(Mixed([(came, None), query(1), query(2)]))
+    assert body == packed_both_ways([came, query(1), query(2)], body)
 
 
 def test_each_event_among_drafts_keeps_its_parent_whatever_else_is_packed() -> None:

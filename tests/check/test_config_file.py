@@ -85,6 +85,17 @@ def test_an_exporter_that_is_not_installed_is_wrong_and_the_others_are_tried(
     assert any(said.startswith("pigeon cannot be set up") for _, _, said in found)
 
 
+def test_metrics_that_somebody_asks_for_go_nowhere_by_themselves(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    text = (
+        'file_format: "1.0"\nmeter_provider:\n  readers:\n    - pull:\n        exporter:\n'
+        "          prometheus/development:\n            port: 1\n"
+    )
+    found = looked(monkeypatch, tmp_path, text)
+    assert ("metrics", "ok", "are read by who asks") in found
+
+
 def test_where_the_reader_has_its_exporters_elsewhere_that_is_said(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -34,11 +34,11 @@ def play(driver: str, url: str, mode: str) -> dict[str, object]:
 @pytest.mark.parametrize(
     ("driver", "mode"),
     [
-        ("pysqlite", "within"),
+        ("pysqlite", "within, plain"),
         pytest.param("pysqlite", "worker", marks=pytest.mark.newest),
         pytest.param("aiosqlite", "within", marks=pytest.mark.newest),
         pytest.param("psycopg", "within", marks=pytest.mark.newest),
-        ("asyncpg", "worker"),
+        ("asyncpg", "worker, plain"),
     ],
 )
 def test_a_fault_at_any_step_changes_nothing_for_the_application_and_we_go_on(

@@ -24,6 +24,7 @@ from otel_dbevents import Config
 from otel_dbevents.pipeline import Pipeline
 from otel_dbevents.sources.heap import objects_of
 from tests.harm.running import run
+from tests.services.process import wait_until
 
 POOL_EVENTS = ("checkin", "detach", "invalidate", "soft_invalidate", "close")
 
@@ -117,8 +118,13 @@ def no_collection() -> Iterator[None]:
     gc.enable()
 
 
-def let_go(flush: Callable[[], object]) -> dict[str, bool]:
-    """Let go of things, with a connection left in the pool; say which of them are gone by then."""
+def let_go(
+    flush: Callable[[], object] = bool, expected: dict[str, bool] | None = None
+) -> dict[str, bool]:
+    """Let go of things, with a connection left in the pool; say which of them are gone by then.
+
+    With ``expected`` a worker is given time to return from where it handled the last batch.
+    """
     engine = create_engine("sqlite://", poolclass=QueuePool)
 
     def in_context() -> weakref.ref[Held]:
@@ -154,19 +160,25 @@ def let_go(flush: Callable[[], object]) -> dict[str, bool]:
 
     those = {each.__name__: each() for each in (in_context, in_frame, in_failure)}
     flush()
-    gone = {name: each() is None for name, each in those.items()}
+
+    def gone() -> dict[str, bool]:
+        return {name: each() is None for name, each in those.items()}
+
+    if expected is not None:
+        wait_until(lambda: gone() == expected, 20)
+    found = gone()
     gc.collect()  # SQLAlchemy's own rings
     engine.dispose()
-    return gone
+    return found
 
 
 @pytest.mark.parametrize("synchronous", [False, True])
 def test_what_the_application_lets_go_of_is_gone_when_it_would_be_without_us(
     no_collection: None, synchronous: bool
 ) -> None:
-    alone = let_go(lambda: None)
+    alone = let_go()
     assert alone["in_context"]
     pipeline = Pipeline(config=Config(synchronous=synchronous, history=100))
     pipeline.attach()
-    assert let_go(lambda: pipeline.flush(30)) == alone
+    assert let_go(lambda: pipeline.flush(30), alone) == alone
     pipeline.close()

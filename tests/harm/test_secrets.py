@@ -135,7 +135,7 @@ def test_what_postgresql_says_of_values_stays_with_the_application(
                 except exc.DBAPIError as error:
                     said.append(str(error.orig))
                     raise
-        with suppress(exc.DBAPIError, OSError):  # a password that is wrong, and one with signs
+        with suppress(Exception):  # whatever the driver raises, also unwrapped: nobody's password
             create = create_engine if driver == "psycopg" else create_async_engine
             other: Any = create(make_url(url).set(username="Xq7user", password="Xq7/:@word"))
             getattr(other, "sync_engine", other).connect()

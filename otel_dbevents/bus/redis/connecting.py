@@ -36,6 +36,7 @@ _BY_CODE: Final = {
     "FOREIGN": ("what answers there is no Redis", "correct host and port in the URL"),
     "TLS": ("it does not agree on TLS", "redis:// where it has none, else ssl_ca_certs in the URL"),
     "MOVED": ("it is a cluster", _SINGLE),
+    "CROSSSLOT": ("it is a cluster", _SINGLE),
 }
 _WORDS: Final = (
     ("invalid username-password", "WRONGPASS"),
@@ -183,7 +184,7 @@ def _code(error: BaseException) -> str:
         return first
     names = {"ReadOnlyError": "READONLY", "BusyLoadingError": "LOADING", "OutOfMemoryError": "OOM"}
     names |= {"NoPermissionError": "NOPERM", "MasterDownError": "MASTERDOWN"}
-    names |= {"MovedError": "MOVED", "AskError": "MOVED", "ClusterCrossSlotError": "MOVED"}
+    names |= {"MovedError": "MOVED", "AskError": "MOVED", "ClusterCrossSlotError": "CROSSSLOT"}
     names |= {"ClusterDownError": "CLUSTERDOWN"}
     lowered = said.lower()
     found = names.get(type(error).__name__)

@@ -12,14 +12,7 @@ from typing import Annotated, Any, Final, TypeAlias, Union
 import msgspec
 from msgspec import NODEFAULT, UNSET, Meta, Struct, UnsetType
 
-from otel_dbevents.bus.redis.packing import (
-    TABLES,
-    TIMES,
-    TRACE_ID,
-    TRACE_ID_BYTES,
-    Field,
-    fields_of,
-)
+from otel_dbevents.bus.redis.fields import TABLES, TIMES, TRACE_ID, TRACE_ID_BYTES, Field, fields_of
 from otel_dbevents.codec import decode
 from otel_dbevents.events import EVENT_TYPES, Database, Event, Statement
 
