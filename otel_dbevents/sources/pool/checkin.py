@@ -68,8 +68,9 @@ def checked_in(_connection: Any, record: Any) -> None:
         watch, proxied = state.watch, state.proxied
         collected = proxied is not None and proxied() is None  # `is_collected`, without its call
         of = record._ConnectionRecord__pool  # `pool_of`, without its call
-        if (state.latest is not None or state.others) and not _is_shared(watch, of, collected):
-            for reading in state.unread():
+        if state.latest is not None or state.others:
+            unread = state.unread()  # before it is asked who is there: others may come meanwhile
+            for reading in () if _is_shared(watch, of, collected) else unread:
                 reading.done(in_call=not collected)
         end, caller = time_ns(), current_context()
         was_told, state.told_out = state.told_out, False
