@@ -55,7 +55,9 @@ class Telling:
         self._looked_again = False
         self._missed_by_others: dict[int, int] = {}
         self._most_bytes = 0
-        self._judges = judges
+        self._when_idle: list[Callable[[], object]] = [bridge.settle]
+        if judges is not None:
+            self._when_idle.append(judges.settle_quiet)
         self._judging = None if judges is None else Judging(judges, self._waiting)
         self.subscription = (subscribe or bus.subscribe)(
             self._consume, name="bridge", idle=self._be_idle
@@ -118,9 +120,8 @@ class Telling:
         self._most_bytes = most_bytes
 
     def _be_idle(self) -> None:
-        self._bridge.settle()
-        if self._judges is not None:
-            self._judges.settle_quiet()
+        for settle in self._when_idle:
+            settle()
 
     def _wait(self) -> None:
         """See to what waits while Redis takes nothing: it is judged, and must not be too much."""
