@@ -66,6 +66,16 @@ def test_what_was_judged_while_it_waited_is_not_judged_again_when_it_is_brought(
     assert (burst.count, burst.duration_ns) == (23, 23 * 7)
 
 
+def test_what_gave_way_while_it_waited_is_not_kept() -> None:
+    waiting = runs(9)
+    court, _, _ = judging(waiting)
+    court.look_ahead()
+    court.take(Mixed(waiting[2:5]))
+    assert len(court._seen) == len(waiting) - 3, "the others may come yet"
+    court.take(Mixed([*waiting[5:], *runs(2)]))
+    assert not court._seen
+
+
 @pytest.mark.swallows
 def test_where_judging_fails_it_is_counted_and_all_else_goes_on() -> None:
     def refuse(_: Event, __: Any) -> None:

@@ -39,6 +39,8 @@ class Judging:
             batch = Mixed(
                 item for item in batch if seen.pop(id(_event_or_draft(item)), None) is None
             )
+            if batch:  # it came after all that had waited: of that the rest gave way
+                seen.clear()
         try:
             if batch:
                 self._judges.take(batch)
