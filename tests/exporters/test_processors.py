@@ -282,6 +282,7 @@ def test_a_full_queue_that_says_one_too_many_for_a_moment_costs_nothing(exporter
     outbox.give_up()
 
 
+@pytest.mark.swallows
 def test_losses_are_said_in_one_line_a_minute_with_their_number_and_reason(
     exporter, processing, caplog, monkeypatch
 ):

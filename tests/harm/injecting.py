@@ -40,14 +40,14 @@ _FETCHING = (
 )
 
 IN_THE_WAY: dict[str, dict[str, str]] = {
-    "QuerySource._execute.do_execute": {
+    "executing.do_execute": {
         "surrounded": "its own steps are tried",
         "cursor.execute": _DRIVERS,
         "driver_call": _DRIVERS,
         "failed": _GUARDED,
         "told": _GUARDED,
     },
-    "QuerySource._surround.do_execute": {
+    "_surrounded.do_execute": {
         "around.enter": _GUARDED,
         "around.leave": _GUARDED,
         "driver_call": _DRIVERS,

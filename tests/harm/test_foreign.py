@@ -19,7 +19,7 @@ from sqlalchemy import Engine, create_engine
 from sqlalchemy.pool import QueuePool
 
 from otel_dbevents import Config, Pipeline
-from otel_dbevents.sources import inserts, query, reading, rows
+from otel_dbevents.sources import executing, inserts, reading, rows
 from tests.harm import scenario
 
 
@@ -124,7 +124,7 @@ def test_a_clock_that_goes_backwards_changes_nothing_for_the_application(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alone, ticks = play(tmp_path), count(2_000_000_000_000_000_000, -1_000_000)
-    for module in (query, inserts, reading, rows):
+    for module in (executing, inserts, reading, rows):
         monkeypatch.setattr(module, "time_ns", lambda: next(ticks))
     pipeline = Pipeline(tracer_provider=TracerProvider(), config=Config(synchronous=True))
     pipeline.attach()
