@@ -80,8 +80,8 @@ IN_THE_WAY: dict[str, dict[str, str]] = {
         "original": _DRIVERS,
         "pending.append": "a deque without a bound",
         "pending.pop": "what it appended itself",
-        "pool.refused": _GUARDED,
-        "pool.checked_out": _GUARDED,
+        "refused": _GUARDED,
+        "checked_out": _GUARDED,
     },
     "followed.return_conn": {
         "checked_in": _GUARDED,
