@@ -202,7 +202,8 @@ def test_a_query_that_waits_for_a_lock_is_slow_and_no_failure_and_the_database_i
 
 def wait_for_the_lock(app: Application) -> None:
     """Look from outside, with another engine, until somebody has waited for long."""
-    onlooker = create_engine(app.server.url("postgres"))
+    # Within a transaction PostgreSQL would tell the same of its sessions again and again.
+    onlooker = create_engine(app.server.url("postgres"), isolation_level="AUTOCOMMIT")
     with onlooker.connect() as connection:
         wait_until(lambda: connection.execute(WAITING).scalar_one() > 0)
     onlooker.dispose()
