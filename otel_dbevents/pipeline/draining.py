@@ -1,15 +1,37 @@
-"""Draining: whoever flushes or shuts down a provider has our worker drained before."""
+"""Draining: whoever flushes or shuts down a provider has our worker drained before.
 
+So does the end of the process.
+"""
+
+import logging
+import os
 import weakref
 from collections.abc import Callable
 from functools import wraps
 from time import monotonic
 from typing import Any, Final
 
+from otel_dbevents.ending import ending
 from otel_dbevents.sources.guarding import guard
 
 FLUSH_S: Final = 2.0
 """Seconds that a drain may take where the caller says nothing."""
+_SHIPPING: Final = 0.8
+"""The share of the end's time that Redis may take: the rest is for the last numbers, which tell
+what it did not take."""
+_WANTS_EXPORT: Final = (
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
+    "OTEL_TRACES_EXPORTER",
+    "OTEL_METRICS_EXPORTER",
+)
+"""Variables that are read by whoever sets providers up: who gives one expects that to happen."""
+_SETS_UP: Final = (
+    "`import otel_dbevents.auto` does that by OTEL_*, and so does "
+    "`otel_dbevents.exporters.ensure_providers()` before `instrument()`"
+)
+_log = logging.getLogger("otel_dbevents")
 
 
 def drain_before(provider: Any, drain: Callable[[float], None]) -> list[Callable[[], None]]:
@@ -26,6 +48,24 @@ def drain_before(provider: Any, drain: Callable[[float], None]) -> list[Callable
         setattr(provider, name, ours)
         restore.append(_restorer(provider, name, ours))
     return restore
+
+
+def drain_at_exit(reference: "weakref.ref[Any]") -> None:
+    """Drain a pipeline, and close nothing: the last export reads the pools and what was lost."""
+    pipeline = reference()
+    if pipeline is None:
+        return
+    timeout = pipeline.config.flush_timeout_ms / 1000
+    if pipeline.sender is None:
+        pipeline.flush(ending.time_left(timeout))
+        wants_export = any(os.environ.get(each, "none") != "none" for each in _WANTS_EXPORT)
+        if pipeline.bridge.is_unheard and wants_export:
+            _log.warning("nothing was sent: no provider was ever set up. %s", _SETS_UP)
+        return
+    shipping_s = timeout * _SHIPPING
+    pipeline.flush(ending.time_left(shipping_s))
+    if not pipeline.sender.finish(ending.time_left(shipping_s)):
+        pipeline.flush(ending.time_left(timeout) / 2)  # what is given up is counted by the worker
 
 
 def _after(drain: "weakref.WeakMethod[Callable[[float], None]]", original: Any) -> Any:

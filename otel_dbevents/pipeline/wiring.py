@@ -2,7 +2,6 @@
 
 import atexit
 import logging
-import os
 import weakref
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -21,7 +20,7 @@ from otel_dbevents.ending import ending
 from otel_dbevents.exporters import lost as lost_in_export
 from otel_dbevents.judges import Judges
 from otel_dbevents.llm import RollUp, shared
-from otel_dbevents.pipeline.draining import FLUSH_S, drain_before
+from otel_dbevents.pipeline.draining import FLUSH_S, drain_at_exit, drain_before
 from otel_dbevents.pipeline.health import Health
 from otel_dbevents.pipeline.parts import (
     environment_of,
@@ -49,21 +48,6 @@ if TYPE_CHECKING:
     from otel_dbevents.event_log import EventLog
 
 _MS = 1_000_000
-_SHIPPING = 0.8
-"""The share of the end's time that Redis may take: the rest is for the last numbers, which tell
-what it did not take."""
-_WANTS_EXPORT = (
-    "OTEL_EXPORTER_OTLP_ENDPOINT",
-    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
-    "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
-    "OTEL_TRACES_EXPORTER",
-    "OTEL_METRICS_EXPORTER",
-)
-"""Variables that are read by whoever sets providers up: who gives one expects that to happen."""
-_SETS_UP = (
-    "`import otel_dbevents.auto` does that by OTEL_*, and so does "
-    "`otel_dbevents.exporters.ensure_providers()` before `instrument()`"
-)
 _log = logging.getLogger("otel_dbevents")
 
 
@@ -148,7 +132,7 @@ class Pipeline:
         for provider in self._providers:
             self._restore += drain_before(provider, self._drain)
         self._closed = False
-        self._at_exit = partial(_drain_at_exit, weakref.ref(self))
+        self._at_exit = partial(drain_at_exit, weakref.ref(self))
         atexit.register(self._at_exit)
 
     def _make_sources(
@@ -368,24 +352,6 @@ class Pipeline:
     def _drain(self, timeout: float) -> None:
         """Flush, within ``timeout`` seconds; when the process ends, in what is left of its time."""
         self.flush(min(timeout, ending.at_most(self.config.flush_timeout_ms / 1000)))
-
-
-def _drain_at_exit(reference: "weakref.ref[Pipeline]") -> None:
-    """Drain, and close nothing: the last export reads the pools and the counts of losses."""
-    pipeline = reference()
-    if pipeline is None:
-        return
-    timeout = pipeline.config.flush_timeout_ms / 1000
-    if pipeline.sender is None:
-        pipeline.flush(ending.time_left(timeout))
-        wants_export = any(os.environ.get(each, "none") != "none" for each in _WANTS_EXPORT)
-        if pipeline.bridge.is_unheard and wants_export:
-            _log.warning("nothing was sent: no provider was ever set up. %s", _SETS_UP)
-        return
-    shipping_s = timeout * _SHIPPING
-    pipeline.flush(ending.time_left(shipping_s))
-    if not pipeline.sender.finish(ending.time_left(shipping_s)):
-        pipeline.flush(ending.time_left(timeout) / 2)  # what is given up is counted by the worker
 
 
 def _measure(
