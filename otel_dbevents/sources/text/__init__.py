@@ -84,8 +84,10 @@ def analyze(sql: str, *, dialect: str = "") -> TextFacts:
             return analyze(sql[: sql.index("'")].rstrip("\\") + "'", dialect=dialect)
         elif kind == CUT:
             kind, unsure = VALUE, True
-        elif kind == NAME and text[0] == "[" and "'" in text:  # an array of another database's
-            kind = VALUE
+        elif kind == NAME and text[0] == "[" and "'" in text:
+            # Where no name is awaited it is an array of another database's.
+            if not reader.awaits_name and masker.previous not in ("AS", "."):
+                kind = VALUE
         reader.take(kind, text)
         masker.take(kind, text)
         if kind in _MAY_REPEAT:
