@@ -47,7 +47,7 @@ LIMITS: tuple[Limit, ...] = (
     Limit("connect", "process", "ours", "contrib", 1 / 2, 0.54),
     Limit("held", "process", "ours", "contrib", 1 / 5, 0.24),
     Limit("held", "process", "ours, OTLP", "contrib, OTLP", 1 / 5, 0.20),
-    Limit("held", "process", "ours, shipped", "contrib", 1 / 8, 0.15),
+    Limit("held", "process", "ours, shipped", "contrib", 1 / 8, 0.14),
 )
 
 
