@@ -77,7 +77,7 @@ class Collector:
         """Return an exporter of the SDK's to it."""
         place = import_module(f"opentelemetry.exporter.otlp.proto.{over}.{MODULES[self.signal]}")
         made = getattr(place, f"OTLP{KINDS[self.signal]}Exporter")(
-            endpoint=self.url, timeout=10, **options
+            endpoint=self.url, timeout=3, **options
         )
         self.exporters.append(made)
         return made
