@@ -727,7 +727,9 @@ def test_a_forced_flush_has_one_time_for_us_and_the_processors(
 def test_at_the_end_of_the_process_a_shutdown_has_what_is_left_of_the_time(
     telemetry: Telemetry, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("otel_dbevents.pipeline.wiring.ending", Ending())
+    ending = Ending()
+    for module in ("wiring", "draining"):
+        monkeypatch.setattr(f"otel_dbevents.pipeline.{module}.ending", ending)
     pipeline = Pipeline(**telemetry.providers, config=Config(flush_timeout_ms=300))
     given: list[float] = []
     original = pipeline.flush
