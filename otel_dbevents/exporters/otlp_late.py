@@ -73,7 +73,8 @@ class LateSpans:
         known = self._said.get(key)
         if known is not None and known[2] is by:
             return known
-        shared = span._shared(event, by)
+        ask = getattr(span, "_shared", None)  # None: another thread looked at it meanwhile
+        shared = None if ask is None else ask(event, by)
         if shared is None:
             return None
         name, kind, attributes = shared
@@ -100,8 +101,8 @@ class Batch:
     def encode(self, span: LateSpan) -> tuple[bytes, Any] | None:
         """Return a span's bytes, and its tracer; None where it has to be looked at."""
         try:
-            event, above = span._event, span._above
-        except AttributeError:
+            event, above, own_of = span._event, span._above, span._own
+        except AttributeError:  # another thread looked at it: it is a span as any other now
             return None
         if above is not self._above:
             self._go_below(above)
@@ -117,7 +118,7 @@ class Batch:
             self._batch_size = event.batch_size
             if said is None:
                 return None
-        own = self._pairs.of(span._own(event))
+        own = self._pairs.of(own_of(event))
         end_ns = event.end_time_ns
         body = (
             self._head,
