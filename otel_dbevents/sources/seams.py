@@ -5,34 +5,35 @@
 - The methods of the engine's dialect that call the driver, on the dialect's instance: the only
   place that tells the driver's own outcome, and cheaper than SQLAlchemy's events.
 - The two methods by which a pool takes back and closes, on the pool's instance
-  (`otel_dbevents.sources.pool.checkin`). The rest comes from SQLAlchemy's pool events.
+  (`otel_dbevents.sources.pool.checkin`).
+- What invalidates a connection and what detaches it, on the class of each.
+
+No listener of SQLAlchemy's: to add or remove one changes a list that other threads may be walking,
+and the application's call that walks it would raise. An attribute is exchanged in one go.
 """
 
-import sys
-import threading
 from collections.abc import Callable
 from functools import wraps
 from time import time_ns
-from types import FrameType
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 from sqlalchemy.pool import Pool
 
-from otel_dbevents.compat import has_gil
-from otel_dbevents.sources.connection import INFO_KEY, ConnectionState
 from otel_dbevents.sources.guarding import guard
 from otel_dbevents.sources.pool.checkin import (
     CAN_FOLLOW,
+    PROXY,
+    RECORD,
     checked_in,
     closed,
-    detached,
     followed,
+    leaving,
     let_go,
 )
 from otel_dbevents.sources.pool.checkout import checked_out, refused
-from otel_dbevents.sources.pool.unusable import invalidated, invalidated_for_good, pinging
+from otel_dbevents.sources.pool.unusable import pinging, unusable
 from otel_dbevents.sources.query import QuerySource
 from otel_dbevents.sources.transaction import TransactionSource
 from otel_dbevents.sources.watch import WATCH_KEY, Watch
@@ -40,14 +41,19 @@ from otel_dbevents.sources.watch import WATCH_KEY, Watch
 Seen: TypeAlias = Callable[[Engine], Watch | None]
 """Returns the watch of an engine that opens or gives a connection, if anybody wants it."""
 _RawConnection: TypeAlias = Callable[[Engine], Any]
-_Tell: TypeAlias = Callable[[Watch, ConnectionState, Any, BaseException | None, Any], None]
 
-_OURS: Final = "otel-dbevents-"
-"""What the names of our own threads begin with."""
-_DISPATCH: Final = event.attr.__file__
-"""The file whose code calls SQLAlchemy's listeners."""
-_installed: tuple[_RawConnection, _RawConnection] | None = None
-"""`Engine.raw_connection` as it was and as we made it, while anybody listens."""
+
+class _Standing(NamedTuple):
+    """A method of a class that ours took the place of."""
+
+    owner: type
+    name: str
+    original: Any
+    ours: Any
+
+
+_standing: list[_Standing] = []
+"""Where we stand while anybody listens, and where somebody else stands before us since."""
 
 
 def wrap(dialect: Any, watch: Watch) -> None:
@@ -71,50 +77,23 @@ def unwrap(dialect: Any, watch: Watch) -> None:
 
 def listen(seen: Seen) -> None:
     """Stand in the way of each checkout. Twice is harmless."""
-    global _installed
-    if _installed is not None:
+    _stand(Engine, "raw_connection", lambda original: _raw_connection(original, seen))
+    if CAN_FOLLOW:
+        _stand(RECORD, "invalidate", _invalidate)
+        _stand(PROXY, "detach", _detach)
         return
-    original = Engine.raw_connection
-    ours = _raw_connection(original, seen)
-    Engine.raw_connection = ours  # type: ignore[method-assign, assignment]
-    _installed = (original, ours)
-    for name, listener in POOL_LISTENERS.items():
+    for name, listener in _LISTENERS.items():
         if not event.contains(Pool, name, listener):
             event.listen(Pool, name, listener)
 
 
 def unlisten() -> None:
     """Stand nowhere any more, but where somebody else stands before us."""
-    global _installed
     let_go()
-    if not _is_dispatching():
-        for name, listener in POOL_LISTENERS.items():
-            if event.contains(Pool, name, listener):
-                event.remove(Pool, name, listener)
-    if _installed is not None and Engine.raw_connection is _installed[1]:
-        Engine.raw_connection = _installed[0]  # type: ignore[method-assign, assignment]
-        _installed = None
-
-
-def _is_dispatching() -> bool:
-    """Whether SQLAlchemy is calling listeners, in any thread.
-
-    It walks a list that must not change meanwhile: the application's call would raise. What stays
-    then does nothing, and goes when we are next asked to let go. Without a GIL another thread goes
-    on while it is looked at: then it may be calling them as long as it is there.
-    """
-    frames = sys._current_frames()
-    if not has_gil():
-        ours = {each.ident for each in threading.enumerate() if each.name.startswith(_OURS)}
-        if frames.keys() - ours - {threading.get_ident()}:
-            return True
-    for frame in frames.values():
-        above: FrameType | None = frame
-        while above is not None:
-            if above.f_code.co_filename == _DISPATCH:
-                return True
-            above = above.f_back
-    return False
+    for each in [*_standing]:
+        if each.owner.__dict__.get(each.name) is each.ours:
+            setattr(each.owner, each.name, each.original)
+            _standing.remove(each)
 
 
 def _raw_connection(original: _RawConnection, seen: Seen) -> _RawConnection:
@@ -151,27 +130,38 @@ def _raw_connection(original: _RawConnection, seen: Seen) -> _RawConnection:
     return raw_connection
 
 
-def _listener(tell: _Tell) -> Callable[..., None]:
-    """Make a pool listener that tells of the connections that we know, and never raises."""
-
-    def listener(connection: Any, record: Any, error: BaseException | None = None) -> None:
-        try:
-            state: ConnectionState | None = record.info.get(INFO_KEY) if record else None
-            if state is not None and state.watch.active:
-                tell(state.watch, state, connection, error, record)
-        except Exception as own:  # noqa: BLE001 - the application must not see it
-            guard.noted(own)  # it may be a finalizer that comes here
-
-    return listener
+def _stand(owner: type, name: str, make: Callable[[Any], Any]) -> None:
+    if any(each.owner is owner and each.name == name for each in _standing):
+        return
+    original = owner.__dict__[name]
+    ours = make(original)
+    _standing.append(_Standing(owner, name, original, ours))
+    setattr(owner, name, ours)
 
 
-def _soft(watch: Watch, state: ConnectionState, connection: Any, error: Any, _record: Any) -> None:
-    invalidated(watch, state, connection, error, soft=True)
+def _invalidate(original: Callable[..., None]) -> Callable[..., None]:
+    @wraps(original)
+    def invalidate(record: Any, e: BaseException | None = None, soft: bool = False) -> None:
+        unusable(record, e, soft)
+        original(record, e, soft)
+
+    return invalidate
 
 
-POOL_LISTENERS: Final[dict[str, Callable[..., None]]] = {
-    **({} if CAN_FOLLOW else {"checkin": checked_in, "close": closed}),
-    "detach": _listener(detached),
-    "invalidate": _listener(invalidated_for_good),
-    "soft_invalidate": _listener(_soft),
+def _detach(original: Callable[[Any], None]) -> Callable[[Any], None]:
+    @wraps(original)
+    def detach(proxied: Any) -> None:
+        leaving(proxied._connection_record)
+        original(proxied)
+
+    return detach
+
+
+_LISTENERS: Final[dict[str, Callable[..., None]]] = {
+    "checkin": checked_in,
+    "close": closed,
+    "detach": lambda _connection, record: leaving(record),
+    "invalidate": lambda _connection, record, error: unusable(record, error, False),
+    "soft_invalidate": lambda _connection, record, error: unusable(record, error, True),
 }
+"""What a SQLAlchemy without those methods is told by. It stays, and does nothing then."""

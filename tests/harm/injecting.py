@@ -83,6 +83,8 @@ IN_THE_WAY: dict[str, dict[str, str]] = {
         "refused": _GUARDED,
         "checked_out": _GUARDED,
     },
+    "_invalidate.invalidate": {"unusable": _GUARDED, "original": _SQLALCHEMYS},
+    "_detach.detach": {"leaving": _GUARDED, "original": _SQLALCHEMYS},
     "followed.return_conn": {
         "checked_in": _GUARDED,
         "take_back": _SQLALCHEMYS,

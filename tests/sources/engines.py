@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import URL, Connection, Engine, create_engine, event, exc, make_url, text
 from sqlalchemy.ext.asyncio import create_async_engine
-from sqlalchemy.pool import AsyncAdaptedQueuePool, QueuePool
+from sqlalchemy.pool import AsyncAdaptedQueuePool, QueuePool, base
 from sqlalchemy.util import greenlet_spawn
 
 from otel_dbevents.events import Event
@@ -127,6 +127,12 @@ _SESSIONS = {
     ),
 }
 """How each server is asked for a session's number, to end it, and whether it is still there."""
+PLACES: tuple[tuple[type, str], ...] = (
+    (Engine, "raw_connection"),
+    (base._ConnectionRecord, "invalidate"),
+    (base._ConnectionFairy, "detach"),
+)
+"""The methods of SQLAlchemy's classes that ours take the place of."""
 _NEWEST = ("turso",)
 _NOBODY = "http://127.0.0.1:1"
 

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import pytest
 from sqlalchemy import Engine, event, func, select
-from sqlalchemy.pool import AsyncAdaptedQueuePool, QueuePool
+from sqlalchemy.pool import AsyncAdaptedQueuePool, Pool, QueuePool
 
 from otel_dbevents.events import (
     CommitFailed,
@@ -25,7 +25,10 @@ from otel_dbevents.events import (
     TransactionReleased,
     TransactionRolledBack,
 )
+from otel_dbevents.sources import engine as engines
+from otel_dbevents.sources import seams
 from otel_dbevents.sources.engine import EngineSource
+from otel_dbevents.sources.pool import checkin, unusable
 from tests.sources.engines import Case, Told
 from tests.sources.shop import add_users, metadata, users
 
@@ -179,6 +182,38 @@ def test_a_hard_invalidation_closes_at_once_and_ends_no_transaction(
     assert told.one(DatabaseConnectionEstablished)
     before = told.events[: told.names().index("DatabaseConnectionEstablished")]
     assert not [each for each in before if isinstance(each, ENDS)]
+
+
+@pytest.mark.parametrize("case", ["pysqlite", "psycopg"], indirect=True)
+def test_a_sqlalchemy_without_those_methods_tells_the_same_by_its_events(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def told_of_it() -> list[str]:
+        told = Told()
+        source, engine = EngineSource(told), case.engine(pool_size=2)
+        source.attach(engine)
+
+        def scene() -> None:
+            for soft in (False, True):
+                with engine.connect() as connection:
+                    connection.connection.invalidate(ValueError("it looked wrong"), soft=soft)
+            with engine.connect() as connection:
+                connection.detach()
+            engine.dispose()
+
+        case.run(scene)
+        source.detach()
+        return told.names()
+
+    with_methods = told_of_it()
+    for module in (seams, engines, checkin, unusable):
+        monkeypatch.setattr(module, "CAN_FOLLOW", False)
+    try:
+        assert told_of_it() == with_methods
+    finally:
+        for name, listener in seams._LISTENERS.items():
+            event.remove(Pool, name, listener)
+    assert with_methods.count("ConnectionInvalidated") == 2
 
 
 def test_a_soft_invalidation_lets_the_connection_go_on_until_it_is_back(

@@ -16,8 +16,7 @@ from sqlalchemy.pool import NullPool, Pool, SingletonThreadPool, StaticPool
 from otel_dbevents.events import ConnectionCheckedOut, QueryExecuted, QueryFailed
 from otel_dbevents.sources.engine import EngineSource
 from otel_dbevents.sources.guarding import guard
-from otel_dbevents.sources.seams import POOL_LISTENERS
-from tests.sources.engines import Told
+from tests.sources.engines import PLACES, Told
 
 
 @pytest.fixture(autouse=True)
@@ -129,20 +128,18 @@ def test_an_engine_may_be_detached_before_it_was_ever_seen(told: Told, url: str)
 
 
 def test_nothing_of_ours_stays_behind(told: Told, url: str) -> None:
-    before = Engine.raw_connection
+    stood = [vars(owner)[name] for owner, name in PLACES]
     engine, source = create_engine(url), EngineSource(told)
     own = set(engine.dialect.__dict__)
     source.attach()
     run_one(engine)
-    assert Engine.raw_connection is not before
+    assert not [vars(owner)[name] for owner, name in PLACES if vars(owner)[name] in stood]
     source.detach()
     told.forget()
     run_one(engine)
-    assert Engine.raw_connection is before
     assert not told.events
     assert not [name for name in set(engine.dialect.__dict__) - own if name.startswith("do_")]
-    for name, listener in POOL_LISTENERS.items():
-        assert not event.contains(Pool, name, listener)
+    assert [vars(owner)[name] for owner, name in PLACES] == stood
     engine.dispose()
 
 

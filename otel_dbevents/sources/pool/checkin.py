@@ -4,7 +4,7 @@ from time import time_ns
 from typing import Any, Final
 from weakref import ref
 
-from sqlalchemy.pool import NullPool, Pool, StaticPool
+from sqlalchemy.pool import NullPool, Pool, StaticPool, base
 
 from otel_dbevents.drafts import Draft
 from otel_dbevents.living import Living
@@ -17,8 +17,16 @@ from otel_dbevents.sources.watch import WATCH_KEY, Watch
 
 held: Final[Living[Pool]] = Living()
 """The pools that tell what comes back to them."""
-CAN_FOLLOW: Final = hasattr(Pool, "_return_conn") and hasattr(Pool, "_close_connection")
-"""Else it is a pool's events that tell what comes back and what is closed."""
+RECORD: Final[Any] = getattr(base, "_ConnectionRecord", None)
+"""SQLAlchemy's class of a place in a pool."""
+PROXY: Final[Any] = getattr(base, "_ConnectionFairy", None)
+"""SQLAlchemy's class of what a pool gives out."""
+CAN_FOLLOW: Final = (
+    {"_return_conn", "_close_connection"} <= Pool.__dict__.keys()
+    and "invalidate" in vars(RECORD or object)
+    and "detach" in vars(PROXY or object)
+)
+"""Else it is a pool's events that tell what comes back, is closed, is unusable or is detached."""
 
 
 def followed(pool: Pool) -> None:
@@ -145,6 +153,14 @@ def closed(_connection: Any, record: Any) -> None:
         guard.noted(error)  # it may be a finalizer that comes here
 
 
-def detached(_watch: Watch, state: ConnectionState, *_: Any) -> None:
-    """Note that a connection left the pool for good. It did not come back: no event says so."""
-    state.told_out = False
+def leaving(record: Any) -> None:
+    """Note that a connection leaves the pool for good. It does not come back: no event says so.
+
+    Never raises.
+    """
+    try:
+        state: ConnectionState | None = record.info.get(INFO_KEY) if record else None
+        if state is not None and state.watch.active:
+            state.told_out = False
+    except Exception as error:  # noqa: BLE001 - the application must not see it
+        guard.noted(error)

@@ -8,7 +8,7 @@ from sqlalchemy.pool import NullPool
 
 from otel_dbevents.events import ConnectionInvalidated
 from otel_dbevents.sources.caller import current_context, parent_of
-from otel_dbevents.sources.connection import ConnectionState
+from otel_dbevents.sources.connection import INFO_KEY, ConnectionState
 from otel_dbevents.sources.failure import describe, is_lost
 from otel_dbevents.sources.guarding import guard
 from otel_dbevents.sources.pool.checkin import CAN_FOLLOW, closed
@@ -60,28 +60,23 @@ def _ping_failed(watch: Watch, dialect: Any, connection: Any, error: Exception) 
         guard.caught(own)
 
 
-def invalidated(
-    watch: Watch,
-    state: ConnectionState,
-    connection: Any,
-    error: BaseException | None,
-    *,
-    soft: bool,
-) -> None:
-    """Tell that a connection was found unusable: by a query or a ping, or by the application."""
-    caller = current_context()
-    failure = watch.pings.pop(id(connection), None)
-    if failure is None and error is not None:
-        failure = describe(error, messages=watch.messages, disconnect=True)
-    state.publish(
-        ConnectionInvalidated(watch.database, parent_of(caller), time_ns(), soft, failure), caller
-    )
+def unusable(record: Any, error: BaseException | None, soft: bool) -> None:
+    """Tell that a connection is found unusable: by a query or a ping, or by the application.
 
-
-def invalidated_for_good(
-    watch: Watch, state: ConnectionState, connection: Any, error: BaseException | None, record: Any
-) -> None:
-    """Tell that a connection was found unusable. A `NullPool`'s is closed now: it tells no more."""
-    invalidated(watch, state, connection, error, soft=False)
-    if CAN_FOLLOW and type(pool_of(record)) is NullPool:
-        closed(connection, record)
+    Before SQLAlchemy closes it. Never raises. A `NullPool`'s is closed for good: it tells no more.
+    """
+    try:
+        connection = record.dbapi_connection
+        state: ConnectionState | None = record.info.get(INFO_KEY)
+        if connection is None or state is None or not state.watch.active:
+            return
+        watch, caller = state.watch, current_context()
+        failure = watch.pings.pop(id(connection), None)
+        if failure is None and error is not None:
+            failure = describe(error, messages=watch.messages, disconnect=True)
+        told = ConnectionInvalidated(watch.database, parent_of(caller), time_ns(), soft, failure)
+        state.publish(told, caller)
+        if CAN_FOLLOW and not soft and type(pool_of(record)) is NullPool:
+            closed(connection, record)
+    except Exception as own:  # noqa: BLE001 - the application must not see it
+        guard.noted(own)  # it may be a finalizer that comes here
