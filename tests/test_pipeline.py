@@ -201,6 +201,34 @@ def test_closing_gives_the_providers_their_own_methods_back(
     assert telemetry.names() == []
 
 
+@pytest.mark.parametrize("step", ["source.detach", "bus.flush", "bus.close", "bridge.close"])
+def test_a_closing_that_is_interrupted_goes_on_when_it_is_asked_again(
+    telemetry: Telemetry, engine: Engine, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    pipeline = Pipeline(**telemetry.providers)
+    pipeline.attach(engine)
+    query(engine)
+    part, name = step.split(".")
+    close, called = getattr(getattr(pipeline, part), name), []
+
+    def interrupted(*arguments: Any) -> Any:
+        called.append(step)
+        if len(called) == 1:
+            raise KeyboardInterrupt
+        return close(*arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(getattr(pipeline, part), name, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            pipeline.close()
+        assert pipeline.close()
+    told = telemetry.names()
+    assert "SELECT" in told
+    assert "force_flush" not in telemetry.tracers.__dict__
+    query(engine)
+    assert telemetry.names() == told
+
+
 def test_a_pipeline_that_is_dropped_is_collected(telemetry: Telemetry) -> None:
     pipeline = Pipeline(**telemetry.providers)
     pipeline.close()

@@ -246,13 +246,15 @@ class Pipeline:
         return self.bridge.settle(max(0.0, deadline - monotonic())) and settled
 
     def close(self, timeout: float = 2.0) -> bool:
-        """Let go of all engines, flush, and stop, in ``timeout`` seconds. Twice is harmless."""
+        """Let go of all engines, flush, and stop, in ``timeout`` seconds. Twice is harmless.
+
+        What Ctrl-C or a job's time limit interrupts goes on when it is called again; what is not
+        flushed by then, the end of the process flushes.
+        """
         if self._closed:
             return True
         deadline = monotonic() + timeout
-        self._closed = True
         self.health.close()
-        atexit.unregister(self._at_exit)
         self.detach()
         done = self.flush(timeout)
         if self.turns is not None:
@@ -272,6 +274,8 @@ class Pipeline:
         self.bridge.close(max(0.0, deadline - monotonic()))
         if self._sending is not None:
             self._sending.close(max(0.0, deadline - monotonic()))
+        atexit.unregister(self._at_exit)
+        self._closed = True
         return done
 
     def _listen_to_turns(self) -> None:
