@@ -30,17 +30,21 @@ _WHY: Final = re.compile(r"StatusCode\.(\w+)|code: (\d{3})|(Connection refused|t
 _SPEAK_HTTP: Final = (
     "that is no port for gRPC, as it seems: set OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf"
 )
+_SPEAK_GRPC: Final = "that is a port for gRPC, as it seems: set OTEL_EXPORTER_OTLP_PROTOCOL=grpc"
+_HTTP2: Final = r"BadStatusLine('\x00"
+"""What an HTTP/1 client says of a server that greets it with HTTP/2's first frame, as gRPC does."""
 
 
-def _speaks_http(message: str, where: str) -> bool:
-    """Whether gRPC was tried on a port for HTTP: newer versions say so, and 4318 is the usual one.
+def _mend(message: str, where: str) -> str:
+    """Say what to do: each protocol may have been tried on the other's port.
 
-    Where nobody listens at all, as the connection is refused, that is said instead.
+    Newer versions of gRPC say that it is one for HTTP, and 4318 is the usual one. Where nobody
+    listens at all, as the connection is refused, that is said instead.
     """
-    if "http1.x server" in message:
-        return True
     by_grpc = "StatusCode.UNAVAILABLE" in message and "refused" not in message
-    return by_grpc and where.endswith(":4318")
+    if "http1.x server" in message or (by_grpc and where.endswith(":4318")):
+        return _SPEAK_HTTP
+    return _SPEAK_GRPC if _HTTP2 in message else "start a collector there"
 
 
 class _OneLine(logging.Filter):
@@ -75,7 +79,7 @@ class _OneLine(logging.Filter):
                 "minutes at most)",
                 f" at {where}" if where else "",
                 f" ({why})" if why else "",
-                _SPEAK_HTTP if _speaks_http(message, where) else "start a collector there",
+                _mend(message, where),
                 ", or set OTEL_SDK_DISABLED=true" if self.may_be_disabled else "",
                 _SAY_AGAIN_AFTER / 60,
             )

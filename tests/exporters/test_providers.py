@@ -6,13 +6,16 @@ import socket
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
 from types import SimpleNamespace
 
+import grpc
 import opentelemetry._logs._internal as logs_api
 import opentelemetry.metrics._internal as metrics_api
 import pytest
 from opentelemetry import _logs, metrics, trace
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk import environment_variables
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk.metrics import MeterProvider
@@ -468,6 +471,20 @@ def test_grpc_on_a_port_for_http_is_said_to_be_that(caplog, monkeypatch, where, 
         details,
     )
     assert f"does not arrive at {where} (UNAVAILABLE): {mend}" in caplog.messages[0]
+
+
+def test_http_on_a_port_for_grpc_is_said_to_be_that(caplog: pytest.LogCaptureFixture) -> None:
+    server = grpc.server(ThreadPoolExecutor(1))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    unreachable.say_once()
+    exporter = OTLPSpanExporter(endpoint=f"http://127.0.0.1:{port}/v1/traces", timeout=3)
+    exporter.export([])
+    server.stop(None)
+    assert (
+        "that is a port for gRPC, as it seems: set OTEL_EXPORTER_OTLP_PROTOCOL=grpc"
+        in (caplog.messages[0])
+    )
 
 
 def test_a_failure_without_place_or_reason_is_said_when_nothing_was(caplog):
