@@ -243,8 +243,7 @@ def test_an_installed_application_is_told_by_what_is_above_sqlalchemy(tmp_path: 
         textwrap.dedent(
             """
             from sqlalchemy import create_engine, text
-            from otel_dbevents.sources import location
-from otel_dbevents.sources.engine import EngineSource
+            from otel_dbevents.sources.engine import EngineSource
             from otel_dbevents.sources.watch import Notice
 
             def run():
