@@ -184,7 +184,8 @@ def test_a_variable_whose_beginning_is_nearly_ours_is_warned_of(monkeypatch, cap
     monkeypatch.setenv(name, "false")
     Config()
     assert caplog.messages == [
-        f"{name} is not a setting of otel_dbevents and is ignored; did you mean OTEL_DBEVENTS_SPANS?"
+        f"{name} is not a setting of otel_dbevents and is ignored; "
+        "did you mean OTEL_DBEVENTS_SPANS?"
     ]
 
 
