@@ -154,10 +154,16 @@ def test_a_wrong_setting_is_status_1_and_named(monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(
-    ("terminal", "no_colour", "coloured"),
-    [(True, "", True), (True, "1", False), (False, "", False)],
+    ("terminal", "kind", "no_colour", "coloured"),
+    [
+        (True, "xterm", "", True),
+        (True, "xterm", "1", False),
+        (True, "dumb", "", False),
+        (False, "xterm", "", False),
+    ],
 )
-def test_colours_only_on_a_terminal(monkeypatch, capsys, terminal, no_colour, coloured):
+def test_colours_only_on_a_terminal(monkeypatch, capsys, terminal, kind, no_colour, coloured):
+    monkeypatch.setenv("TERM", kind)
     monkeypatch.setenv("NO_COLOR", no_colour)
     monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
     main(["check", "--no-cost"])
