@@ -146,12 +146,13 @@ def _parser() -> argparse.ArgumentParser:
 
 def _demo(arguments: Sequence[str]) -> int:
     missing = [name for name in _DEMO_EXTRA if find_spec(name) is None]
-    if missing and not {"-h", "--help"} & set(arguments):
-        sys.stderr.write(
+    if missing:
+        asks = bool({"-h", "--help"} & set(arguments))
+        (sys.stdout if asks else sys.stderr).write(
             f"otel-dbevents demo: {', '.join(missing)} not installed; "
             "pip install 'otel-dbevents[demo]'\n"
         )
-        return 2
+        return 0 if asks else 2
     from otel_dbevents.demo import main as demo
 
     return demo(arguments)
