@@ -405,6 +405,12 @@ def test_a_configuration_file_is_validated_where_it_can_be_read(monkeypatch, tmp
     assert finding.status == "wrong"
 
 
+def test_settings_in_a_configuration_file_are_not_said_to_be_defaults(monkeypatch):
+    assert found("settings")[0].text.endswith("set, the others by default")
+    monkeypatch.setenv("OTEL_CONFIG_FILE", "otel.yaml")
+    assert "unless OTEL_CONFIG_FILE has them" in found("settings")[0].text
+
+
 def test_a_valid_configuration_file_is_told(monkeypatch):
     class Declarative:
         load_config_file = staticmethod(lambda path: path)
