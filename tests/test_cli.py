@@ -23,6 +23,7 @@ from otel_dbevents.check import Finding, examine, report
 from otel_dbevents.check.report import short, within
 from otel_dbevents.check.telemetry import SIGNALS, address, mend_port
 from otel_dbevents.cli import main
+from otel_dbevents.config import Config
 from otel_dbevents.health import desk
 from otel_dbevents.version import VERSION
 from tests.demo.receiver import receiving
@@ -197,7 +198,10 @@ def test_signals_that_are_off_or_go_elsewhere_are_told(monkeypatch):
     assert found("logs") == [Finding("logs", "warning", "off, by OTEL_LOGS_EXPORTER")]
 
 
-def test_a_variable_that_is_no_setting_is_told_with_the_one_that_was_meant(monkeypatch):
+def test_a_variable_that_is_no_setting_is_told_once_with_the_one_that_was_meant(
+    monkeypatch, caplog
+):
+    monkeypatch.setattr(Config, "_told", set())
     monkeypatch.setenv("OTEL_DBEVENTS_SLOW_QUERY", "5")
     assert found("settings")[1:] == [
         Finding(
@@ -207,6 +211,7 @@ def test_a_variable_that_is_no_setting_is_told_with_the_one_that_was_meant(monke
             "did you mean OTEL_DBEVENTS_SLOW_QUERY_MS?",
         )
     ]
+    assert not [line for line in caplog.messages if "SLOW_QUERY" in line]
 
 
 @pytest.mark.parametrize("value", ['"http://localhost:4317"', "'http://localhost:4317'"])
