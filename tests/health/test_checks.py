@@ -88,7 +88,7 @@ def test_an_engine_that_was_checked_is_not_kept(file, path):
     assert check_database_health(engine).is_healthy is (path == file.name)
     gone = weakref.ref(engine)
     del engine
-    wait_until(lambda: gc.collect() >= 0 and gone() is None, within=10)
+    wait_until(lambda: gc.collect() >= 0 and gone() is None)
 
 
 async def test_an_async_engine_that_was_checked_is_not_kept(file):
@@ -96,7 +96,7 @@ async def test_an_async_engine_that_was_checked_is_not_kept(file):
     assert (await check_database_health_async(engine)).is_healthy
     gone = weakref.ref(engine.sync_engine)
     del engine
-    wait_until(lambda: gc.collect() >= 0 and gone() is None, within=10)
+    wait_until(lambda: gc.collect() >= 0 and gone() is None)
 
 
 @pytest.mark.parametrize("thing", [3, "sqlite://", None, object()])

@@ -67,7 +67,7 @@ def test_a_database_in_use_is_checked_by_itself(path):
     with Room(path, health_interval_s=0.05) as room:
         assert not _threads()
         room.query(30)
-        wait_until(lambda: len(room.checks()) >= 3, within=20)
+        wait_until(lambda: len(room.checks()) >= 3)
         event = room.checks()[-1]
     assert event.is_healthy
     assert event.database.namespace == "shop.db"
@@ -75,7 +75,7 @@ def test_a_database_in_use_is_checked_by_itself(path):
     assert event.details["window.p95_ms"] > 0
     assert event.details["window.within_slo"] is True
     assert event.details["pool.max"] == 15
-    wait_until(lambda: not _threads(), within=20)
+    wait_until(lambda: not _threads())
 
 
 def test_a_check_is_no_query_and_no_connection_of_the_pool(path):
@@ -103,7 +103,7 @@ def test_an_engine_that_was_not_used_and_one_in_memory_are_left_alone(path):
         with memory.connect() as connection:
             connection.execute(text("SELECT 1"))
         room.pipeline.flush()
-        wait_until(lambda: len(_threads()) == 1, within=20)
+        wait_until(lambda: len(_threads()) == 1)
         assert room.pipeline.health.schedule.tick() > 0
         assert room.pipeline.health.schedule._due == {}
 

@@ -61,8 +61,8 @@ class Room:
         return self.schedule.tick()
 
     def told(self, number):
-        wait_until(lambda: len(self.events) == number, within=20)
-        wait_until(lambda: all(c.round.is_over for c in self.schedule._running.values()), within=20)
+        wait_until(lambda: len(self.events) == number)
+        wait_until(lambda: all(c.round.is_over for c in self.schedule._running.values()))
 
 
 def test_the_first_check_comes_after_a_part_of_the_interval():
@@ -111,20 +111,20 @@ def test_a_check_that_hangs_holds_up_no_other_and_gets_no_second():
     room = Room(hangs, other, timeout_ms=30)
     room.at(0)
     room.at(15)
-    wait_until(lambda: room.at(15) and len(room.events) == 2, within=20)
+    wait_until(lambda: room.at(15) and len(room.events) == 2)
     by_name = {event.database.namespace: event for event in room.events}
     assert by_name["other"].is_healthy
     assert by_name["hangs"].details["error.type"] == "timeout"
     assert room.checks.left_behind == 1
     room.at(45)
-    wait_until(lambda: room.at(45) and len(room.events) == 4, within=20)
+    wait_until(lambda: room.at(45) and len(room.events) == 4)
     last = [e for e in room.events if e.database.namespace == "hangs"][-1]
     assert (last.details["error.type"], last.details["failed_checks"]) == ("timeout", 2)
     assert (hangs.probe.asked, other.probe.asked) == (1, 2)
     hangs.probe.go.set()
-    wait_until(lambda: room.checks.left_behind == 0, within=20)
+    wait_until(lambda: room.checks.left_behind == 0)
     room.at(75)
-    wait_until(lambda: hangs.probe.asked == 2, within=20)
+    wait_until(lambda: hangs.probe.asked == 2)
 
 
 def test_who_asks_while_a_check_is_under_way_gets_that_one():
@@ -135,7 +135,7 @@ def test_who_asks_while_a_check_is_under_way_gets_that_one():
     slow.probe.go.set()
     first.round.wait()
     assert slow.probe.asked == 1
-    wait_until(lambda: checks.begin(slow) is not first, within=20)
+    wait_until(lambda: checks.begin(slow) is not first)
 
 
 def test_other_instrumentations_are_silent_in_a_check():
@@ -182,7 +182,7 @@ def test_one_thread_does_it_and_ends_with_it():
     schedule.awake()
     assert len(_threads()) == 1
     schedule.close()
-    wait_until(lambda: not _threads(), within=20)
+    wait_until(lambda: not _threads())
     schedule.awake()
     assert not _threads()
 
@@ -203,8 +203,8 @@ def test_the_thread_does_not_keep_the_schedule():
     schedule.awake()
     there = weakref.ref(schedule)
     del schedule
-    wait_until(lambda: gc.collect() >= 0 and there() is None, within=20)
-    wait_until(lambda: not _threads(), within=20)
+    wait_until(lambda: gc.collect() >= 0 and there() is None)
+    wait_until(lambda: not _threads())
 
 
 def _threads():

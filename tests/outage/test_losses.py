@@ -23,7 +23,7 @@ from otel_dbevents.exporters.processors import CountingLogRecordProcessor, Count
 from tests.demo.receiver import Receiver, receiving
 from tests.outage.hostile import hostile
 from tests.outage.million import publish
-from tests.services.process import free_ports
+from tests.services.ports import free_ports
 
 MILLION = 1_000_000
 SOME = 20_000
