@@ -125,7 +125,7 @@ class World:
         return f"firing: {sorted(names)}; told: {[each['title'] for each in self.slack('')]}"
 
     def wait(self, holds: Callable[[], bool]) -> None:
-        wait_until(holds, within=60, why=self.why)
+        wait_until(holds, why=self.why)
 
 
 def environment(service: str, told: Mapping[str, str]) -> dict[str, str]:

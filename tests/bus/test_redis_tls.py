@@ -12,7 +12,7 @@ from otel_dbevents.bus.redis.connecting import connect, explained
 from otel_dbevents.bus.redis.reader import Reader
 from otel_dbevents.bus.redis.sender import Sender
 from tests.bus.contract import PATIENCE, checked
-from tests.services.process import free_ports
+from tests.services.ports import free_ports
 from tests.services.redis import PASSWORD
 from tests.services.redis import redis as run_redis
 from tests.services.tools import OPENSSL, require

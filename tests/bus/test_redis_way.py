@@ -27,7 +27,8 @@ from otel_dbevents.codec import encode
 from otel_dbevents.events import Event
 from tests.bus import singles
 from tests.bus.contract import PATIENCE, checked, in_child
-from tests.services.process import free_ports, wait_until
+from tests.services.ports import free_ports
+from tests.services.process import wait_until
 from tests.services.proxy import proxy
 from tests.services.redis import Redis
 from tests.services.redis import redis as run_redis
@@ -430,8 +431,8 @@ def test_what_another_reader_handled_or_holds_is_no_loss_though_redis_forgets_it
     assert one.settle() == {}  # it waits for what the others know
     assert one.open_lines
     other.commit(held)
-    wait_until(lambda: bool(other.read(10, 0) or one.settle() or not one.open_lines), 20)
-    wait_until(lambda: other.settle() == {} and not other.open_lines, 20)
+    wait_until(lambda: bool(other.read(10, 0) or one.settle() or not one.open_lines))
+    wait_until(lambda: other.settle() == {} and not other.open_lines)
     assert one.counts.lost + other.counts.lost == {"gap": 10}
 
 
@@ -599,10 +600,10 @@ def test_a_primary_that_became_a_replica_is_looked_for_under_its_name_again(
         admin.execute_command("REPLICAOF", "127.0.0.1", "9")
         shipping = threading.Thread(target=send, args=(sender, 1, 1))
         shipping.start()
-        wait_until(lambda: "it is a replica" in sender.trouble, 20)
+        wait_until(lambda: "it is a replica" in sender.trouble)
         name.lead_to(way.server.port)  # the connections that there are stay
         try:
-            wait_until(lambda: len(way.entries()) == 1, 20)
+            wait_until(lambda: len(way.entries()) == 1)
         finally:
             sender.finish(0)
             shipping.join(20)

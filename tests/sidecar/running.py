@@ -31,7 +31,8 @@ from otel_dbevents.events import (
 )
 from otel_dbevents.shipping import Description, sender_of
 from tests.demo.receiver import Receiver
-from tests.services.process import Process, free_ports
+from tests.services.ports import free_ports
+from tests.services.process import Process
 from tests.services.redis import Redis
 from tests.services.tools import REPOSITORY
 

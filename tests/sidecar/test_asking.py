@@ -22,7 +22,8 @@ from otel_dbevents.sidecar.work import Work
 from tests.bus.contract import checked
 from tests.demo.receiver import receiving
 from tests.services.collector import Collector as RealCollector
-from tests.services.process import free_ports, wait_until
+from tests.services.ports import free_ports
+from tests.services.process import wait_until
 from tests.services.redis import Redis
 from tests.sidecar.test_parcel import Collector, over_grpc, over_http, spans
 
@@ -150,17 +151,17 @@ def test_a_sidecar_is_ready_when_its_collector_is_there_though_nothing_was_sent(
     sender = Sender(redis.url, reader.stream)
     try:
         away = (503, "the collector does not take traces\n")
-        wait_until(lambda: looks.answer("/readyz") == away, 20)
+        wait_until(lambda: looks.answer("/readyz") == away)
         with receiving(port=port) as receiver:
-            wait_until(lambda: looks.answer("/readyz") == (200, "ok\n"), 20)
+            wait_until(lambda: looks.answer("/readyz") == (200, "ok\n"))
             assert receiver.spans == []
             receiver.status = 503  # it is asked on, while there is nothing
             busy = (503, "the collector does not take traces (503)\n")
-            wait_until(lambda: looks.answer("/readyz") == busy, 20)
+            wait_until(lambda: looks.answer("/readyz") == busy)
             receiver.status = 200
-            wait_until(lambda: looks.answer("/readyz") == (200, "ok\n"), 20)
+            wait_until(lambda: looks.answer("/readyz") == (200, "ok\n"))
             sender.consume([(checked(1), None)])
-            wait_until(lambda: work.counts.handled == 1, 20)
+            wait_until(lambda: work.counts.handled == 1)
         assert work.state.retries == 0  # nothing was sent again
     finally:
         work.stop(5)

@@ -67,12 +67,12 @@ def test_a_sidecar_that_is_to_end_sends_what_it_holds_and_then_takes_it_out_of_r
         receiver.before_answer = lambda: held.append(pending())
         receiver.fault = "503"
         with sidecar(tmp_path, settings(redis, stream, receiver.endpoint)) as running:
-            wait_until(lambda: running.numbers()["export_retries_total"] > 0, 20)
+            wait_until(lambda: running.numbers()["export_retries_total"] > 0)
             entries = pending()
             running.process.send(signal.SIGTERM)
-            wait_until(lambda: "it is about to end" in running.get("/readyz")[1], 20)
+            wait_until(lambda: "it is about to end" in running.get("/readyz")[1])
             receiver.fault = ""  # now it may go
-            wait_until(lambda: not running.process.running, 20)
+            wait_until(lambda: not running.process.running)
         assert running.process.exit_status == 0
         assert set(held) == {entries}  # at each answer, as at the last, all was in its hands still
         assert (entries > 0, pending(), admin.xinfo_groups(stream)[0]["lag"]) == (True, 0, 0)
@@ -93,15 +93,15 @@ def test_what_a_sidecar_could_not_send_before_its_end_stays_and_the_next_one_sen
         receiver.fault, receiver.only = "503", "metrics"
         told = settings(redis, stream, receiver.endpoint)
         with sidecar(tmp_path, told, "--deadline", "2", name="first") as first:
-            wait_until(lambda: first.numbers()["export_retries_total"] > 0, 20)
+            wait_until(lambda: first.numbers()["export_retries_total"] > 0)
         assert first.process.exit_status == 0
         assert "stay in Redis, for another" in first.process.log.read_text()
         assert admin.xpending(stream, "sidecar")["pending"] > 0
         assert counted(receiver) == 0
         receiver.fault = ""
         with sidecar(tmp_path, told, "--claim-after", "0.1", name="next") as heir:
-            wait_until(lambda: counted(receiver) == shop.made, 20)
-            wait_until(lambda: admin.xpending(stream, "sidecar")["pending"] == 0, 20)
+            wait_until(lambda: counted(receiver) == shop.made)
+            wait_until(lambda: admin.xpending(stream, "sidecar")["pending"] == 0)
             assert not [name for name in heir.numbers() if "lost" in name]
         # The spans had been taken before: they come again as the same ones.
         assert len(query_spans(receiver)) == shop.made

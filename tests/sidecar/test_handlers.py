@@ -189,7 +189,7 @@ def test_what_was_before_its_group_is_no_loss_and_what_it_is_too_slow_for_is(roo
         room.publish(checked(number))
     room.client.xtrim(room.stream, maxlen=2, approximate=False)
     opened.set()
-    wait_until(lambda: handling.counts.lost["trimmed"] == 12, 30)
+    wait_until(lambda: handling.counts.lost["trimmed"] == 12)
     assert numbers(got) == [3, 4, 5, 18, 19]
 
 
@@ -327,12 +327,12 @@ def test_a_sidecar_that_is_killed_within_a_handler_loses_it_no_event(
     sender.consume([(checked(number), None) for number in (1, 2, 3, 4)])
     given = ("--handler", "noting:note", "--claim-after", "0.2")
     with sidecar(tmp_path, told, *given, name="first") as first:
-        wait_until(lambda: noted.exists() and noted.read_text().endswith("3\n"), 20)
+        wait_until(lambda: noted.exists() and noted.read_text().endswith("3\n"))
         first.process.kill()
     with sidecar(tmp_path, told, *given, name="second") as second:
-        wait_until(lambda: noted.read_text().endswith("4\n"), 20)
+        wait_until(lambda: noted.read_text().endswith("4\n"))
         name = 'handler_events_total{handler="noting:note"}'
-        wait_until(lambda: second.numbers()[name] == 4, 20)
+        wait_until(lambda: second.numbers()[name] == 4)
     assert noted.read_text().split() == ["1", "2", "3", "1", "2", "3", "4"]
     assert second.process.exit_status == 0
     sender.finish(1)

@@ -28,7 +28,7 @@ from otel_dbevents.exporters.outlets import exporters_by_signal
 from otel_dbevents.sidecar.outlets import MOST_AT_ONCE, Outlets
 from otel_dbevents.sidecar.parcel import Parcel
 from otel_dbevents.sidecar.tellers import Made
-from tests.services.process import free_ports
+from tests.services.ports import free_ports
 
 MOST_BYTES = 40_000
 """What the collectors of these tests take at once."""

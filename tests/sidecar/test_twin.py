@@ -58,7 +58,7 @@ def cut(_: Redis, between: Proxy) -> Iterator[None]:
     """Cut each connection in the middle of the answer to what it carries."""
     between.halve(b"XADD")
     yield
-    wait_until(lambda: between.swallowed == 1, 20)
+    wait_until(lambda: between.swallowed == 1)
 
 
 @pytest.fixture

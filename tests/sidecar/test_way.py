@@ -27,9 +27,9 @@ def test_what_an_application_ships_arrives_as_its_own_and_once(
         told = settings(redis, stream, receiver.endpoint)
         with sidecar(tmp_path, told) as running:
             assert finished(application(told, 300)) == "made\n"
-            wait_until(lambda: len(query_spans(receiver)) == 300, 20)
-            wait_until(lambda: counted(receiver) == 300, 20)
-            wait_until(lambda: running.numbers()["lag_entries"] == 0, 20)
+            wait_until(lambda: len(query_spans(receiver)) == 300)
+            wait_until(lambda: counted(receiver) == 300)
+            wait_until(lambda: running.numbers()["lag_entries"] == 0)
             assert running.get("/readyz") == (200, "ok\n")
             assert running.get("/elsewhere")[0] == 404
             numbers = running.numbers()
