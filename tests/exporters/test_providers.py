@@ -36,6 +36,7 @@ from otel_dbevents.exporters import (
 from otel_dbevents.exporters.processors import CountingLogRecordProcessor, CountingSpanProcessor
 from otel_dbevents.exporters.stages import exporters_of
 from tests.demo.receiver import receiving
+from tests.services.process import wait_until
 
 DEAD = "http://127.0.0.1:1"
 
@@ -490,8 +491,11 @@ def test_http_on_a_port_for_grpc_is_said_to_be_that(caplog: pytest.LogCaptureFix
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     unreachable.say_once()
-    exporter = OTLPSpanExporter(endpoint=f"http://127.0.0.1:{port}/v1/traces", timeout=3)
-    exporter.export([])
+    exporter = OTLPSpanExporter(endpoint=f"http://127.0.0.1:{port}/v1/traces", timeout=60)
+    with ThreadPoolExecutor(1) as aside:
+        aside.submit(exporter.export, [])
+        wait_until(lambda: bool(caplog.messages))
+        exporter.shutdown()  # tries no more
     server.stop(None)
     assert (
         "that is a port for gRPC, as it seems: set OTEL_EXPORTER_OTLP_PROTOCOL=grpc"
