@@ -88,7 +88,7 @@ def main(path: str, url: str, rounds: str) -> None:
     for thread in busy:
         thread.stopping = True
     for thread in busy:
-        thread.join(10)
+        thread.join(60)
     flushed = tracers.force_flush(), meters.force_flush()
     tell(path, flushed=flushed, errors=guard.errors, last=guard.last)
     executed, lost = sum(thread.executed for thread in busy), pipeline.lost()

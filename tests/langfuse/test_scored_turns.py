@@ -135,5 +135,5 @@ def test_a_pipeline_that_was_closed_scores_no_more_and_leaves_no_thread(app: App
         app.observe()
     ours = [each for each in threading.enumerate() if each.name == "otel-dbevents-langfuse-scores"]
     for thread in ours:
-        thread.join(10)
+        thread.join(60)
         assert not thread.is_alive()
