@@ -99,7 +99,7 @@ class Sidecar:
     def get(self, path: str) -> tuple[int, str]:
         """Return status and text of what it says."""
         try:
-            with urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
+            with urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=30) as answer:
                 return answer.status, answer.read().decode()
         except HTTPError as error:
             return error.code, error.read().decode()
