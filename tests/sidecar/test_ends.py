@@ -27,7 +27,7 @@ from tests.sidecar.running import (
     told_lost,
 )
 
-pytestmark = pytest.mark.newest
+pytestmark = [pytest.mark.newest, pytest.mark.beside]
 
 APPLICATION = """
 import os, signal, sys
@@ -116,13 +116,15 @@ def test_an_application_that_is_to_end_has_redis_take_what_waits_or_tells_that_i
     redis: Redis, opens: bool
 ) -> None:
     stream, admin = redis.stream(), connect(redis.url)
-    user: Any = partial(admin.execute_command, "ACL", "SETUSER", "ends")
+    name = f"of-{stream}"
+    user: Any = partial(admin.execute_command, "ACL", "SETUSER", name)
     user("reset", "on", ">Xq7ends", "~*", "+@all", "-xadd")
     with receiving() as receiver:
         told = settings(redis, stream, receiver.endpoint) | {
-            "OTEL_DBEVENTS_BUS_URL": redis.url.replace("//:Xq7redis@", "//ends:Xq7ends@"),
+            "OTEL_DBEVENTS_BUS_URL": redis.url.replace("//:Xq7redis@", f"//{name}:Xq7ends@"),
             "OTEL_DBEVENTS_ENVIRONMENT": "production",
-            "OTEL_DBEVENTS_FLUSH_TIMEOUT_MS": "60000" if opens else "1000",
+            # The last fifth is for the numbers that tell what was lost.
+            "OTEL_DBEVENTS_FLUSH_TIMEOUT_MS": "60000" if opens else "5000",
             "OTEL_METRICS_EXPORTER": "otlp",
         }
         started = application(told, QUERIES, APPLICATION)
@@ -143,5 +145,5 @@ def test_an_application_that_is_to_end_has_redis_take_what_waits_or_tells_that_i
     if opens:  # and the last says how far it came
         assert (entries[-1].first, entries[-1].count) == (MADE, 0)
     assert ("what Redis has not taken" in said) is not opens
-    admin.execute_command("ACL", "DELUSER", "ends")
+    admin.execute_command("ACL", "DELUSER", name)
     admin.close()
