@@ -9,6 +9,7 @@ import pytest
 
 from otel_dbevents import HealthStatus, check_database_health
 from tests.health.targets import KINDS, close
+from tests.services.ports import free_ports
 from tests.services.process import wait_until
 from tests.services.proxy import proxy
 
@@ -84,8 +85,7 @@ def test_a_server_that_stops_answering_is_unhealthy_in_time(kind, server):
 
 @pytest.mark.parametrize("kind", ONE_OF_EACH, ids=lambda kind: kind.server)
 def test_a_port_where_nobody_listens_is_unhealthy(kind, server):
-    with proxy(server.port) as before:
-        port = before.port
+    (port,) = free_ports(1)
     with made(kind, server, port) as target:
         event = check_database_health(target, timeout_ms=10_000)
     assert event.status is HealthStatus.UNHEALTHY

@@ -1,9 +1,9 @@
 """Loopback ports for servers that are killed and come back, which nobody else takes meanwhile.
 
-A port that the kernel has just given out and taken back it gives to the next client that connects
-anywhere; and a client that tries again and again to reach a server that is away meets itself there
-in the end. So ours are of those that the kernel gives to nobody. Which of them are this process's
-is settled between processes by a name of the kernel's, which ends with the process.
+A port that the kernel has given out once and taken back it gives to whoever asks next, be it while
+the server that is to have it is killed, or has not begun yet. So ours are of those that the kernel
+gives to nobody. Which of them are this process's is settled between processes by a name of the
+kernel's, which ends with the process.
 """
 
 import os

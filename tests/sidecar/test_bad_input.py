@@ -76,7 +76,7 @@ def test_what_a_collector_answers_is_said_with_its_mend_and_when_it_takes_again(
     caplog.set_level(logging.INFO)
     sender = Sender(redis.url, redis.stream())
     with receiving(401) as receiver:
-        exporter = HttpSpanExporter(endpoint=f"{receiver.endpoint}/v1/traces", timeout=1)
+        exporter = HttpSpanExporter(endpoint=f"{receiver.endpoint}/v1/traces", timeout=60)
         outlets = Outlets({"traces": [exporter]})
         reader = Reader(redis.url, sender._stream, "sidecar")
         work = Work(reader, Tellers("n", (None, None), None), outlets, redis.url)
@@ -95,7 +95,7 @@ def test_what_a_collector_answers_is_said_with_its_mend_and_when_it_takes_again(
             assert work.state.collector_since == 0
         finally:
             work.stop(5)
-            thread.join(20)
+            thread.join(60)
             sender.finish(1)
             outlets.close()
             exporter.shutdown()
@@ -165,7 +165,7 @@ def test_a_server_that_cannot_be_used_is_said_once_and_tried_again(
         sender.finish(0)
         work.stop(0)
         for each in (thread, shipping):
-            each.join(20)
+            each.join(60)
         outlets.close()
     admin.execute_command("ACL", "DELUSER", "only")
     admin.close()

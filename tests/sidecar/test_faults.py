@@ -19,8 +19,11 @@ from tests.services.redis import Redis
 from tests.services.redis import redis as run_redis
 from tests.sidecar.rude import BUSY_S, RudeReceiver, rude
 from tests.sidecar.running import (
+    PATIENT_S,
+    SOON_S,
     Shop,
     Sidecar,
+    came,
     counted,
     query_spans,
     settings,
@@ -141,12 +144,14 @@ def working(work: Callable[[], object]) -> Iterator[None]:
 
 
 @contextmanager
-def world_with(tmp_path: Path, receiver: Receiver, *options: str) -> Iterator[World]:
+def world_with(
+    tmp_path: Path, receiver: Receiver, *options: str, within_s: float = PATIENT_S
+) -> Iterator[World]:
     directory = tmp_path / "redis"
     directory.mkdir()
     with run_redis(directory) as server, proxy(server.port) as between:
         there = replace(server, port=between.port)
-        told = settings(there, STREAM, receiver.endpoint)
+        told = settings(there, STREAM, receiver.endpoint, within_s)
         with sidecar(tmp_path, told, *options) as running:
             world = World(server, between, Shop(there, STREAM), running)
             world.told = told
@@ -169,7 +174,7 @@ def all_is_accounted_for(
     wait_until(
         lambda: counted(receiver) + world.lost() == made, why=lambda: f"{counted(receiver)} counted"
     )
-    assert set(query_spans(receiver).values()) == {1}
+    assert came(receiver)
     assert world.sidecar.process.running
 
 
@@ -205,14 +210,15 @@ def test_a_redis_that_forgets_everything_costs_what_is_counted(tmp_path: Path) -
 
 
 def test_what_may_happen_to_a_collector_is_waited_for_and_told_once(tmp_path: Path) -> None:
-    with rude() as receiver, world_with(tmp_path, receiver) as world:
+    with rude() as receiver, world_with(tmp_path, receiver, within_s=SOON_S) as world:
         with working(lambda: world.shop.run(1, 0.002)):
             for fault, signal_ in RudeReceiver.PASSING:
                 world.shop.check()
                 receiver.fault, receiver.only = fault, signal_
                 before = world.retries()
                 wait_until(lambda before=before: world.retries() > before)
-                assert f"the collector does not take {signal_}" in world.sidecar.get("/readyz")[1]
+                what = f"the collector does not take {signal_}"
+                wait_until(lambda what=what: what in world.sidecar.get("/readyz")[1])
                 receiver.fault = receiver.only = ""
                 world.goes_on()
             receiver.faults.extend(["400"] * 2)  # halves of it are taken
@@ -230,8 +236,8 @@ def test_what_may_happen_to_a_collector_is_waited_for_and_told_once(tmp_path: Pa
 def test_a_collector_that_asks_for_more_time_than_exporters_wait_gets_it_and_nothing_is_lost(
     tmp_path: Path,
 ) -> None:
-    soon = ("--claim-after", "1")  # another would take over what is not renewed meanwhile
-    with rude() as receiver, world_with(tmp_path, receiver, *soon) as world:
+    soon = ("--claim-after", "2.5")  # another would take over what is not renewed meanwhile
+    with rude() as receiver, world_with(tmp_path, receiver, *soon, within_s=SOON_S) as world:
         receiver.faults.append("busy")
         world.shop.run(50)
         wait_until(lambda: receiver.busy_until > 0)
@@ -240,7 +246,8 @@ def test_a_collector_that_asks_for_more_time_than_exporters_wait_gets_it_and_not
             assert other.numbers()["events_read_total"] == 0
         assert receiver.too_soon == 0
         assert world.lost() == 0
-        assert world.sidecar.numbers()["collector_pause_seconds"] == BUSY_S
+        pause_s = world.sidecar.numbers()["collector_pause_seconds"]
+        assert pause_s == BUSY_S or world.retries() > 1  # it tells of the last
 
 
 def test_what_a_collector_takes_but_for_a_part_is_counted_said_and_not_sent_again(

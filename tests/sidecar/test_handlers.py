@@ -64,7 +64,7 @@ class Room:
         for each in self.all:
             each.stop()
         for each in self.all:
-            each.join(10)
+            each.join(100)
         self.sender.finish(1)
         self.client.close()
 
@@ -111,6 +111,7 @@ def test_what_fails_three_times_is_a_dead_letter_of_that_handler_alone(room: Roo
     room.handle(other.append, name="two")
     room.publish(checked(1), checked(2), checked(3), checked(4))
     wait_until(lambda: room.waiting() == room.waiting("two") == 0)
+    wait_until(lambda: failing.progress.handled == 2)  # it notes that after Redis does
     assert numbers(tried) == [1, 2, 2, 2, 3, 3, 3, 4]
     assert numbers(other) == [1, 2, 3, 4]
     [letter] = room.letters.all()
@@ -154,18 +155,18 @@ def test_one_that_stands_still_holds_up_nobody_and_loses_nothing_when_killed(roo
 
     def stand_still(event: Any) -> None:
         entered.set()
-        opened.wait(30)
+        opened.wait(300)
 
     stuck = room.handle(stand_still)
     room.handle(quick.append, name="two")
     room.publish(checked(1), checked(2))
-    assert entered.wait(30)
+    assert entered.wait(100)
     wait_until(lambda: room.waiting("two") == 0)
     assert numbers(quick) == [1, 2]
     assert room.waiting() == 1
     stuck.stop()
     opened.set()
-    stuck.join(30)
+    stuck.join(100)
     assert room.waiting() == 1  # its second event was not given
     later: list[Any] = []
     room.handle(later.append)
@@ -180,7 +181,7 @@ def test_what_was_before_its_group_is_no_loss_and_what_it_is_too_slow_for_is(roo
     opened, got = threading.Event(), list[Any]()
 
     def wait(event: Any) -> None:
-        opened.wait(30)
+        opened.wait(300)
         got.append(event)
 
     handling = room.handle(wait)

@@ -59,7 +59,7 @@ def test_an_entry_that_cannot_be_told_is_a_dead_letter_and_comes_back(redis: Red
         assert work.counts.lost == {"rejected": 2}
     finally:
         work.stop(5)
-        thread.join(10)
+        thread.join(60)
         for sender in (good, bad):
             sender.finish(1)
         client.close()
@@ -82,7 +82,7 @@ def test_what_is_in_the_dead_letters_is_told_as_lost_by_its_application(redis: R
             wait_until(lambda: told_lost(receiver) == 6, why=lambda: str(work.counts))
         finally:
             work.stop(5)
-            thread.join(10)
+            thread.join(60)
         assert told_lost(receiver) == 6
         assert work.counts.lost == {"rejected": 6}
         assert work.counts.handled == 1
@@ -129,7 +129,7 @@ def test_what_was_read_is_told_though_a_look_at_the_stream_fails_in_that_moment(
         wait_until(lambda: work.counts.handled == 500)
     finally:
         work.stop(5)
-        thread.join(10)
+        thread.join(60)
         sender.finish(1)
         admin.execute_command("ACL", "DELUSER", "blind")
         admin.close()
