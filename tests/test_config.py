@@ -179,6 +179,16 @@ def test_an_unknown_argument_is_refused_with_the_nearest_one():
         Config(zzz=1)
 
 
+@pytest.mark.parametrize("name", ["OTEL_DBEVENT_SPANS", "OTEL_DB_EVENTS_SPANS"])
+def test_a_variable_whose_beginning_is_nearly_ours_is_warned_of(monkeypatch, caplog, name):
+    monkeypatch.setenv(name, "false")
+    Config()
+    assert caplog.messages == [
+        f"{name} is not a setting of otel_dbevents and is ignored; "
+        "did you mean OTEL_DBEVENTS_SPANS?"
+    ]
+
+
 def test_an_unknown_variable_is_warned_of_once_with_the_nearest_one(monkeypatch, caplog):
     monkeypatch.setenv(f"{PREFIX}SLOW_QUERY", "3")
     with caplog.at_level(logging.WARNING):
