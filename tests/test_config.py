@@ -20,6 +20,25 @@ def clean(monkeypatch):
     monkeypatch.setattr(Config, "_told", set())
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        (
+            "slow_query_ms",
+            '"300"',
+            "but got '\"300\"' (its quotes are part of it: leave them away)",
+        ),
+        ("bus_url", "'redis://:pass@h'", "not shown (its quotes are part of it: leave them away)"),
+    ],
+)
+def test_quotes_that_no_shell_took_away_are_pointed_out(monkeypatch, name, value, said):
+    monkeypatch.setenv(variable(name), value)
+    with pytest.raises(ConfigError) as raised:
+        Config()
+    assert said in str(raised.value)
+    assert "pass" not in str(raised.value)
+
+
 def test_the_defaults():
     config = Config()
     assert config.enabled
@@ -158,6 +177,16 @@ def test_an_unknown_argument_is_refused_with_the_nearest_one():
         Config(histroy=1)
     with pytest.raises(ConfigError, match="there are: buffer_bytes, buffer_size, "):
         Config(zzz=1)
+
+
+@pytest.mark.parametrize("name", ["OTEL_DBEVENT_SPANS", "OTEL_DB_EVENTS_SPANS"])
+def test_a_variable_whose_beginning_is_nearly_ours_is_warned_of(monkeypatch, caplog, name):
+    monkeypatch.setenv(name, "false")
+    Config()
+    assert caplog.messages == [
+        f"{name} is not a setting of otel_dbevents and is ignored; "
+        "did you mean OTEL_DBEVENTS_SPANS?"
+    ]
 
 
 def test_an_unknown_variable_is_warned_of_once_with_the_nearest_one(monkeypatch, caplog):

@@ -21,7 +21,8 @@ from otel_dbevents.events import (
 from otel_dbevents.judges import Judges
 from otel_dbevents.pipeline.judging import Judging
 from otel_dbevents.sources.drafts import CheckedInDraft, QueryDraft
-from tests.services.process import free_ports, wait_until
+from tests.services.ports import free_ports
+from tests.services.process import wait_until
 from tests.test_shipping import Application
 
 pytestmark = pytest.mark.newest  # once is enough, whatever the versions

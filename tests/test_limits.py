@@ -9,7 +9,8 @@ from otel_dbevents import Config, ConfigError
 from otel_dbevents.bus.limiter import Limiter
 from otel_dbevents.events import Event
 from tests.bus.contract import PATIENCE, checked, failed
-from tests.services.process import free_ports, wait_until
+from tests.services.ports import free_ports
+from tests.services.process import wait_until
 from tests.services.redis import Redis
 from tests.test_shipping import KEY, Application, arrived
 

@@ -25,7 +25,7 @@ from otel_dbevents.events import QueryExecuted
 from otel_dbevents.shipping import Description, keys_of, read_origin
 from otel_dbevents.sources.drafts import QueryDraft
 from tests.bus.contract import PATIENCE
-from tests.services.process import free_ports
+from tests.services.ports import free_ports
 from tests.services.redis import Redis
 
 KEY = "Xq7 a key of the tests, long enough"

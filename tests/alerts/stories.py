@@ -85,7 +85,7 @@ def fill(world: World) -> None:
     body, kind = json.dumps(logs).encode(), {"Content-Type": "application/json"}
     with suppress(HTTPError):  # it is full before that
         for _ in range(17):
-            urlopen(Request(f"{world.collector.otlp_http}/v1/logs", body, kind), timeout=10).close()
+            urlopen(Request(f"{world.collector.otlp_http}/v1/logs", body, kind), timeout=60).close()
 
 
 def backend(world: World) -> None:

@@ -34,7 +34,7 @@ from tests.services.redis import Redis
 from tests.services.redis import redis as run_redis
 from tests.services.tools import REPOSITORY
 from tests.services.web import Capture, capture
-from tests.sidecar.running import Sidecar, settings
+from tests.sidecar.running import SOON_S, Sidecar, settings
 from tests.sidecar.running import sidecar as run_sidecar
 
 TIMES, HOURS = 100, 600
@@ -125,7 +125,7 @@ class World:
         return f"firing: {sorted(names)}; told: {[each['title'] for each in self.slack('')]}"
 
     def wait(self, holds: Callable[[], bool]) -> None:
-        wait_until(holds, within=60, why=self.why)
+        wait_until(holds, why=self.why)
 
 
 def environment(service: str, told: Mapping[str, str]) -> dict[str, str]:
@@ -152,7 +152,7 @@ def start(world: World, service: str, **told: str) -> None:
         words = ["tests.alerts.small", str(world.directory / service)]
         settings_of |= SMALL[service]
     if service == "ships":
-        settings_of |= settings(world.redis, STREAM, world.collector.otlp_http)
+        settings_of |= settings(world.redis, STREAM, world.collector.otlp_http, SOON_S)
     world.applications[service] = subprocess.Popen(
         [sys.executable, "-m", *words],
         env=environment(service, settings_of | told),
@@ -210,7 +210,7 @@ def world(directory: Path) -> Iterator[World]:
             run_collector(place("collector"), loki=logs.url, settings=small),
         )
         between = enter(proxy(int(collector.otlp_http.rpartition(":")[2])))
-        told = settings(redis, STREAM, f"http://127.0.0.1:{between.port}")
+        told = settings(redis, STREAM, f"http://127.0.0.1:{between.port}", SOON_S)
         handler = ("--handler", "tests.grafana.fussy:handle")
         sidecar = enter(run_sidecar(place("sidecar"), told, *handler))
         prometheus = enter(

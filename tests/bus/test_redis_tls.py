@@ -12,7 +12,8 @@ from otel_dbevents.bus.redis.connecting import connect, explained
 from otel_dbevents.bus.redis.reader import Reader
 from otel_dbevents.bus.redis.sender import Sender
 from tests.bus.contract import PATIENCE, checked
-from tests.services.process import free_ports
+from tests.bus.test_redis_way import send_in_vain
+from tests.services.ports import free_ports
 from tests.services.redis import PASSWORD
 from tests.services.redis import redis as run_redis
 from tests.services.tools import OPENSSL, require
@@ -87,8 +88,7 @@ def test_a_certificate_that_is_not_trusted_gets_no_event_and_is_said_with_its_me
     server: Server, caplog: pytest.LogCaptureFixture
 ) -> None:
     sender = Sender(server.url(server.other), "nowhere")
-    sender.finish(0.5)
-    sender.consume([(checked(1), None)])
+    send_in_vain(sender)
     assert sender.lost == {"shutdown": 1}
     [said] = [text for text in caplog.messages if "events wait in memory" in text]
     assert "it does not agree on TLS" in said

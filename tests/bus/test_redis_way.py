@@ -27,7 +27,8 @@ from otel_dbevents.codec import encode
 from otel_dbevents.events import Event
 from tests.bus import singles
 from tests.bus.contract import PATIENCE, checked, in_child
-from tests.services.process import free_ports, wait_until
+from tests.services.ports import free_ports
+from tests.services.process import wait_until
 from tests.services.proxy import proxy
 from tests.services.redis import Redis
 from tests.services.redis import redis as run_redis
@@ -78,6 +79,17 @@ def send(sender: Sender, first: int, count: int) -> list[Event]:
     events: list[Event] = [checked(first + n) for n in range(count)]
     sender.consume([(event, None) for event in events])
     return events
+
+
+def send_in_vain(sender: Sender) -> None:
+    """Have it try to send an event until that failed, and give it up then."""
+    trying = threading.Thread(target=send, args=(sender, 0, 1))
+    trying.start()
+    try:
+        wait_until(lambda: sender.trouble != "")
+    finally:
+        sender.finish(0)
+        trying.join()
 
 
 def take(reader: Reader, *, commit: bool = True) -> list[Held]:
@@ -410,7 +422,7 @@ def test_what_was_handled_is_no_loss_though_redis_forgets_it_before_it_is_settle
 
 
 def test_what_another_reader_handled_or_holds_is_no_loss_though_redis_forgets_it(way: Way) -> None:
-    sender, one, other = way.sender(), way.reader(patience_s=2.0), way.reader(patience_s=2.0)
+    sender, one, other = way.sender(), way.reader(patience_s=3600), way.reader(patience_s=3600)
     send(sender, 0, 10)
     take(one)
     one.settle()
@@ -430,8 +442,11 @@ def test_what_another_reader_handled_or_holds_is_no_loss_though_redis_forgets_it
     assert one.settle() == {}  # it waits for what the others know
     assert one.open_lines
     other.commit(held)
-    wait_until(lambda: bool(other.read(10, 0) or one.settle() or not one.open_lines), 20)
-    wait_until(lambda: other.settle() == {} and not other.open_lines, 20)
+    assert other.settle() == {}  # now it has told what it knows
+    for each in (one, other):
+        each._ledger._patience_s = 0.0
+    wait_until(lambda: bool(other.read(10, 0) or one.settle() or not one.open_lines))
+    wait_until(lambda: other.settle() == {} and not other.open_lines)
     assert one.counts.lost + other.counts.lost == {"gap": 10}
 
 
@@ -599,10 +614,10 @@ def test_a_primary_that_became_a_replica_is_looked_for_under_its_name_again(
         admin.execute_command("REPLICAOF", "127.0.0.1", "9")
         shipping = threading.Thread(target=send, args=(sender, 1, 1))
         shipping.start()
-        wait_until(lambda: "it is a replica" in sender.trouble, 20)
+        wait_until(lambda: "it is a replica" in sender.trouble)
         name.lead_to(way.server.port)  # the connections that there are stay
         try:
-            wait_until(lambda: len(way.entries()) == 1, 20)
+            wait_until(lambda: len(way.entries()) == 1)
         finally:
             sender.finish(0)
             shipping.join(20)
@@ -613,8 +628,7 @@ def test_a_primary_that_became_a_replica_is_looked_for_under_its_name_again(
 def test_a_primary_that_lacks_its_replicas_is_waited_for(way: Way, tmp_path: Path) -> None:
     with run_redis(tmp_path, {"min-replicas-to-write": "1"}) as server:
         sender = Sender(server.url, "events")
-        sender.finish(0.2)  # so long it tries
-        send(sender, 0, 1)
+        send_in_vain(sender)
         assert sender.trouble.endswith("it has too few replicas to write")
         assert sender.lost == {"shutdown": 1}
 
@@ -625,8 +639,7 @@ def test_a_cluster_is_named_before_anything_is_read_of_it(tmp_path: Path) -> Non
     with run_redis(tmp_path, options) as server:
         client: Any = connect(server.url)
         sender = Sender(server.url, "events")
-        sender.finish(0.2)  # so long it tries
-        send(sender, 0, 1)
+        send_in_vain(sender)
         assert sender.trouble.endswith("it is a cluster, which is down")
         client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16_383)
         reader = Reader(server.url, "events", "group")
@@ -667,8 +680,7 @@ def test_what_is_wrong_is_said_with_its_mend_and_without_the_password(redis: Red
     key = redis.stream()
     client.set(key, "no stream")
     sender = Sender(redis.url, key)
-    sender.finish(0.2)  # so long it tries
-    send(sender, 0, 1)
+    send_in_vain(sender)
     assert "the key is no stream" in sender.trouble
     sender.finish(0.0)
     check_version(client, redis.url)

@@ -12,7 +12,7 @@ from otel_dbevents.check.redis import look_at_bus
 from otel_dbevents.check.report import Finding
 from otel_dbevents.config import Config
 from tests.bus.contract import checked
-from tests.services.process import free_ports
+from tests.services.ports import free_ports
 from tests.services.redis import Redis
 
 KEY = "Xq7 a key of the tests, long enough"

@@ -13,7 +13,7 @@ from otel_dbevents.sidecar.looks import Looks
 from otel_dbevents.sidecar.outlets import Outlets
 from otel_dbevents.sidecar.tellers import Tellers
 from otel_dbevents.sidecar.work import Work
-from tests.services.process import free_ports
+from tests.services.ports import free_ports
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
+from time import monotonic
 from typing import Any
 
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
@@ -18,6 +19,8 @@ REQUESTS: dict[str, Any] = {
     "/v1/metrics": ExportMetricsServiceRequest,
     "/v1/logs": ExportLogsServiceRequest,
 }
+LOOKS_S = 0.05
+"""How often it looks for requests, and for its end."""
 
 
 class Receiver(ThreadingHTTPServer):
@@ -30,10 +33,32 @@ class Receiver(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", port), self.handler or Handler)
         self.status = status
         self.requests: list[Any] = []
+        self._looked, self._waited_s, self._answered_s = monotonic(), 0.0, 0.0
+        self._came: dict[Any, float] = {}
 
     @property
     def endpoint(self) -> str:
         return f"http://127.0.0.1:{self.server_port}"
+
+    @property
+    def took_s(self) -> float:
+        """For how long somebody may have waited for an answer, at the most."""
+        return self._waited_s + self._answered_s
+
+    def service_actions(self) -> None:
+        """Take note of how long nobody looked for requests. Its base calls it after each look."""
+        now = monotonic()
+        self._waited_s = max(self._waited_s, now - self._looked)
+        self._looked = now
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self._came[request] = monotonic()
+        super().process_request(request, client_address)
+
+    def answered(self, request: Any) -> None:
+        """Take note of how long that took."""
+        now = monotonic()
+        self._answered_s = max(self._answered_s, now - self._came.pop(request, now))
 
     def resources(self, kind: str) -> list[Any]:
         """What came of ``resource_spans``, ``resource_metrics`` or ``resource_logs``."""
@@ -95,6 +120,14 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", "0")
         self.end_headers()
 
+    def finish(self) -> None:
+        super().finish()
+        self.server._came.pop(self.request, None)  # where it has no answer
+
+    def end_headers(self) -> None:
+        super().end_headers()
+        self.server.answered(self.request)
+
     def log_message(self, *_: object) -> None:
         """Keep the test's output clean."""
 
@@ -103,7 +136,7 @@ class Handler(BaseHTTPRequestHandler):
 def receiving(status: int = 200, port: int = 0) -> Iterator[Receiver]:
     """Run a receiver within the block."""
     with Receiver(status, port) as receiver:
-        thread = Thread(target=receiver.serve_forever, daemon=True)
+        thread = Thread(target=receiver.serve_forever, args=(LOOKS_S,), daemon=True)
         thread.start()
         try:
             yield receiver

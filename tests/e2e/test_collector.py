@@ -109,6 +109,7 @@ def test_a_histogram_reaches_prometheus_with_its_exemplar(
     job = f'job="{sender.service}"'
     name = "db_client_operation_duration_seconds"
     wait_until(lambda: bool(prometheus.exemplars(f"{name}_bucket{{{job}}}")))
+    wait_until(lambda: bool(prometheus.query(f"target_info{{{job}}}")))  # exemplars come first
 
     (count,) = prometheus.query(f"{name}_count{{{job}}}")
     assert count.value == 1

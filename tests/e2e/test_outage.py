@@ -109,7 +109,7 @@ def test_nothing_that_was_accepted_is_lost(
             traces = jaeger.traces(SERVICE, limit=100_000)
             return {span["span_id"] for spans in traces.values() for span in spans}
 
-        wait_until(lambda: exporter.accepted <= seen(), within=60)
+        wait_until(lambda: exporter.accepted <= seen())
 
     assert len(exporter.accepted) + sum(processor.lost.values()) == len(exporter.all)
     names = Counter(name.split()[0] for name in exporter.all.values())

@@ -25,7 +25,7 @@ from tests.services.process import begin
 from tests.services.prometheus import prometheus
 from tests.services.redis import Redis, redis
 from tests.services.tools import REPOSITORY
-from tests.sidecar.running import APPLICATION, settings, sidecar
+from tests.sidecar.running import APPLICATION, SOON_S, settings, sidecar
 
 ENVIRONMENT = "staging"
 STREAM = "dbevents"
@@ -96,7 +96,7 @@ def stack(directory: Path, seconds: float) -> Iterator[Stack]:
         )
         sends_to = {"jaeger": traces.otlp_grpc, "loki": logs.otlp}
         way = running.enter_context(collector(place("collector"), **sends_to))
-        told = settings(bus, STREAM, way.otlp_http)
+        told = settings(bus, STREAM, way.otlp_http, SOON_S)
         spoil(bus, told)
         fussy = told | {
             "OTEL_EXPORTER_OTLP_ENDPOINT": running.enter_context(between(way.otlp_http))

@@ -40,7 +40,7 @@ def test_after_the_demonstration_numbers_tables_and_records_are_there(
         chosen = every_value(board, {"service": SERVICE}) | {"service": SERVICE}
         return stores.ask(query, Shown(started - 5, time.time(), chosen))
 
-    wait_until(lambda: not unanswered(), 30, lambda: "\n".join(unanswered()))
+    wait_until(lambda: not unanswered(), why=lambda: "\n".join(unanswered()))
 
 
 def questions() -> list[tuple[str, dict[str, Any], Asked]]:

@@ -16,8 +16,9 @@ from tests.demo.receiver import Receiver, receiving
 from tests.harm import busy
 from tests.harm.running import ROOT, environment, run
 from tests.harm.told import Told
+from tests.services.ports import free_ports
 from tests.services.postgresql import Postgresql
-from tests.services.process import Process, free_ports, wait_until
+from tests.services.process import Process, wait_until
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 

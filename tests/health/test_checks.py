@@ -27,6 +27,7 @@ def file(tmp_path):
     return path
 
 
+@pytest.mark.usefixtures("patient")
 def test_a_database_that_answers_is_healthy(file):
     engine = create_engine(f"sqlite:///{file}")
     event = check_database_health(engine)
@@ -39,6 +40,7 @@ def test_a_database_that_answers_is_healthy(file):
     assert event.database.namespace == "shop.db"
 
 
+@pytest.mark.usefixtures("patient")
 async def test_an_async_engine_is_checked_while_the_loop_goes_on(file):
     engine = create_async_engine(f"sqlite+aiosqlite:///{file}")
     assert (await check_database_health_async(engine)).status is HealthStatus.HEALTHY
@@ -72,6 +74,7 @@ def test_failures_in_a_row_are_counted_until_one_succeeds(tmp_path):
     assert check_database_health(engine).details["failed_checks"] == 0
 
 
+@pytest.mark.usefixtures("patient")
 def test_a_check_takes_no_connection_of_the_pool(file):
     engine = create_engine(f"sqlite:///{file}", pool_size=1, max_overflow=0, pool_timeout=0.01)
     with engine.connect() as held:
@@ -82,21 +85,23 @@ def test_a_check_takes_no_connection_of_the_pool(file):
     assert engine.pool.checkedin() == 1
 
 
+@pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize("path", ["shop.db", "nowhere.db"])
 def test_an_engine_that_was_checked_is_not_kept(file, path):
     engine = create_engine(f"sqlite:///{file.with_name(path)}")
     assert check_database_health(engine).is_healthy is (path == file.name)
     gone = weakref.ref(engine)
     del engine
-    wait_until(lambda: gc.collect() >= 0 and gone() is None, within=10)
+    wait_until(lambda: gc.collect() >= 0 and gone() is None)
 
 
+@pytest.mark.usefixtures("patient")
 async def test_an_async_engine_that_was_checked_is_not_kept(file):
     engine = create_async_engine(f"sqlite+aiosqlite:///{file}")
     assert (await check_database_health_async(engine)).is_healthy
     gone = weakref.ref(engine.sync_engine)
     del engine
-    wait_until(lambda: gc.collect() >= 0 and gone() is None, within=10)
+    wait_until(lambda: gc.collect() >= 0 and gone() is None)
 
 
 @pytest.mark.parametrize("thing", [3, "sqlite://", None, object()])

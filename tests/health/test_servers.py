@@ -9,6 +9,7 @@ import pytest
 
 from otel_dbevents import HealthStatus, check_database_health
 from tests.health.targets import KINDS, close
+from tests.services.ports import free_ports
 from tests.services.process import wait_until
 from tests.services.proxy import proxy
 
@@ -63,24 +64,28 @@ def test_a_server_that_says_nothing_is_unhealthy_in_time(kind, server):
         assert event.status is HealthStatus.UNHEALTHY
         assert event.details["error.type"] == "timeout"
         # the driver gives up a little later, while the server is still silent
-        wait_until(lambda: not probes(), within=30)
+        wait_until(lambda: not probes())
 
 
 def test_a_server_that_stops_answering_is_unhealthy_in_time(kind, server):
     with proxy(server.port) as before, made(kind, server, before.port) as target:
         assert "error.type" not in check_database_health(target, timeout_ms=10_000).details
         before.ignore(kind.question)
-        event = check_database_health(target, timeout_ms=3 * TIMEOUT_MS)
+        # Where the machine is too slow to connect within the first it is asked for longer.
+        for timeout_ms in (3 * TIMEOUT_MS, 10_000, 60_000):
+            event = check_database_health(target, timeout_ms=timeout_ms)
+            if event.details["error.stage"] == "statement":
+                break
+            wait_until(lambda: not probes())
         assert event.status is HealthStatus.UNHEALTHY
         assert event.details["error.type"] == "timeout"
         assert event.details["error.stage"] == "statement"
-        wait_until(lambda: not probes(), within=30)
+        wait_until(lambda: not probes())
 
 
 @pytest.mark.parametrize("kind", ONE_OF_EACH, ids=lambda kind: kind.server)
 def test_a_port_where_nobody_listens_is_unhealthy(kind, server):
-    with proxy(server.port) as before:
-        port = before.port
+    (port,) = free_ports(1)
     with made(kind, server, port) as target:
         event = check_database_health(target, timeout_ms=10_000)
     assert event.status is HealthStatus.UNHEALTHY

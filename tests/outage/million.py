@@ -9,6 +9,7 @@ import logging
 import resource
 import sys
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 from opentelemetry import metrics
@@ -79,7 +80,7 @@ def counts(reader: InMemoryMetricReader) -> dict[str, Any]:
 
 
 def run(number: int) -> dict[str, Any]:
-    lines = Lines()
+    began, lines = monotonic(), Lines()
     logging.getLogger().addHandler(lines)
     reader = InMemoryMetricReader()
     metrics.set_meter_provider(MeterProvider([reader], shutdown_on_exit=False))
@@ -88,10 +89,11 @@ def run(number: int) -> dict[str, Any]:
     held = []
     for _ in range(ROUNDS):
         publish(pipeline, number // ROUNDS)
-        assert pipeline.flush(60)
+        assert pipeline.flush(200)
         held.append(memory())
     providers.shutdown(1)
-    return {"published": number, "memory": held, "lines": lines.said, **counts(reader)}
+    told = {"seconds": monotonic() - began, "lines": lines.said}
+    return {"published": number, "memory": held, **told, **counts(reader)}
 
 
 if __name__ == "__main__":

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.services.process import Process, free_ports
+from tests.services.ports import free_ports
+from tests.services.process import Process
 from tests.services.prometheus import shortened
 from tests.services.tools import ALERTMANAGER, REPOSITORY, require
 from tests.services.web import answers, get_json

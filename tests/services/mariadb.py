@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pymysql
 
-from tests.services.process import Process, free_ports
+from tests.services.ports import free_ports
+from tests.services.process import Process
 from tests.services.tools import MARIADB, require
 
 _USER = "app"

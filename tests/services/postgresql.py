@@ -15,7 +15,8 @@ from pathlib import Path
 
 import psycopg
 
-from tests.services.process import Process, free_ports
+from tests.services.ports import free_ports
+from tests.services.process import Process
 from tests.services.tools import POSTGRESQL, require
 
 _EMPTY = (

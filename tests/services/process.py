@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,18 +16,6 @@ NOT_YET = (ConnectionError, TimeoutError, URLError)
 
 READY_WITHIN = 90.0
 """Seconds; generous, because a deadline is there for what hangs, not for what is slow."""
-
-
-def free_ports(count: int) -> list[int]:
-    """Return so many different loopback ports on which nobody listens at the moment."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
 
 
 def wait_until(
@@ -125,7 +112,7 @@ class Process:
         self._end(signal.SIGKILL)
 
     def stop(self, by: signal.Signals = signal.SIGTERM) -> None:
-        """Ask it to end; after 20 seconds, make it."""
+        """Ask it to end; after `READY_WITHIN`, make it."""
         self._end(by)
 
     def send(self, number: signal.Signals) -> None:
@@ -138,7 +125,7 @@ class Process:
             return
         self._process.send_signal(by)
         try:
-            self._process.wait(20)
+            self._process.wait(READY_WITHIN)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()

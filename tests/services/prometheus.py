@@ -9,7 +9,8 @@ from typing import Any
 
 import yaml
 
-from tests.services.process import Process, free_ports
+from tests.services.ports import free_ports
+from tests.services.process import Process
 from tests.services.tools import PROMETHEUS, REPOSITORY, require
 from tests.services.web import answers, get, get_json
 

@@ -15,7 +15,7 @@ from urllib.request import urlopen
 def get(url: str, **query: str) -> bytes:
     """Return the body of an HTTP answer below 400; `HTTPError`, an OSError, above."""
     address = f"{url}?{urlencode(query)}" if query else url
-    with urlopen(address, timeout=10) as answer:
+    with urlopen(address, timeout=30) as answer:
         body: bytes = answer.read()
         return body
 

@@ -16,7 +16,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 )
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
-from tests.demo.receiver import REQUESTS, Handler, Receiver
+from tests.demo.receiver import LOOKS_S, REQUESTS, Handler, Receiver
 
 ANSWERS: dict[str, Any] = {
     "traces": (ExportTraceServiceResponse, "rejected_spans"),
@@ -174,7 +174,7 @@ class RudeReceiver(Receiver):
 def rude() -> Iterator[RudeReceiver]:
     """Run one within the block."""
     with RudeReceiver() as receiver:
-        thread = threading.Thread(target=receiver.serve_forever, args=(0.05,))
+        thread = threading.Thread(target=receiver.serve_forever, args=(LOOKS_S,))
         thread.start()
         try:
             yield receiver

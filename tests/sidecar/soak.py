@@ -25,7 +25,7 @@ from tests.demo.receiver import REQUESTS, Handler, Receiver
 from tests.services.process import NOT_YET, Process, wait_until
 from tests.services.redis import Redis
 from tests.services.redis import redis as run_redis
-from tests.sidecar.running import DATABASE, STATEMENT, Shop, Sidecar, settings, sidecar
+from tests.sidecar.running import DATABASE, SOON_S, STATEMENT, Shop, Sidecar, settings, sidecar
 
 _TICK_S = 0.02
 _DRAIN_S = 60.0
@@ -216,7 +216,7 @@ def soak(folder: Path, seconds: float, rate: int, faults: int) -> dict[str, Any]
         collector = stack.enter_context(_collecting())
         (folder / "redis").mkdir()
         server = stack.enter_context(run_redis(folder / "redis"))
-        told = settings(server, "events", collector.endpoint)
+        told = settings(server, "events", collector.endpoint, SOON_S)
         options = ("--claim-after", "1")
         running = stack.enter_context(sidecar(folder, told, *options))
         shop = Shop(server, "events", buffer_size=max(20_000, rate * _BUFFER_S))

@@ -23,7 +23,8 @@ from otel_dbevents.sidecar.tellers import Tellers
 from otel_dbevents.sidecar.work import Work
 from tests.bus.contract import checked
 from tests.demo.receiver import receiving
-from tests.services.process import free_ports, wait_until
+from tests.services.ports import free_ports
+from tests.services.process import wait_until
 from tests.services.redis import Redis
 from tests.sidecar.running import DATABASE, STATEMENT
 
@@ -75,7 +76,7 @@ def test_what_a_collector_answers_is_said_with_its_mend_and_when_it_takes_again(
     caplog.set_level(logging.INFO)
     sender = Sender(redis.url, redis.stream())
     with receiving(401) as receiver:
-        exporter = HttpSpanExporter(endpoint=f"{receiver.endpoint}/v1/traces", timeout=1)
+        exporter = HttpSpanExporter(endpoint=f"{receiver.endpoint}/v1/traces", timeout=60)
         outlets = Outlets({"traces": [exporter]})
         reader = Reader(redis.url, sender._stream, "sidecar")
         work = Work(reader, Tellers("n", (None, None), None), outlets, redis.url)
@@ -85,16 +86,16 @@ def test_what_a_collector_answers_is_said_with_its_mend_and_when_it_takes_again(
         sender.consume([(query, None)])
         try:
             why = "the collector does not take traces (401)"
-            wait_until(lambda: work.state.collector == why, 20)
+            wait_until(lambda: work.state.collector == why)
             since = work.state.collector_since
-            wait_until(lambda: work.state.retries >= 2, 20)
+            wait_until(lambda: work.state.retries >= 2)
             assert work.state.collector_since == since > 0
             receiver.status = 200
-            wait_until(lambda: work.counts.handled == 1, 20)
+            wait_until(lambda: work.counts.handled == 1)
             assert work.state.collector_since == 0
         finally:
             work.stop(5)
-            thread.join(20)
+            thread.join(60)
             sender.finish(1)
             outlets.close()
             exporter.shutdown()
@@ -134,7 +135,11 @@ SERVERS: list[tuple[str, str, str]] = [
         "cannot be used as it is written",
         "the URL's options",
     ),
-    ("redis://only:Xq7only@127.0.0.1:{port}/0", "the user may not do that (", "docs/sidecar.md"),
+    (
+        "redis://only:Xq7only@127.0.0.1:{port}/0",
+        "the user may not do that (",
+        "deploy/redis/users.acl",
+    ),
 ]
 
 
@@ -157,14 +162,14 @@ def test_a_server_that_cannot_be_used_is_said_once_and_tried_again(
     shipping = threading.Thread(target=sender.consume, args=([(checked(1), None)],))
     shipping.start()
     try:
-        wait_until(lambda: what in work.state.redis and what in sender.trouble, 20)
+        wait_until(lambda: what in work.state.redis and what in sender.trouble)
         before = work.state.beat
-        wait_until(lambda: work.state.beat > before, 20)  # it goes on trying
+        wait_until(lambda: work.state.beat > before)  # it goes on trying
     finally:
         sender.finish(0)
         work.stop(0)
         for each in (thread, shipping):
-            each.join(20)
+            each.join(60)
         outlets.close()
     admin.execute_command("ACL", "DELUSER", "only")
     admin.close()

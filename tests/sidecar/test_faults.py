@@ -12,14 +12,18 @@ import pytest
 
 from otel_dbevents.bus.redis.connecting import connect
 from tests.demo.receiver import Receiver, receiving
-from tests.services.process import free_ports, wait_until
+from tests.services.ports import free_ports
+from tests.services.process import wait_until
 from tests.services.proxy import Proxy, proxy
 from tests.services.redis import Redis
 from tests.services.redis import redis as run_redis
 from tests.sidecar.rude import BUSY_S, RudeReceiver, rude
 from tests.sidecar.running import (
+    PATIENT_S,
+    SOON_S,
     Shop,
     Sidecar,
+    came,
     counted,
     query_spans,
     settings,
@@ -47,13 +51,13 @@ class World:
     def goes_on(self) -> None:
         """Wait until events go through again, and the sidecar has handled later ones."""
         shipped = self.shop.sender.shipped
-        wait_until(lambda: self.shop.sender.shipped > shipped, 20)
+        wait_until(lambda: self.shop.sender.shipped > shipped)
         handled = self.handled()
-        wait_until(lambda: self.handled() > handled, 20)
+        wait_until(lambda: self.handled() > handled)
 
     def goes_on_to(self, number: int) -> None:
         """Wait until so many events were handled."""
-        wait_until(lambda: self.handled() >= number, 20)
+        wait_until(lambda: self.handled() >= number)
 
     def handled(self) -> float:
         return self.sidecar.numbers().get("events_handled_total", 0.0)
@@ -71,7 +75,7 @@ class World:
     def fails(self, why: str) -> None:
         """Wait until the application's side says so."""
         wait_until(
-            lambda: why in self.shop.sender.trouble, 20, lambda: repr(self.shop.sender.trouble)
+            lambda: why in self.shop.sender.trouble, why=lambda: repr(self.shop.sender.trouble)
         )
 
 
@@ -89,7 +93,7 @@ def half_answers(world: World) -> None:
     for word in (b"XADD", b"XREADGROUP", b"XACK"):
         before = world.proxy.swallowed
         world.proxy.halve(word)
-        wait_until(lambda before=before: world.proxy.swallowed > before, 20)
+        wait_until(lambda before=before: world.proxy.swallowed > before)
 
 
 def standing_still(world: World) -> None:
@@ -140,12 +144,14 @@ def working(work: Callable[[], object]) -> Iterator[None]:
 
 
 @contextmanager
-def world_with(tmp_path: Path, receiver: Receiver, *options: str) -> Iterator[World]:
+def world_with(
+    tmp_path: Path, receiver: Receiver, *options: str, within_s: float = PATIENT_S
+) -> Iterator[World]:
     directory = tmp_path / "redis"
     directory.mkdir()
     with run_redis(directory) as server, proxy(server.port) as between:
         there = replace(server, port=between.port)
-        told = settings(there, STREAM, receiver.endpoint)
+        told = settings(there, STREAM, receiver.endpoint, within_s)
         with sidecar(tmp_path, told, *options) as running:
             world = World(server, between, Shop(there, STREAM), running)
             world.told = told
@@ -161,15 +167,14 @@ def all_is_accounted_for(
     made = world.shop.made
     wait_until(
         lambda: len(query_spans(receiver)) + refused() + world.lost() == made,
-        30,
-        lambda: f"{made} made, {len(query_spans(receiver))} came, {world.lost()} lost. "
+        why=lambda: f"{made} made, {len(query_spans(receiver))} came, {world.lost()} lost. "
         f"{world.sidecar.process.last_words()}",
     )
-    wait_until(lambda: world.sidecar.numbers()["lag_entries"] == 0, 20)
+    wait_until(lambda: world.sidecar.numbers()["lag_entries"] == 0)
     wait_until(
-        lambda: counted(receiver) + world.lost() == made, 20, lambda: f"{counted(receiver)} counted"
+        lambda: counted(receiver) + world.lost() == made, why=lambda: f"{counted(receiver)} counted"
     )
-    assert set(query_spans(receiver).values()) == {1}
+    assert came(receiver)
     assert world.sidecar.process.running
 
 
@@ -193,32 +198,33 @@ def test_a_redis_that_forgets_everything_costs_what_is_counted(tmp_path: Path) -
             world.goes_on()
             world.sidecar.process.send(signal.SIGSTOP)  # so that there is something unread
             shipped = world.shop.sender.shipped
-            wait_until(lambda: world.shop.sender.shipped > shipped + 200, 20)
+            wait_until(lambda: world.shop.sender.shipped > shipped + 200)
             world.admin.flushall()
             world.sidecar.process.send(signal.SIGCONT)
             world.goes_on()
         all_is_accounted_for(world, receiver)
         assert world.lost() > 0
         wait_until(
-            lambda: told_lost(receiver) == world.lost(), 20, lambda: f"{told_lost(receiver)} told"
+            lambda: told_lost(receiver) == world.lost(), why=lambda: f"{told_lost(receiver)} told"
         )
 
 
 def test_what_may_happen_to_a_collector_is_waited_for_and_told_once(tmp_path: Path) -> None:
-    with rude() as receiver, world_with(tmp_path, receiver) as world:
+    with rude() as receiver, world_with(tmp_path, receiver, within_s=SOON_S) as world:
         with working(lambda: world.shop.run(1, 0.002)):
             for fault, signal_ in RudeReceiver.PASSING:
                 world.shop.check()
                 receiver.fault, receiver.only = fault, signal_
                 before = world.retries()
-                wait_until(lambda before=before: world.retries() > before, 20)
-                assert f"the collector does not take {signal_}" in world.sidecar.get("/readyz")[1]
+                wait_until(lambda before=before: world.retries() > before)
+                what = f"the collector does not take {signal_}"
+                wait_until(lambda what=what: what in world.sidecar.get("/readyz")[1])
                 receiver.fault = receiver.only = ""
                 world.goes_on()
             receiver.faults.extend(["400"] * 2)  # halves of it are taken
             receiver.refuses_some = True
             world.goes_on()
-            wait_until(lambda: bool(receiver.refused), 20)
+            wait_until(lambda: bool(receiver.refused))
         all_is_accounted_for(world, receiver, refused=lambda: len(receiver.refused))
         told = world.sidecar.numbers()['refused_total{signal="traces"}']
         assert told == len(receiver.refused)
@@ -230,17 +236,18 @@ def test_what_may_happen_to_a_collector_is_waited_for_and_told_once(tmp_path: Pa
 def test_a_collector_that_asks_for_more_time_than_exporters_wait_gets_it_and_nothing_is_lost(
     tmp_path: Path,
 ) -> None:
-    soon = ("--claim-after", "1")  # another would take over what is not renewed meanwhile
-    with rude() as receiver, world_with(tmp_path, receiver, *soon) as world:
+    soon = ("--claim-after", "2.5")  # another would take over what is not renewed meanwhile
+    with rude() as receiver, world_with(tmp_path, receiver, *soon, within_s=SOON_S) as world:
         receiver.faults.append("busy")
         world.shop.run(50)
-        wait_until(lambda: receiver.busy_until > 0, 20)
+        wait_until(lambda: receiver.busy_until > 0)
         with sidecar(tmp_path, world.told, *soon, name="other") as other:
             all_is_accounted_for(world, receiver)
             assert other.numbers()["events_read_total"] == 0
         assert receiver.too_soon == 0
         assert world.lost() == 0
-        assert world.sidecar.numbers()["collector_pause_seconds"] == BUSY_S
+        pause_s = world.sidecar.numbers()["collector_pause_seconds"]
+        assert pause_s == BUSY_S or world.retries() > 1  # it tells of the last
 
 
 def test_what_a_collector_takes_but_for_a_part_is_counted_said_and_not_sent_again(

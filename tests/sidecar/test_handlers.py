@@ -64,7 +64,7 @@ class Room:
         for each in self.all:
             each.stop()
         for each in self.all:
-            each.join(10)
+            each.join(100)
         self.sender.finish(1)
         self.client.close()
 
@@ -111,6 +111,7 @@ def test_what_fails_three_times_is_a_dead_letter_of_that_handler_alone(room: Roo
     room.handle(other.append, name="two")
     room.publish(checked(1), checked(2), checked(3), checked(4))
     wait_until(lambda: room.waiting() == room.waiting("two") == 0)
+    wait_until(lambda: failing.progress.handled == 2)  # it notes that after Redis does
     assert numbers(tried) == [1, 2, 2, 2, 3, 3, 3, 4]
     assert numbers(other) == [1, 2, 3, 4]
     [letter] = room.letters.all()
@@ -154,18 +155,18 @@ def test_one_that_stands_still_holds_up_nobody_and_loses_nothing_when_killed(roo
 
     def stand_still(event: Any) -> None:
         entered.set()
-        opened.wait(30)
+        opened.wait(300)
 
     stuck = room.handle(stand_still)
     room.handle(quick.append, name="two")
     room.publish(checked(1), checked(2))
-    assert entered.wait(30)
+    assert entered.wait(100)
     wait_until(lambda: room.waiting("two") == 0)
     assert numbers(quick) == [1, 2]
     assert room.waiting() == 1
     stuck.stop()
     opened.set()
-    stuck.join(30)
+    stuck.join(100)
     assert room.waiting() == 1  # its second event was not given
     later: list[Any] = []
     room.handle(later.append)
@@ -180,7 +181,7 @@ def test_what_was_before_its_group_is_no_loss_and_what_it_is_too_slow_for_is(roo
     opened, got = threading.Event(), list[Any]()
 
     def wait(event: Any) -> None:
-        opened.wait(30)
+        opened.wait(300)
         got.append(event)
 
     handling = room.handle(wait)
@@ -189,7 +190,7 @@ def test_what_was_before_its_group_is_no_loss_and_what_it_is_too_slow_for_is(roo
         room.publish(checked(number))
     room.client.xtrim(room.stream, maxlen=2, approximate=False)
     opened.set()
-    wait_until(lambda: handling.counts.lost["trimmed"] == 12, 30)
+    wait_until(lambda: handling.counts.lost["trimmed"] == 12)
     assert numbers(got) == [3, 4, 5, 18, 19]
 
 
@@ -327,12 +328,12 @@ def test_a_sidecar_that_is_killed_within_a_handler_loses_it_no_event(
     sender.consume([(checked(number), None) for number in (1, 2, 3, 4)])
     given = ("--handler", "noting:note", "--claim-after", "0.2")
     with sidecar(tmp_path, told, *given, name="first") as first:
-        wait_until(lambda: noted.exists() and noted.read_text().endswith("3\n"), 20)
+        wait_until(lambda: noted.exists() and noted.read_text().endswith("3\n"))
         first.process.kill()
     with sidecar(tmp_path, told, *given, name="second") as second:
-        wait_until(lambda: noted.read_text().endswith("4\n"), 20)
+        wait_until(lambda: noted.read_text().endswith("4\n"))
         name = 'handler_events_total{handler="noting:note"}'
-        wait_until(lambda: second.numbers()[name] == 4, 20)
+        wait_until(lambda: second.numbers()[name] == 4)
     assert noted.read_text().split() == ["1", "2", "3", "1", "2", "3", "4"]
     assert second.process.exit_status == 0
     sender.finish(1)

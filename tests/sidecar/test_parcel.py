@@ -28,8 +28,10 @@ from otel_dbevents.exporters.outlets import exporters_by_signal
 from otel_dbevents.sidecar.outlets import MOST_AT_ONCE, Outlets
 from otel_dbevents.sidecar.parcel import Parcel
 from otel_dbevents.sidecar.tellers import Made
-from tests.services.process import free_ports
+from tests.services.ports import free_ports
 
+PATIENT_S = 60
+"""For so long an answer is waited for."""
 MOST_BYTES = 40_000
 """What the collectors of these tests take at once."""
 
@@ -78,7 +80,7 @@ def over_http(collector: Collector) -> Iterator[Any]:
         thread = Thread(target=server.serve_forever, args=(0.05,))
         thread.start()
         yield HttpSpanExporter(
-            endpoint=f"http://127.0.0.1:{server.server_port}/v1/traces", timeout=1
+            endpoint=f"http://127.0.0.1:{server.server_port}/v1/traces", timeout=PATIENT_S
         )
         server.shutdown()
         thread.join()
@@ -103,7 +105,7 @@ def over_grpc(collector: Collector) -> Iterator[Any]:
     )
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
-    yield GrpcSpanExporter(endpoint=f"127.0.0.1:{port}", insecure=True, timeout=1)
+    yield GrpcSpanExporter(endpoint=f"127.0.0.1:{port}", insecure=True, timeout=PATIENT_S)
     server.stop(None).wait()
 
 
@@ -193,7 +195,8 @@ def test_what_is_not_taken_now_is_kept_and_sent_once(
     collector, outlets = way
     parcel = Parcel(Made(spans=spans("a", "b")), outlets)
     collector.answer = answer
-    assert not parcel.send()
+    with outlets._listening[id(outlets.askable[0][1])].hurried(1):
+        assert not parcel.send()
     assert parcel.waits_for == "traces"
     collector.answer = 200
     assert parcel.send()

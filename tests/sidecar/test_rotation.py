@@ -88,7 +88,7 @@ def test_keys_are_exchanged_under_load_and_nothing_is_lost(redis: Redis) -> None
     def restart(keys: Keyring) -> None:
         """Exchange one sidecar after the other, each once it has had something to do."""
         for number, each in enumerate(list(running)):
-            wait_until(lambda each=each: bool(each.got), 20)
+            wait_until(lambda each=each: bool(each.got))
             each.stop()
             running[number] = Sidecar(redis, stream, keys).start()
             sidecars.append(running[number])
@@ -97,14 +97,14 @@ def test_keys_are_exchanged_under_load_and_nothing_is_lost(redis: Redis) -> None
     for each in applications[:]:
         each.stop()
         applications.append(Application(redis, stream, new).start())
-    wait_until(lambda: all(each.made for each in applications), 20)
+    wait_until(lambda: all(each.made for each in applications))
     last = client.xinfo_stream(stream)["last-generated-id"]
-    wait_until(lambda: client.xinfo_groups(stream)[0]["last-delivered-id"] >= last, 20)
+    wait_until(lambda: client.xinfo_groups(stream)[0]["last-delivered-id"] >= last)
     restart(new)  # what is written by now is signed with the new key alone
     for each in applications[2:]:
         each.stop()
     made = sum(each.made for each in applications)
-    wait_until(lambda: sum(each.got.total() for each in sidecars) >= made, 20)
+    wait_until(lambda: sum(each.got.total() for each in sidecars) >= made)
     for each in running:
         each.stop()
     got = sum((each.got for each in sidecars), Counter[tuple[str, float]]())

@@ -49,17 +49,17 @@ def test_an_entry_that_cannot_be_told_is_a_dead_letter_and_comes_back(redis: Red
     client = connect(redis.url)
     letters = DeadLetters(client, stream)
     try:
-        wait_until(lambda: work.counts.handled == 4 and len(list(letters.all())) == 1, 20)
+        wait_until(lambda: work.counts.handled == 4 and len(list(letters.all())) == 1)
         [letter] = letters.all()
         assert (letter.reason, letter.stage, letter.events) == ("telling", "tell", 2)
         assert (letter.group, work.counts.lost) == ("sidecar", {"rejected": 2})
         tellers.wrong = ""
         letters.retry(letter)
-        wait_until(lambda: work.counts.again == 2, 20)
+        wait_until(lambda: work.counts.again == 2)
         assert work.counts.lost == {"rejected": 2}
     finally:
         work.stop(5)
-        thread.join(10)
+        thread.join(60)
         for sender in (good, bad):
             sender.finish(1)
         client.close()
@@ -79,10 +79,10 @@ def test_what_is_in_the_dead_letters_is_told_as_lost_by_its_application(redis: R
         thread = threading.Thread(target=work.run, daemon=True)
         thread.start()
         try:
-            wait_until(lambda: told_lost(receiver) == 6, 20, lambda: str(work.counts))
+            wait_until(lambda: told_lost(receiver) == 6, why=lambda: str(work.counts))
         finally:
             work.stop(5)
-            thread.join(10)
+            thread.join(60)
         assert told_lost(receiver) == 6
         assert work.counts.lost == {"rejected": 6}
         assert work.counts.handled == 1
@@ -126,10 +126,10 @@ def test_what_was_read_is_told_though_a_look_at_the_stream_fails_in_that_moment(
     thread = threading.Thread(target=work.run, daemon=True)
     thread.start()
     try:
-        wait_until(lambda: work.counts.handled == 500, 20)
+        wait_until(lambda: work.counts.handled == 500)
     finally:
         work.stop(5)
-        thread.join(10)
+        thread.join(60)
         sender.finish(1)
         admin.execute_command("ACL", "DELUSER", "blind")
         admin.close()

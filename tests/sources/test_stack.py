@@ -20,7 +20,7 @@ from sqlalchemy.pool import QueuePool
 from otel_dbevents import Config, Pipeline, codec
 from otel_dbevents.events import DatabaseConnectionFailed
 from otel_dbevents.sources import stack
-from tests.services.process import free_ports
+from tests.services.ports import free_ports
 
 STACK = "exception.stacktrace"
 
