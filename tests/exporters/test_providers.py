@@ -463,6 +463,20 @@ def test_another_reason_is_another_line_and_what_is_no_failure_passes(caplog):
     assert said[2:] == ["something else"]
 
 
+def test_exporters_that_are_given_up_say_no_second_reason_of_a_place(stuck, caplog, monkeypatch):
+    """One had no connection, and the next is cancelled, which says less of the same."""
+    monkeypatch.setattr(GRPC, "filters", [])  # the SDK's own lets nothing through twice
+    made, failed = ensure_providers(timeout=60), "Failed to export %s to %s, error code: %s"
+    made.tracer.get_tracer("test").start_span("a").end()
+    GRPC.error(failed, "traces", "c:4317", "StatusCode.UNAVAILABLE")
+    assert not made.shutdown(0.1)
+    GRPC.error(failed, "metrics", "c:4317", "StatusCode.CANCELLED")
+    [record] = [each for each in caplog.records if each.name.startswith("otel_dbevents")]
+    assert "does not arrive at c:4317 (UNAVAILABLE)" in record.getMessage()
+    GRPC.error(failed, "logs", "d:4317", "StatusCode.CANCELLED")
+    assert "does not arrive at d:4317 (no answer)" in caplog.messages[-1]
+
+
 @pytest.mark.parametrize(
     ("where", "details", "mend"),
     [
