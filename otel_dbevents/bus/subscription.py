@@ -21,6 +21,7 @@ from otel_dbevents.bus.unmade import deliveries_of, items_of, number_in
 from otel_dbevents.drafts import Draft
 from otel_dbevents.events import Event
 from otel_dbevents.signals import Signals, new_signals, suits
+from otel_dbevents.swallowing import is_theirs
 from otel_dbevents.threads import new_thread
 
 _BATCH = 512
@@ -189,8 +190,10 @@ class MemorySubscription:
         self._worker = worker
         try:
             worker.start()
-        except Exception:  # noqa: BLE001 - the process ends, no memory, too many threads
-            self._worker = None
+        except BaseException as error:  # the process ends, no memory, too many threads
+            self._worker = None  # if Ctrl-C came when it had begun, it sees that, and ends
+            if is_theirs(error) or not isinstance(error, Exception):
+                raise
             return False
         self._started(worker)
         return True
@@ -301,12 +304,15 @@ def _work(
 def _serve(
     reference: "weakref.ref[MemorySubscription]", signals: Signals, loop: Loop | None
 ) -> None:
-    patience = None
+    patience, this = None, threading.current_thread()
     while True:
         hurry = _next(signals, patience)
         subscription = reference()
         if subscription is None:
             break
+        if subscription._worker is not this:
+            signals.put(bool(hurry))  # it is for the one that is in our place
+            return
         patience = None
         if hurry is None:
             subscription.be_idle()

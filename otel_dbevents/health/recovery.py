@@ -156,8 +156,10 @@ class Recovery:
         try:
             self._worker = worker
             worker.start()
-        except Exception as error:  # noqa: BLE001 - the process ends, or no memory: with the next
+        except BaseException as error:  # the process ends, or no memory: with the next
             self._worker = None
+            if not isinstance(error, Exception):
+                raise
             told("recovery", error)
 
     def _run(self) -> None:

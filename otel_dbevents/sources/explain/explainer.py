@@ -161,9 +161,11 @@ class Explainer:
         try:
             self._worker = worker
             worker.start()
-        except Exception as error:  # noqa: BLE001 - the process ends, no memory, too many threads
+        except BaseException as error:  # the process ends, no memory, too many threads
             self._worker = None
             self._tasks.clear()
+            if not isinstance(error, Exception):
+                raise
             told("explainer", error)
             self._lose("explain_failed", "no thread could be started")
 
