@@ -22,11 +22,12 @@ from otel_dbevents.drafts import Draft
 from otel_dbevents.events import Event
 from otel_dbevents.signals import Signals, new_signals, suits
 from otel_dbevents.swallowing import is_theirs
-from otel_dbevents.threads import new_thread
+from otel_dbevents.threads import begin, new_thread
 
 _BATCH = 512
 _GATHER_SECONDS = 0.05
 _IDLE_SECONDS = 1.0
+_LOOK_SECONDS = 0.1
 
 
 class MemorySubscription:
@@ -142,7 +143,8 @@ class MemorySubscription:
                 continue
             with self._idle:
                 if not self.reached(target):
-                    self._idle.wait(left)
+                    # Not for all of it: a signal's handler that flushed may have come in between.
+                    self._idle.wait(min(left, _LOOK_SECONDS))
         return True
 
     def waiting(self) -> Sequence[Any]:
@@ -189,7 +191,7 @@ class MemorySubscription:
         worker = new_thread(name, _work, reference, signals, self._loop)
         self._worker = worker
         try:
-            worker.start()
+            begin(worker)
         except BaseException as error:  # the process ends, no memory, too many threads
             self._worker = None  # if Ctrl-C came when it had begun, it sees that, and ends
             if is_theirs(error) or not isinstance(error, Exception):

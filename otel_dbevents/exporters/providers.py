@@ -62,7 +62,7 @@ class Providers:
 
 
 _made: Providers | None = None
-_lock = threading.Lock()
+_lock = threading.RLock()
 hold(lambda: (_lock,))
 
 

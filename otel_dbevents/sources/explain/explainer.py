@@ -25,7 +25,7 @@ from otel_dbevents.sources.failure import describe
 from otel_dbevents.sources.guarding import guard
 from otel_dbevents.sources.watch import Watch
 from otel_dbevents.swallowing import told
-from otel_dbevents.threads import new_thread
+from otel_dbevents.threads import begin, new_thread
 
 _AGAIN_S: Final = 600.0
 """After this time a statement may be explained again."""
@@ -160,7 +160,7 @@ class Explainer:
         worker = new_thread("otel-dbevents-explain", self._work)
         try:
             self._worker = worker
-            worker.start()
+            begin(worker)
         except BaseException as error:  # the process ends, no memory, too many threads
             self._worker = None
             self._tasks.clear()
