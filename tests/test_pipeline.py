@@ -39,6 +39,8 @@ from otel_dbevents.events import (
 )
 from otel_dbevents.exporters.outbox import Limits
 from otel_dbevents.exporters.processors import CountingSpanProcessor
+from otel_dbevents.judges import Judges
+from otel_dbevents.pipeline import wiring
 from otel_dbevents.sources.guarding import guard
 from tests.services.process import wait_until
 
@@ -134,10 +136,16 @@ def query(engine: Engine, sql: str = "SELECT 1 AS one") -> None:
 
 
 def test_metrics_that_are_read_while_a_pipeline_is_made_say_nothing_and_harm_nothing(
-    caplog: pytest.LogCaptureFixture,
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever exports often reads them as soon as there are any."""
     telemetry = Telemetry()
+
+    def judges(*arguments: Any, **more: Any) -> Judges:
+        telemetry.reader.get_metrics_data()
+        return Judges(*arguments, **more)
+
+    monkeypatch.setattr(wiring, "Judges", judges)
 
     class Read(MemoryBus):
         def subscribe(self, *arguments: Any, **more: Any) -> Any:

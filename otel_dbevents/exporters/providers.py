@@ -63,7 +63,7 @@ class Providers:
 
 
 _made: Providers | None = None
-_lock = threading.Lock()
+_lock = threading.RLock()
 hold(lambda: (_lock,))
 
 
