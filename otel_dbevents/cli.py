@@ -1,6 +1,7 @@
 """The command ``otel-dbevents``: a demonstration, a check, a report, the sidecar, its letters."""
 
 import argparse
+import errno
 import json
 import os
 import sys
@@ -12,6 +13,7 @@ from otel_dbevents.check import Report, examine
 from otel_dbevents.report.command import add_parser
 from otel_dbevents.sidecar.command import add_dlq_parser
 from otel_dbevents.sidecar.command import add_parser as add_sidecar
+from otel_dbevents.version import VERSION
 
 _ABOUT: Final = """\
 See what your SQLAlchemy application does to its database, in OpenTelemetry.
@@ -39,13 +41,42 @@ examples:
   otel-dbevents check --database postgresql+psycopg://user:password@localhost/shop
   OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4317 otel-dbevents check --send --json
 """
+_NOT_WRITTEN: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 _DEMO_EXTRA: Final = ("aiosqlite", "greenlet", "rich")
 _COLOURS: Final = {"ok": "32", "warning": "33", "wrong": "31"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit status."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    """Run the command and return its exit status.
+
+    A reader that has seen enough (``| head``) ends it without a word, with the status of whom
+    SIGPIPE ends; an output that cannot be written, with a line.
+    """
+    if sys.stdout is None:  # closed by who started it: `>&-`
+        _into_nothing()
+    try:
+        try:
+            status = _run(list(sys.argv[1:] if argv is None else argv))
+        finally:  # argparse ends by itself
+            sys.stdout.flush()
+    except OSError as error:
+        if error.errno == errno.EPIPE:
+            status = 128 + 13
+        elif error.errno in _NOT_WRITTEN:
+            sys.stderr.write(f"otel-dbevents: the output cannot be written: {error.strerror}\n")
+            status = 2
+        else:
+            raise
+        _into_nothing()
+    return status
+
+
+def _into_nothing() -> None:
+    """Have what is still to be written go nowhere, or Python complains of it at its end."""
+    sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
+
+
+def _run(arguments: list[str]) -> int:
     if arguments[:1] == ["demo"]:
         return _demo(arguments[1:])
     options = _parser().parse_args(arguments)
@@ -67,6 +98,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(prog="otel-dbevents", description=_ABOUT, formatter_class=raw)
+    parser.add_argument(
+        "--version", action="version", version=f"otel-dbevents {VERSION}", help="say which it is"
+    )
     commands = parser.add_subparsers(
         dest="command", title="commands", metavar="{demo,check,report,sidecar,dlq}"
     )
@@ -112,7 +146,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _demo(arguments: Sequence[str]) -> int:
     missing = [name for name in _DEMO_EXTRA if find_spec(name) is None]
-    if missing:
+    if missing and not {"-h", "--help"} & set(arguments):
         sys.stderr.write(
             f"otel-dbevents demo: {', '.join(missing)} not installed; "
             "pip install 'otel-dbevents[demo]'\n"

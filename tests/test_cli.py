@@ -4,6 +4,7 @@ import json
 import os
 import runpy
 import socket
+import subprocess
 import sys
 from concurrent import futures
 from threading import Event
@@ -23,6 +24,7 @@ from otel_dbevents.check.report import short, within
 from otel_dbevents.check.telemetry import SIGNALS, address, mend_port
 from otel_dbevents.cli import main
 from otel_dbevents.health import desk
+from otel_dbevents.version import VERSION
 from tests.demo.receiver import receiving
 
 DEAD = "http://127.0.0.1:1"
@@ -79,6 +81,30 @@ def test_python_m_is_the_same_command(monkeypatch, capsys):
     assert json.loads(capsys.readouterr().out)["ok"]
 
 
+def test_its_version_is_told(capsys):
+    with pytest.raises(SystemExit) as raised:
+        main(["--version"])
+    assert raised.value.code == 0
+    assert capsys.readouterr().out == f"otel-dbevents {VERSION}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "redirection", "status", "said"),
+    [
+        ("check --no-cost", "| true", 141, ""),  # which has ended before the first line is there
+        ("check --no-cost", ">&-", 0, ""),
+        ("--help", ">/dev/full", 2, "otel-dbevents: the output cannot be written: No space left"),
+    ],
+)
+def test_who_reads_no_further_or_nothing_ends_it_without_a_traceback(
+    monkeypatch, arguments, redirection, status, said
+):
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)  # argparse hears of no error then
+    script = f"{sys.executable} -m otel_dbevents {arguments} {redirection}; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.partition(" on device")[0]) == (status, said)
+
+
 def test_demo_hands_its_arguments_on_and_returns_its_status(monkeypatch):
     monkeypatch.setattr(otel_dbevents.demo, "main", lambda arguments: len(arguments))
     assert main(["demo", "--json", "--scene", "x"]) == 3
@@ -88,6 +114,9 @@ def test_demo_without_its_extra_says_what_to_install(monkeypatch, capsys):
     monkeypatch.setattr(cli, "find_spec", lambda name: None if name == "greenlet" else name)
     assert main(["demo"]) == 2
     assert "greenlet not installed; pip install 'otel-dbevents[demo]'" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as raised:
+        main(["demo", "--help"])
+    assert raised.value.code == 0
 
 
 def test_check_shows_each_setting_and_where_it_came_from(monkeypatch, capsys):
@@ -173,6 +202,37 @@ def test_a_variable_that_is_no_setting_is_told_with_the_one_that_was_meant(monke
             "did you mean OTEL_DBEVENTS_SLOW_QUERY_MS?",
         )
     ]
+
+
+@pytest.mark.parametrize("value", ['"http://localhost:4317"', "'http://localhost:4317'"])
+def test_quotes_that_no_shell_took_away_are_told(monkeypatch, value):
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", value)
+    monkeypatch.setenv("OTEL_DBEVENTS_STREAM", "plain")
+    [finding] = found("variables")
+    assert finding.status == "warning"
+    assert finding.text == "OTEL_EXPORTER_OTLP_ENDPOINT has quotes, which are part of its value"
+
+
+def test_a_windows_line_end_in_a_variable_is_told(monkeypatch):
+    monkeypatch.setenv("OTEL_SERVICE_NAME", "shop\r")
+    [finding] = found("variables")
+    assert finding.text == "OTEL_SERVICE_NAME ends in a line end, which is part of its value"
+
+
+def test_a_signing_key_with_quotes_is_told_without_it(monkeypatch):
+    monkeypatch.setenv("OTEL_DBEVENTS_SIGNING_KEY", '"correct horse battery staple"')
+    [finding] = found("variables")
+    assert finding.text.startswith("OTEL_DBEVENTS_SIGNING_KEY has quotes")
+    assert "horse" not in str(finding)
+
+
+def test_an_environment_that_nobody_knows_is_told(monkeypatch):
+    monkeypatch.setenv("OTEL_DBEVENTS_ENVIRONMENT", "prod")
+    assert found("settings")[1].text == (
+        "OTEL_DBEVENTS_ENVIRONMENT names no environment that is known, and counts as local"
+    )
+    monkeypatch.setenv("OTEL_DBEVENTS_ENVIRONMENT", " Production")
+    assert len(found("settings")) == 1
 
 
 def test_a_disabled_sdk_is_told_and_nothing_is_tried(monkeypatch):

@@ -20,6 +20,25 @@ def clean(monkeypatch):
     monkeypatch.setattr(Config, "_told", set())
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        (
+            "slow_query_ms",
+            '"300"',
+            "but got '\"300\"' (its quotes are part of it: leave them away)",
+        ),
+        ("bus_url", "'redis://:pass@h'", "not shown (its quotes are part of it: leave them away)"),
+    ],
+)
+def test_quotes_that_no_shell_took_away_are_pointed_out(monkeypatch, name, value, said):
+    monkeypatch.setenv(variable(name), value)
+    with pytest.raises(ConfigError) as raised:
+        Config()
+    assert said in str(raised.value)
+    assert "pass" not in str(raised.value)
+
+
 def test_the_defaults():
     config = Config()
     assert config.enabled

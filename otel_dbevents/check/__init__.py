@@ -15,6 +15,7 @@ from otel_dbevents.check.langfuse import look_at_langfuse
 from otel_dbevents.check.langfuse_client import look_at_client
 from otel_dbevents.check.report import Finding, Report, short
 from otel_dbevents.check.sidecar import look_at_sidecar
+from otel_dbevents.check.variables import look_at_environment, look_at_variables
 from otel_dbevents.compat import UnsupportedVersionError, check_versions, installed
 from otel_dbevents.config import Config, ConfigError, variable
 from otel_dbevents.config.names import unknown
@@ -47,6 +48,7 @@ def examine(
     report = Report({name: installed(name) for name in _PACKAGES}, {})
     report.findings += _versions(report.versions)
     report.findings += _settings(report.settings)
+    report.findings += look_at_variables(os.environ, ours=report.is_well("settings"))
     report.findings += _bus()
     report.findings += look_at_sidecar(sidecar) if sidecar else ()
     report.findings += _contrib()
@@ -88,6 +90,7 @@ def _settings(settings: dict[str, dict[str, Any]]) -> Iterator[Finding]:
     for complaint in unknown(os.environ, Config.model_fields).values():
         text, _, near = complaint.partition("; ")
         yield Finding("settings", "warning", text, near or "unset it")
+    yield from look_at_environment(os.environ)
     if not config.enabled:
         mend = f"unset {variable('enabled')}"
         yield Finding("settings", "warning", "turned off: nothing is observed", mend)

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from pydantic_settings import BaseSettings
 
 from otel_dbevents.config.names import nearest, variable
-from otel_dbevents.config.values import LEAST_KEY_BYTES, EventLogTarget, Langfuse
+from otel_dbevents.config.values import LEAST_KEY_BYTES, EventLogTarget, Langfuse, is_quoted
 from otel_dbevents.events import Environment
 
 _BUS_URL = "memory://, redis://host:6379/0, rediss://host:6379/0 or unix:///path/of/the/socket"
@@ -75,6 +75,8 @@ def _line(
     got = got if len(got) <= 60 else got[:57] + "..."
     if name in _SECRET:
         got = "another value, which is not shown"
+    if is_quoted(found["input"]):
+        got += " (its quotes are part of it: leave them away)"
     if name in given:
         shown, example = name, f"{name}={_literal(example)}"
     else:

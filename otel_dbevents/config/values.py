@@ -38,6 +38,11 @@ class EventLogTarget(StrEnum):
     LOGGING = "logging"
 
 
+def is_quoted(value: object) -> bool:
+    """Whether a text stands in quotes, as a file that is no shell's hands it on."""
+    return isinstance(value, str) and len(value) > 1 and value[0] == value[-1] and value[0] in "\"'"
+
+
 def checked_number(value: object) -> object:
     """Refuse a truth value, which pydantic takes for 0 or 1."""
     if isinstance(value, bool):

@@ -98,6 +98,24 @@ def listen(exporter: Any, hear: Callable[[Answer], None]) -> bool:
     if isinstance(hooks, dict) and isinstance(hooks.get("response"), list):
         hooks["response"].append(lambda response, **_: hear(_of_http(response)))
         return True
+    return _put_between(exporter, hear)
+
+
+def endure_closing(exporter: Any) -> None:
+    """Have an exporter that is shut down while it sends say that it failed, as it does elsewhere.
+
+    gRPC raises what the SDK takes for an error of its own then, and logs with its traceback. One
+    that is listened to endures it already. Never raises.
+    """
+    try:
+        if not isinstance(getattr(exporter, "_client", None), _Client):
+            _put_between(exporter, lambda _: None)
+    except Exception as error:  # noqa: BLE001 - an exporter that we do not know goes on as it was
+        told("exporter", error)
+
+
+def _put_between(exporter: Any, hear: Callable[[Answer], None]) -> bool:
+    """Put our client before that of an exporter of gRPC's; False where there is none."""
     stub, channel = getattr(exporter, "_stub", None), getattr(exporter, "_channel", None)
     if stub is None or channel is None or not hasattr(exporter, "_initialize_channel_and_stub"):
         return False
@@ -107,7 +125,7 @@ def listen(exporter: Any, hear: Callable[[Answer], None]) -> bool:
 
 
 class _Client:
-    """A gRPC client whose answers are heard."""
+    """A gRPC client whose answers are heard, and whose channel may be closed meanwhile."""
 
     def __init__(self, client: Any, hear: Callable[[Answer], None]) -> None:
         self._client, self._hear = client, hear
@@ -117,9 +135,12 @@ class _Client:
         try:
             response = self._client.Export(*args, **named)
         except Exception as error:
+            if _is_closed(error):
+                self._hear(Answer(taken=False, code="CANCELLED"))
+                raise _retold()("CANCELLED") from None
             if _is_too_large(error):  # is no overload: neither is it to be sent again as it is
                 self._hear(Answer(taken=False, code=TOO_LARGE))
-                raise _too_large()(error) from None
+                raise _retold()("INVALID_ARGUMENT", error) from None
             self._hear(_of_error(error))
             raise
         self._hear(_of_message(response, "OK"))
@@ -139,22 +160,30 @@ def _is_too_large(error: Any) -> bool:
         return False
 
 
+def _is_closed(error: Exception) -> bool:
+    """Whether the channel was closed before, for which gRPC has no error of its own."""
+    return isinstance(error, ValueError) and "closed" in str(error)
+
+
 @cache
-def _too_large() -> Any:
-    """Return the error of a message that is too large: one that no exporter tries again."""
+def _retold() -> Any:
+    """Return the kind of error that says by another code what gRPC said or did not say."""
     grpc: Any = import_module("grpc")
 
-    class MessageTooLargeError(grpc.RpcError):  # type: ignore[misc]
-        def __init__(self, error: Any) -> None:
-            self._error = error
+    class RetoldError(grpc.RpcError):  # type: ignore[misc]
+        def __init__(self, code: str, error: Any = None) -> None:
+            self._code, self._error = code, error
 
         def code(self) -> Any:
-            return grpc.StatusCode.INVALID_ARGUMENT
+            return grpc.StatusCode[self._code]
 
-        def __getattr__(self, name: str) -> Any:
-            return getattr(self._error, name)
+        def details(self) -> str:
+            return str(self._error.details()) if self._error is not None else "channel closed"
 
-    return MessageTooLargeError
+        def trailing_metadata(self) -> Any:
+            return self._error.trailing_metadata() if self._error is not None else ()
+
+    return RetoldError
 
 
 def _of_http(response: Any) -> Answer:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable
 from typing import Any, Final
 
+from otel_dbevents.exporters.answers import endure_closing
 from otel_dbevents.exporters.greenlets import look_up_here
 from otel_dbevents.exporters.processors import CountingLogRecordProcessor, CountingSpanProcessor
 from otel_dbevents.exporters.reconnecting import reconnect
@@ -72,6 +73,8 @@ class Closer(Aside):
     def __init__(self, kind: str, provider: Any) -> None:
         self.kind = kind
         self._provider = provider
+        for exporter in exporters_of(provider):
+            endure_closing(exporter)
         super().__init__(f"close-{kind}")
         hold(self._export_locks)
 

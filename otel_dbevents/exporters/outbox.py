@@ -211,6 +211,8 @@ class Outbox(Generic[T]):
         position, delivered = 0, False
         try:
             with self._lock:
+                if self._given_up:  # what comes after is lost, and counted as that
+                    return
                 batch = self._take(self._limits.batch_size)
                 position = self._put_in() - len(self._items)
                 self._in_flight = len(batch)

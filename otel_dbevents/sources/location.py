@@ -110,6 +110,8 @@ def _kind(file: str) -> int:
         return _MACHINERY
     if file.startswith("<"):  # made at run time: SQLAlchemy's own decorators among them
         return _MACHINERY
+    if file.startswith(_DEMO):  # an application, though it is installed along with us
+        return _APPLICATION
     if "site-packages" in file or "dist-packages" in file or file.startswith(_INSTALLED):
         return _LIBRARY
     return _APPLICATION

@@ -43,7 +43,7 @@ Seen: TypeAlias = Callable[[Engine], Watch | None]
 _RawConnection: TypeAlias = Callable[[Engine], Any]
 
 
-class _Standing(NamedTuple):
+class _Replaced(NamedTuple):
     """A method of a class that ours took the place of."""
 
     owner: type
@@ -52,8 +52,8 @@ class _Standing(NamedTuple):
     ours: Any
 
 
-_standing: list[_Standing] = []
-"""Where we stand while anybody listens, and where somebody else stands before us since."""
+_replaced: list[_Replaced] = []
+"""What ours took the place of while anybody listens, or until who wrapped ours lets go."""
 
 
 def wrap(dialect: Any, watch: Watch) -> None:
@@ -90,10 +90,10 @@ def listen(seen: Seen) -> None:
 def unlisten() -> None:
     """Stand nowhere any more, but where somebody else stands before us."""
     let_go()
-    for each in [*_standing]:
+    for each in [*_replaced]:
         if each.owner.__dict__.get(each.name) is each.ours:
             setattr(each.owner, each.name, each.original)
-            _standing.remove(each)
+            _replaced.remove(each)
 
 
 def _raw_connection(original: _RawConnection, seen: Seen) -> _RawConnection:
@@ -131,11 +131,11 @@ def _raw_connection(original: _RawConnection, seen: Seen) -> _RawConnection:
 
 
 def _stand(owner: type, name: str, make: Callable[[Any], Any]) -> None:
-    if any(each.owner is owner and each.name == name for each in _standing):
+    if any(each.owner is owner and each.name == name for each in _replaced):
         return
     original = owner.__dict__[name]
     ours = make(original)
-    _standing.append(_Standing(owner, name, original, ours))
+    _replaced.append(_Replaced(owner, name, original, ours))
     setattr(owner, name, ours)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import import_module
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 import grpc
@@ -31,7 +31,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from otel_dbevents import unreachable
-from otel_dbevents.exporters.answers import Answer, Listening, listen
+from otel_dbevents.exporters.answers import Answer, Listening, endure_closing, listen
 from otel_dbevents.exporters.direct import encode_directly
 from otel_dbevents.exporters.outbox import Limits
 from otel_dbevents.exporters.processors import CountingLogRecordProcessor, CountingSpanProcessor
@@ -74,13 +74,24 @@ class Collector:
         return kind(partial_success=part).SerializeToString()
 
     def exporter(self, over: str, **options: Any) -> Any:
-        """Return an exporter of the SDK's to it."""
+        """Return an exporter of the SDK's to it, that tries once, however long that takes."""
         place = import_module(f"opentelemetry.exporter.otlp.proto.{over}.{MODULES[self.signal]}")
         made = getattr(place, f"OTLP{KINDS[self.signal]}Exporter")(
-            endpoint=self.url, timeout=3, **options
+            endpoint=self.url, timeout=60, **options
         )
+        try_once(made)
         self.exporters.append(made)
         return made
+
+
+def try_once(exporter: Any) -> None:
+    """Have it wait for no second attempt, as when it is being shut down."""
+    for holder, name in (
+        (exporter, "_shutdown_in_progress"),
+        (getattr(exporter, "_client", None), "_shutdown_event"),  # over HTTP, since SDK 1.45
+    ):
+        if isinstance(event := getattr(holder, name, None), Event):
+            event.set()
 
 
 @contextmanager
@@ -271,6 +282,20 @@ def test_answers_are_heard_after_a_reconnection_too(ask: Ask, over: str) -> None
     listening = Listening(exporter)
     reconnect(exporter)
     assert listening.send(spans(1)).rejected == 1
+
+
+@pytest.mark.parametrize("signal", PARTS)
+def test_a_channel_that_was_closed_before_it_sent_is_a_failure_and_no_error(
+    ask: Ask, caplog: pytest.LogCaptureFixture, signal: str
+) -> None:
+    """As when the process ends meanwhile: the exporter had looked whether it was shut down."""
+    exporter = ask("grpc", signal).exporter("grpc")
+    endure_closing(exporter)
+    exporter._channel.close()
+    assert exporter.export(batch_of(signal)).name == "FAILURE"
+    answer = Listening(exporter).send(batch_of(signal))
+    assert answer == Answer(taken=False, code="CANCELLED")
+    assert not [each for each in caplog.records if each.exc_info]
 
 
 def test_an_exporter_of_anothers_is_read_by_what_it_returns(

@@ -244,6 +244,17 @@ def test_a_batch_that_arrives_after_all_was_given_up_is_not_counted_as_lost(expo
     assert len(exporter.delivered) == 10
 
 
+def test_a_worker_that_was_about_to_send_as_all_was_given_up_sends_nothing_more():
+    sent = list[int]()
+    outbox: Outbox[int] = Outbox(
+        lambda batch: not sent.extend(batch), Limits(4, 4, NEVER_S), "items"
+    )
+    outbox.give_up()
+    outbox.put(1)
+    outbox._send()  # it had looked before that
+    assert (sent, outbox.lost) == ([], {"shutdown": 1})
+
+
 def test_a_flush_that_waits_while_all_is_given_up_ends(exporter, processing):
     processor = processing()
     exporter.open.clear()

@@ -19,6 +19,7 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk import environment_variables
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import MetricsData
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.util._once import Once
 
@@ -111,6 +112,17 @@ def test_the_processors_that_are_set_up_count_what_they_lose(monkeypatch, some):
     assert exporters.lost(providers.tracer, providers.meter, providers.logger) == {
         f"span_{reason}": number for reason, number in spans.lost.items()
     }
+
+
+def test_an_exporter_that_the_end_closes_while_it_sends_fails_and_raises_nothing(monkeypatch):
+    """As it looked whether it was shut down before; the SDK would log that with its traceback."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", DEAD)
+    made = ensure_providers()
+    for provider, nothing in ((made.tracer, []), (made.meter, MetricsData([])), (made.logger, [])):
+        [exporter] = exporters_of(provider)
+        exporter._shutdown_in_progress.set()
+        exporter._channel.close()
+        assert exporter.export(nothing).name == "FAILURE"
 
 
 def test_asked_again_it_gives_the_same(no_exporters):

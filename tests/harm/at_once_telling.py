@@ -21,6 +21,7 @@ from otel_dbevents.exporters.outbox import Limits, Outbox
 from tests.bus.contract import failed
 from tests.harm.crowd import counted
 from tests.harm.together import SELECT, THREADS, at_once
+from tests.services.process import wait_until
 
 
 def the_bus(_folder: Path) -> None:
@@ -68,6 +69,7 @@ def the_outbox(_folder: Path) -> None:
         with patch("otel_dbevents.exporters.outbox.tell_lost", lambda *_: True):
             at_once(work)
             outbox.close(60)
+            wait_until(lambda outbox=outbox: not outbox._in_flight)  # type: ignore[misc]
         assert outbox._error == ""
         assert len(sent) + sum(outbox.lost.values()) == THREADS * 400, (len(sent), outbox.lost)
 

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session, joinedload, selectinload
 
 from otel_dbevents.events import CheckoutTimedOut, CodeLocation, QueryExecuted, QueryFailed
+from otel_dbevents.sources import location
 from otel_dbevents.sources.engine import EngineSource
 from otel_dbevents.sources.watch import Notice
 from tests.sources.engines import Case, Told
@@ -48,6 +49,14 @@ def engine(case: Case, told: Told, source: EngineSource) -> Engine:
     case.run(fill)
     told.forget()
     return made
+
+
+def test_the_demonstration_is_an_application_where_it_is_installed(monkeypatch: Any) -> None:
+    package = "/venv/lib/python3.11/site-packages/otel_dbevents/"
+    monkeypatch.setattr(location, "_OWN", package)
+    monkeypatch.setattr(location, "_DEMO", package + "demo/")
+    kinds = [location._kind(package + file) for file in ("demo/retrieval.py", "pipeline.py")]
+    assert kinds == [location._APPLICATION, location._MACHINERY]
 
 
 def line_of(mark: str) -> int:
