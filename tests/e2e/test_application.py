@@ -59,6 +59,7 @@ def environment(collector: Collector, protocol: str) -> dict[str, str]:
         "OTEL_RESOURCE_ATTRIBUTES": "deployment.environment.name=staging",
         "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
         "OTEL_EXPORTER_OTLP_PROTOCOL": protocol,
+        "OTEL_DBEVENTS_FLUSH_TIMEOUT_MS": "60000",
     }
 
 

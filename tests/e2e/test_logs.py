@@ -66,6 +66,7 @@ def play(way: str, directory: Path, collector: Collector) -> tuple[str, str]:
         "OTEL_LOGS_EXPORTER": "otlp" if way == "otlp" else "none",
         "OTEL_EXPORTER_OTLP_ENDPOINT": collector.otlp_grpc,
         "OTEL_PYTHON_LOGGING_AUTO_INSTRUMENTATION_ENABLED": str(way == "otlp").lower(),
+        "OTEL_DBEVENTS_FLUSH_TIMEOUT_MS": "60000",
         "OTEL_DBEVENTS_SLOW_QUERY_MS": "2",
         "OTEL_DBEVENTS_EVENT_LOG": "off" if way == "otlp" else "stdout",
         "SHOP_LOGS": way,
