@@ -307,9 +307,10 @@ def test_a_full_queue_refuses_what_it_cannot_keep_and_keeps_what_it_has(
         accepted: set[str] = set()
         for _ in range(100):
             spans = sender.make_spans(20, weight=10_000)
-            if not sender.send_spans(spans):
+            if sender.send_spans(spans):
+                accepted |= ids(spans)
+            elif accepted:  # the first may be late on a slow machine, which is no answer
                 break
-            accepted |= ids(spans)
         assert 20 <= len(accepted) < 2000
 
         jaeger.process.start()

@@ -102,7 +102,7 @@ def test_nothing_that_was_accepted_is_lost(
         stop.set()
         worker.join()
         assert provider.force_flush()
-        assert pipeline.close()
+        assert pipeline.close(60)
         provider.shutdown()
 
         def seen() -> set[str]:

@@ -67,7 +67,7 @@ def spoil(bus: Redis, told: Mapping[str, str]) -> None:
     Before any sidecar reads: the first becomes a dead letter, the other one a gap.
     """
     early = application("early", ["-c", APPLICATION, "300"], told)
-    assert early.wait(60) == 0
+    assert early.wait(200) == 0
     with RedisClient.from_url(bus.url) as client:
         client.xadd(STREAM, {"what": "is this?"})
         entries = client.xrange(STREAM)

@@ -108,7 +108,7 @@ def test_the_thresholds_of_checks_are_bounds():
     from tests.bridge.support import health
 
     pipeline.bus.publish(health())
-    pipeline.flush()
+    pipeline.flush(60)
     [point] = metrics_of(reader)["database.health.latency"].data.data_points
     assert {0.033, 0.077} < {*point.explicit_bounds}
     pipeline.close()

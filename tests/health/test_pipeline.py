@@ -54,7 +54,7 @@ class Room:
         with self.engine.connect() as connection:
             for _ in range(number):
                 connection.execute(text("SELECT 1"))
-        self.pipeline.flush()
+        self.pipeline.flush(60)
 
     def checks(self):
         return [e for e in list(self.events) if isinstance(e, DatabaseHealthCheckCompleted)]
@@ -86,7 +86,7 @@ def test_a_check_is_no_query_and_no_connection_of_the_pool(path):
         room.query()
         for _ in range(5):
             check_database_health(room.engine)
-        room.pipeline.flush()
+        room.pipeline.flush(60)
         metrics = metrics_of(room.reader)
         names = {span.name for span in room.spans.get_finished_spans()}
         kinds = [type(event).__name__ for event in room.events]
@@ -105,7 +105,7 @@ def test_an_engine_that_was_not_used_and_one_in_memory_are_left_alone(path):
         room.pipeline.attach(memory)
         with memory.connect() as connection:
             connection.execute(text("SELECT 1"))
-        room.pipeline.flush()
+        room.pipeline.flush(60)
         wait_until(lambda: len(_threads()) == 1)
         assert room.pipeline.health.schedule.tick() > 0
         assert room.pipeline.health.schedule._due == {}
@@ -138,7 +138,7 @@ def test_the_window_has_all_queries_whatever_is_made_of_them(path, settings):
             for _ in range(2):
                 with pytest.raises(Exception, match="nothing"):
                     connection.execute(text("SELECT * FROM nothing"))
-        room.pipeline.flush()
+        room.pipeline.flush(60)
         details = check_database_health(room.engine).details
     assert (details["window.queries"], details["window.errors"]) == (42, 2)
     assert details["window.error_rate"] == pytest.approx(2 / 42, abs=1e-6)
@@ -166,11 +166,11 @@ def test_the_status_and_the_recovery_follow_the_checks(path):
         room.engine.dispose()
         away = path.rename(path.with_suffix(".away"))
         check_database_health(room.engine)
-        room.pipeline.flush()
+        room.pipeline.flush(60)
         [down] = metrics_of(room.reader)["database.connection.status"].data.data_points
         away.rename(path)
         check_database_health(room.engine)
-        room.pipeline.flush()
+        room.pipeline.flush(60)
         [up] = metrics_of(room.reader)["database.connection.status"].data.data_points
         recovered = [e for e in room.events if isinstance(e, DatabaseRecovered)]
     assert (down.value, up.value) == (0, 1)
@@ -182,7 +182,7 @@ def test_slow_answers_are_no_lost_connection(path):
         event = check_database_health(room.engine)
         assert event.requires_alert
         room.query()
-        room.pipeline.flush()
+        room.pipeline.flush(60)
         [point] = metrics_of(room.reader)["database.connection.status"].data.data_points
     assert point.value == 1
 

@@ -81,8 +81,8 @@ class Shop:
 
     def end(self) -> None:
         """End as an application does: all is shipped, and it says how much there was."""
-        assert self.bus.close(30)
-        assert self.sender.finish(30)
+        assert self.bus.close(100)
+        assert self.sender.finish(100)
 
 
 DATABASE = Database(Environment.LOCAL, DatabaseType.SQLITE, "shop", pool_name="shop")
@@ -126,6 +126,7 @@ def settings(
         "OTEL_DBEVENTS_STREAM": stream,
         "OTEL_DBEVENTS_SIGNING_KEY": KEY,
         "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
+        "OTEL_DBEVENTS_FLUSH_TIMEOUT_MS": "60000",
         "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
         "OTEL_EXPORTER_OTLP_TIMEOUT": f"{within_s:g}",
     }
@@ -169,7 +170,7 @@ def application(
 
 def finished(started: "subprocess.Popen[str]") -> str:
     """Wait for an application's end, and return what it said."""
-    said, wrong = started.communicate(timeout=60)
+    said, wrong = started.communicate(timeout=200)
     assert started.returncode == 0, wrong
     return said
 

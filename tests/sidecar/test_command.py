@@ -160,6 +160,6 @@ print(_until_stopped(work))
 
 def test_a_signal_ends_it_also_where_it_does_not_interrupt_the_wait() -> None:
     done = subprocess.run(
-        [sys.executable, "-c", WAITING], capture_output=True, text=True, check=True, timeout=20
+        [sys.executable, "-c", WAITING], capture_output=True, text=True, check=True, timeout=100
     )
     assert done.stdout == "SIGTERM\n"

@@ -55,7 +55,7 @@ class Application(Works):
         time.sleep(0.001)
 
     def end(self) -> None:
-        assert self.sender.finish(10)
+        assert self.sender.finish(60)
 
 
 class Sidecar(Works):
