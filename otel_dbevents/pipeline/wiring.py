@@ -117,9 +117,7 @@ class Pipeline:
         )
         self.source, self.clients = self._make_sources(wishes, engine_filter)
         self.health = Health(config, self.environment, self.bus, self.source, self.clients)
-        self.event_log = (
-            self._writes()
-        )  # before the bridge, which has the metrics ask for its losses
+        self.event_log = self._writes()  # the bridge's metrics ask for its losses at once
         self.bridge = self._make_bridge(span_filter)
         self.judges = Judges(
             self.bus.publish,
