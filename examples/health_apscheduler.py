@@ -1,8 +1,10 @@
 """APScheduler makes the checks, in the place of our own thread.
 
-    pip install apscheduler; OTEL_DBEVENTS_HEALTH_INTERVAL_S=0 python examples/health_apscheduler.py
+    pip install 'apscheduler<4'
+    OTEL_DBEVENTS_HEALTH_INTERVAL_S=0 python examples/health_apscheduler.py
 
-Each is published, so that metrics, log records and handlers have it as they have ours.
+DATABASE_URL names the database; without it that is ./shop.db, which is unhealthy until it is there.
+Each check is published, so that metrics, log records and handlers have it as they have ours.
 """
 
 import os

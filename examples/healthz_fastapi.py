@@ -1,6 +1,8 @@
 """The same route with FastAPI.
 
 pip install fastapi uvicorn; uvicorn examples.healthz_fastapi:app
+
+DATABASE_URL names the database; without it that is ./shop.db, which is unhealthy until it is there.
 """
 
 import os

@@ -1,7 +1,10 @@
 """A route that says whether the database answers: 200, or 503 where it does not.
 
-    pip install starlette uvicorn; uvicorn examples.healthz_starlette:app
+    pip install starlette uvicorn aiosqlite; uvicorn examples.healthz_starlette:app
+    curl -i http://127.0.0.1:8000/healthz
 
+DATABASE_URL names the database, by an async driver; without it that is ./shop.db, which is
+unhealthy until somebody else has made it.
 The body has the status, the round trip and what the window knows; no host, no name, no message.
 """
 

@@ -1,5 +1,6 @@
 """A handler for when the database goes away, and one for when it is back.
 
+    pip install 'psycopg[binary]'
     export DATABASE_URL=postgresql+psycopg://app@localhost/shop
     python examples/on_failure.py
 

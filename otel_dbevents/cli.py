@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from typing import Final
 
 from otel_dbevents.check import Report, examine
-from otel_dbevents.report.command import add_parser
+from otel_dbevents.report.command import add_parser, coloured
 from otel_dbevents.sidecar.command import add_dlq_parser
 from otel_dbevents.sidecar.command import add_parser as add_sidecar
 from otel_dbevents.version import VERSION
@@ -146,12 +146,13 @@ def _parser() -> argparse.ArgumentParser:
 
 def _demo(arguments: Sequence[str]) -> int:
     missing = [name for name in _DEMO_EXTRA if find_spec(name) is None]
-    if missing and not {"-h", "--help"} & set(arguments):
-        sys.stderr.write(
+    if missing:
+        asks = bool({"-h", "--help"} & set(arguments))
+        (sys.stdout if asks else sys.stderr).write(
             f"otel-dbevents demo: {', '.join(missing)} not installed; "
             "pip install 'otel-dbevents[demo]'\n"
         )
-        return 2
+        return 0 if asks else 2
     from otel_dbevents.demo import main as demo
 
     return demo(arguments)
@@ -161,11 +162,11 @@ def _tell(report: Report, as_json: bool) -> int:
     if as_json:
         print(json.dumps(report.to_dict(), indent=2))
     else:
-        _show(report, coloured=sys.stdout.isatty() and not os.environ.get("NO_COLOR"))
+        _show(report, in_colour=coloured())
     return 0 if report.ok else 1
 
 
-def _show(report: Report, *, coloured: bool) -> None:
+def _show(report: Report, *, in_colour: bool) -> None:
     if report.settings:
         print("settings")
     for found in report.settings.values():
@@ -174,7 +175,7 @@ def _show(report: Report, *, coloured: bool) -> None:
     print("findings")
     for finding in report.findings:
         mark = f"{finding.status:<8}"
-        if coloured:
+        if in_colour:
             mark = f"\x1b[{_COLOURS[finding.status]}m{mark}\x1b[0m"
         print(f"  {mark} {finding.topic}: {finding.text}")
         if finding.mend:

@@ -71,6 +71,7 @@ class Judges:
         repeated_queries: int = 10,
     ) -> None:
         self._publish = publish
+        self._is_at_it: bool
         self._slow_ns = slow_query_ns
         self._repeated = repeated_queries
         self._begin_anew()
@@ -104,9 +105,17 @@ class Judges:
         self._tell()
 
     def settle(self) -> None:
-        """Tell of the bursts that are open, as if they had ended."""
+        """Tell of the bursts that are open, as if they had ended.
+
+        Where a signal's handler asks for it, what it interrupted goes on with that afterwards.
+        """
         with self._lock:
-            self._bursts.end_all()
+            if not self._is_at_it:
+                self._is_at_it = True
+                try:
+                    self._bursts.end_all()
+                finally:
+                    self._is_at_it = False
         self._tell()
 
     def _begin_anew(self) -> None:
@@ -115,7 +124,9 @@ class Judges:
         """What is to be published, once the lock is free."""
         self._bursts = Bursts(self._repeated, self._repeats)
         self._outages = Outages()
-        self._lock = threading.Lock()
+        # Held twice by one thread where a signal's handler flushes while that thread does.
+        self._lock = threading.RLock()
+        self._is_at_it = False
 
     def _judge(self, batch: Sequence[Any]) -> None:
         events: list[Any] = list(map(_event_of, batch))

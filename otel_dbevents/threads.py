@@ -16,3 +16,15 @@ def new_thread(name: str, target: Callable[..., object], *arguments: Any) -> thr
     empty = {"context": contextvars.Context()} if sys.version_info >= (3, 14) else {}
     options: dict[str, Any] = {"name": name, "daemon": True, **empty}
     return threading.Thread(target=target, args=arguments, **options)
+
+
+def begin(thread: threading.Thread) -> None:
+    """Start a thread. Raises what `threading.Thread.start` does, or what a signal's handler raised.
+
+    Where that came just after the thread had begun, ``start`` takes it out of a list a second time,
+    and raises a `KeyError` in the place of what it was.
+    """
+    try:
+        thread.start()
+    except KeyError as error:
+        raise (error.__context__ or error) from None

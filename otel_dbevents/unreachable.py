@@ -54,13 +54,15 @@ class _OneLine(logging.Filter):
         super().__init__()
         self.may_be_disabled = True
         """Whether to do without telemetry is a mend."""
+        self.is_ending = False
+        """Whether exporters are given up: each then has a reason of its own, for the same."""
         self._said: dict[tuple[str, str], float] = {}
         self._counted_at = -_COUNT_AGAIN_AFTER
         self._begin_anew()
         in_child(self._begin_anew)
 
     def _begin_anew(self) -> None:
-        self._lock = threading.RLock()
+        self._lock, self.is_ending = threading.RLock(), False
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Hold a failed export's line back; what is none passes."""
@@ -86,11 +88,16 @@ class _OneLine(logging.Filter):
         return False
 
     def is_due(self, where: str, why: str) -> bool:
-        """Whether this was not said lately. A line that tells neither is covered by any other."""
+        """Whether this was not said lately. A line that tells neither is covered by any other.
+
+        So is, at the end, one of a place by any other of that place, or of none.
+        """
         now = time.monotonic()
         with self._lock:
             recent = {key: at for key, at in self._said.items() if now - at < _SAY_AGAIN_AFTER}
             due = (where, why) not in recent if (where or why) else not recent
+            if self.is_ending:
+                due = due and not any(place in (where, "") for place, _ in recent)
             if due:
                 recent[where, why] = now
                 self._counted_at = now
@@ -121,12 +128,19 @@ def say_once(*, may_be_disabled: bool = True) -> None:
     ``may_be_disabled``: whether to do without telemetry is one of the mends that it names.
     """
     _one_line.may_be_disabled = may_be_disabled
+    _one_line.is_ending = False
     for name in EXPORTER_LOGGERS:
         logging.getLogger(name).addFilter(_one_line)
 
 
+def say_no_second_reason() -> None:
+    """Have one line of each place be enough, as the exporters are given up."""
+    _one_line.is_ending = True
+
+
 def say_all() -> None:
     """Let the exporters say what they like again."""
+    _one_line.is_ending = False
     for name in EXPORTER_LOGGERS:
         logging.getLogger(name).removeFilter(_one_line)
 

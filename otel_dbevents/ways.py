@@ -23,7 +23,7 @@ _taken: Final[dict[Way, "weakref.WeakSet[Any]"]] = {
     "filter": weakref.WeakSet(),
     "exporter": weakref.WeakSet(),
 }
-_lock = threading.Lock()
+_lock = threading.RLock()
 hold(lambda: (_lock,))
 
 

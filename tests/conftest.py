@@ -8,6 +8,9 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
+from otel_dbevents.bus.memory import MemoryBus
+from otel_dbevents.pipeline import one
+from otel_dbevents.pipeline.wiring import Pipeline
 from otel_dbevents.sources import engine as engines
 from otel_dbevents.sources.guarding import guard
 from tests import canaries
@@ -25,6 +28,10 @@ usual = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("usual", usual)
 settings.register_profile("long", usual, max_examples=5_000)
 settings.load_profile("usual")
+
+# Nor is one on which two seconds are too short, for which an application would wait at most.
+for flushing in (MemoryBus.flush, Pipeline.flush, one.flush):
+    flushing.__defaults__ = (60.0,)
 
 MEASURED = ("check/", "demo/", "sidecar/", "test_auto.py", "test_cli.py", "test_shipping.py")
 """Where processes are what is tested: theirs is measured too, which takes half as long again."""

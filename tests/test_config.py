@@ -28,10 +28,13 @@ def clean(monkeypatch):
             '"300"',
             "but got '\"300\"' (its quotes are part of it: leave them away)",
         ),
+        ("enabled", "true\r", "(it ends in a line end: save its file with Unix line ends)"),
         ("bus_url", "'redis://:pass@h'", "not shown (its quotes are part of it: leave them away)"),
     ],
 )
-def test_quotes_that_no_shell_took_away_are_pointed_out(monkeypatch, name, value, said):
+def test_quotes_and_line_ends_that_no_shell_took_away_are_pointed_out(
+    monkeypatch, name, value, said
+):
     monkeypatch.setenv(variable(name), value)
     with pytest.raises(ConfigError) as raised:
         Config()
@@ -177,6 +180,15 @@ def test_an_unknown_argument_is_refused_with_the_nearest_one():
         Config(histroy=1)
     with pytest.raises(ConfigError, match="there are: buffer_bytes, buffer_size, "):
         Config(zzz=1)
+
+
+@pytest.mark.parametrize("name", ["OTEL_DBEVENT_LOGS", "OTEL_DB_EVENTS_LOGS"])
+def test_a_variable_whose_beginning_is_nearly_ours_is_warned_of(monkeypatch, caplog, name):
+    monkeypatch.setenv(name, "false")
+    Config()
+    assert caplog.messages == [
+        f"{name} is not a setting of otel_dbevents and is ignored; did you mean OTEL_DBEVENTS_LOGS?"
+    ]
 
 
 def test_an_unknown_variable_is_warned_of_once_with_the_nearest_one(monkeypatch, caplog):

@@ -279,7 +279,7 @@ def test_a_forked_child_begins_anew_even_if_a_thread_was_judging() -> None:
     with court.judges._lock:
         child = os.fork()
         if child == 0:  # pragma: no cover - the child's coverage is not collected
-            signal.alarm(20)
+            signal.alarm(60)
             court.judges.settle()
             court.hear(established(200))
             os._exit(len(court.told))

@@ -8,7 +8,6 @@ import threading
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
 import libsql_client
@@ -27,7 +26,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from sqlalchemy import Engine, create_engine, event, exc, text
 
 import otel_dbevents
-from otel_dbevents import Config, Environment, Pipeline
+from otel_dbevents import Config, Environment, Pipeline, bursts
 from otel_dbevents.bus import subscription
 from otel_dbevents.bus.memory import MemoryBus
 from otel_dbevents.ending import Ending
@@ -40,6 +39,8 @@ from otel_dbevents.events import (
 )
 from otel_dbevents.exporters.outbox import Limits
 from otel_dbevents.exporters.processors import CountingSpanProcessor
+from otel_dbevents.judges import Judges
+from otel_dbevents.pipeline import wiring
 from otel_dbevents.sources.guarding import guard
 from tests.services.process import wait_until
 
@@ -135,10 +136,16 @@ def query(engine: Engine, sql: str = "SELECT 1 AS one") -> None:
 
 
 def test_metrics_that_are_read_while_a_pipeline_is_made_say_nothing_and_harm_nothing(
-    caplog: pytest.LogCaptureFixture,
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever exports often reads them as soon as there are any."""
     telemetry = Telemetry()
+
+    def judges(*arguments: Any, **more: Any) -> Judges:
+        telemetry.reader.get_metrics_data()
+        return Judges(*arguments, **more)
+
+    monkeypatch.setattr(wiring, "Judges", judges)
 
     class Read(MemoryBus):
         def subscribe(self, *arguments: Any, **more: Any) -> Any:
@@ -193,8 +200,8 @@ def test_closing_gives_the_providers_their_own_methods_back(
 ) -> None:
     pipeline = Pipeline(**telemetry.providers)
     assert "force_flush" in telemetry.tracers.__dict__
-    assert pipeline.close()
-    assert pipeline.close()
+    assert pipeline.close(60)
+    assert pipeline.close(60)
     assert "force_flush" not in telemetry.tracers.__dict__
     assert "shutdown" not in telemetry.meters.__dict__
     query(engine)
@@ -221,7 +228,7 @@ def test_a_closing_that_is_interrupted_goes_on_when_it_is_asked_again(
         patched.setattr(getattr(pipeline, part), name, interrupted)
         with pytest.raises(KeyboardInterrupt):
             pipeline.close()
-        assert pipeline.close()
+        assert pipeline.close(60)
     told = telemetry.names()
     assert "SELECT" in told
     assert "force_flush" not in telemetry.tracers.__dict__
@@ -373,7 +380,7 @@ def test_closing_tells_the_burst_that_is_open(telemetry: Telemetry, engine: Engi
     with telemetry.tracers.get_tracer("app").start_as_current_span("request"):
         for _ in range(12):
             query(engine)
-        assert pipeline.close()
+        assert pipeline.close(60)
     assert sum(folded(telemetry)) == 12
 
 
@@ -401,8 +408,9 @@ def test_handlers_by_type_get_the_events(pipeline: Pipeline, engine: Engine) -> 
 
 
 def test_a_burst_is_judged_when_flushed(
-    pipeline: Pipeline, telemetry: Telemetry, engine: Engine
+    pipeline: Pipeline, telemetry: Telemetry, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(bursts, "_QUIET_NS", 3600 * 10**9)  # and not as a second went by
     with telemetry.tracers.get_tracer("app").start_as_current_span("request"):
         for _ in range(12):
             query(engine)
@@ -715,9 +723,7 @@ def test_closing_takes_no_longer_than_it_may_however_much_hangs(
     monkeypatch.setattr(pipeline.bridge, "settle", lambda timeout=-1.0: settled.append(timeout))
     pipeline.attach(engine)
     query(engine)
-    began = monotonic()
     assert not pipeline.close(0.5)
-    assert monotonic() - began < 1.9  # a half for each of four would be two seconds
     assert asked[0] == 0.5
     assert max(*asked[1:], *settled) < 0.1, "the first used the time up, and nothing is left"
     released.set()

@@ -2,7 +2,11 @@
 
 import subprocess
 import sys
+import threading
 
+import pytest
+
+from otel_dbevents.threads import begin
 from tests.harm.running import ROOT, environment
 
 _PROGRAM = """
@@ -42,3 +46,22 @@ def test_a_thread_of_ours_does_not_keep_the_context_that_it_was_started_in() -> 
         command, env=environment(), cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+class Limit(Exception):
+    """What a time limit raises."""
+
+
+class InterruptedOnceItHasBegun(threading.Thread):
+    """As `threading.Thread.start`, where a signal's handler raises just after it has begun."""
+
+    def start(self) -> None:
+        try:
+            raise Limit
+        except Limit:
+            {}.pop(self)
+
+
+def test_what_interrupts_a_threads_beginning_is_raised_and_not_what_python_makes_of_it() -> None:
+    with pytest.raises(Limit):
+        begin(InterruptedOnceItHasBegun())

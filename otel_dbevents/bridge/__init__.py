@@ -237,7 +237,7 @@ class Bridge:
 
     def _begin(self) -> None:
         """Begin to count at nothing."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._lost: dict[str, int] = {}
         self.filter_errors = 0
 

@@ -58,7 +58,7 @@ class Filtering:
         in_child(self._begin_anew)
 
     def _begin_anew(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def record(self, event: Event, context: Context) -> Place:
         """Make the event's span if it is wanted; else return ``context``, as there is no other."""

@@ -29,7 +29,7 @@ class _Sources:
             yield from source()
 
 
-_lock = threading.Lock()
+_lock = threading.RLock()
 hold(lambda: (_lock,))
 _sources_of: WeakKeyDictionary[Any, _Sources] = WeakKeyDictionary()
 """By instrument: the callback that the SDK has of it."""

@@ -33,7 +33,7 @@ class Quota:
         in_child(self._begin_anew)
 
     def _begin_anew(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._taken: OrderedDict[bytes, int] = OrderedDict()
         self.refused = 0
         """How many were refused so far, of all traces."""

@@ -23,7 +23,7 @@ class Statuses:
         self._status: dict[str, tuple[at.Attributes, int]] = {}
         self._there: dict[int, Database] = {}
         """Those of which that says 1, as nothing else was heard of any since."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def clear(self) -> None:
         """Let go of all."""

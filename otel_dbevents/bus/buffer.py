@@ -3,34 +3,13 @@
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from itertools import count, repeat, starmap
+from itertools import repeat, starmap
 from threading import RLock
 from typing import Generic, TypeVar
 
+from otel_dbevents.tally import Tally
+
 T = TypeVar("T")
-
-
-class Tally:
-    """A count. ``tick`` adds one by a single call into C, which needs no lock under the GIL."""
-
-    __slots__ = ("_counter", "_lock", "_looks", "tick")
-
-    def __init__(self) -> None:
-        self._counter = count()
-        self._looks = 0
-        self._lock = RLock()
-        self.tick: Callable[[], int] = self._counter.__next__
-
-    def total(self) -> int:
-        """How many ticks there were."""
-        with self._lock:
-            return self.without_lock()
-
-    def without_lock(self) -> int:
-        """Return the same where no other thread is."""
-        number = next(self._counter) - self._looks
-        self._looks += 1
-        return number
 
 
 class Buffer(Generic[T]):
@@ -79,16 +58,20 @@ class Buffer(Generic[T]):
         take = self.items.popleft
         batch: list[T] = []
         with self._lock:
+            number = min(most, len(self.items))
+            self._drained += number  # before they are gone: see `put_in`
             with suppress(IndexError):  # others drop what is too much meanwhile
-                batch.extend(starmap(take, repeat((), min(most, len(self.items)))))
-            self._drained += len(batch)
+                batch.extend(starmap(take, repeat((), number)))
+            self._drained -= number - len(batch)
             return batch, self._drained + self._dropped.total()
 
     def put_in(self) -> int:
-        """How many items were put in since the beginning; more while some are being taken out."""
+        """How many items were put in since the beginning; more while some are being taken out.
+
+        Without the lock: a signal's handler that waits for them may interrupt this.
+        """
         there = len(self.items)
-        with self._lock:
-            return there + self._drained + self._dropped.total()
+        return there + self._drained + self._dropped.total()
 
     def dropped(self) -> int:
         """How much was lost with the items that were dropped."""
@@ -96,7 +79,7 @@ class Buffer(Generic[T]):
 
     def forget(self) -> None:
         """Empty the buffer, in a forked child: what was in it is the parent's to deliver."""
-        self._lock, gone = RLock(), self._dropped.without_lock()
+        self._lock, gone = RLock(), self._dropped.total()
         self._drained += gone + len(self.items)
         self._dropped, self._lost = Tally(), Tally()
         self.items.clear()

@@ -18,7 +18,6 @@ from otel_dbevents.bus import (
     Taker,
     Wanted,
 )
-from otel_dbevents.bus.buffer import Tally
 from otel_dbevents.bus.handlers import (
     Deliver,
     Direct,
@@ -36,6 +35,7 @@ from otel_dbevents.bus.within import Within, is_wanted
 from otel_dbevents.drafts import Draft
 from otel_dbevents.events import Event
 from otel_dbevents.forks import in_child
+from otel_dbevents.tally import Tally
 
 _ROUNDS = 16
 

@@ -21,11 +21,13 @@ from otel_dbevents.bus.unmade import deliveries_of, items_of, number_in
 from otel_dbevents.drafts import Draft
 from otel_dbevents.events import Event
 from otel_dbevents.signals import Signals, new_signals, suits
-from otel_dbevents.threads import new_thread
+from otel_dbevents.swallowing import is_theirs
+from otel_dbevents.threads import begin, new_thread
 
 _BATCH = 512
 _GATHER_SECONDS = 0.05
 _IDLE_SECONDS = 1.0
+_LOOK_SECONDS = 0.1
 
 
 class MemorySubscription:
@@ -141,7 +143,8 @@ class MemorySubscription:
                 continue
             with self._idle:
                 if not self.reached(target):
-                    self._idle.wait(left)
+                    # Not for all of it: a signal's handler that flushed may have come in between.
+                    self._idle.wait(min(left, _LOOK_SECONDS))
         return True
 
     def waiting(self) -> Sequence[Any]:
@@ -188,9 +191,11 @@ class MemorySubscription:
         worker = new_thread(name, _work, reference, signals, self._loop)
         self._worker = worker
         try:
-            worker.start()
-        except Exception:  # noqa: BLE001 - the process ends, no memory, too many threads
-            self._worker = None
+            begin(worker)
+        except BaseException as error:  # the process ends, no memory, too many threads
+            self._worker = None  # if Ctrl-C came when it had begun, it sees that, and ends
+            if is_theirs(error) or not isinstance(error, Exception):
+                raise
             return False
         self._started(worker)
         return True
@@ -301,12 +306,15 @@ def _work(
 def _serve(
     reference: "weakref.ref[MemorySubscription]", signals: Signals, loop: Loop | None
 ) -> None:
-    patience = None
+    patience, this = None, threading.current_thread()
     while True:
         hurry = _next(signals, patience)
         subscription = reference()
         if subscription is None:
             break
+        if subscription._worker is not this:
+            signals.put(bool(hurry))  # it is for the one that is in our place
+            return
         patience = None
         if hurry is None:
             subscription.be_idle()

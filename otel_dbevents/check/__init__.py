@@ -76,6 +76,8 @@ def _versions(versions: dict[str, str | None]) -> Iterator[Finding]:
 
 
 def _settings(settings: dict[str, dict[str, Any]]) -> Iterator[Finding]:
+    misnamed = unknown(os.environ, Config.model_fields)
+    Config.be_quiet_of(misnamed)
     try:
         config = Config()
     except ConfigError as error:
@@ -86,8 +88,11 @@ def _settings(settings: dict[str, dict[str, Any]]) -> Iterator[Finding]:
         value, origin = config.shown(name), config.origin(name)
         settings[name] = {"value": value, "from": origin, "variable": variable(name)}
     changed = sum(found["from"] != "default" for found in settings.values())
-    yield Finding("settings", "ok", f"{changed} of {len(settings)} set, the others by default")
-    for complaint in unknown(os.environ, Config.model_fields).values():
+    others = "the others by default"
+    if os.environ.get("OTEL_CONFIG_FILE"):
+        others += ", unless OTEL_CONFIG_FILE has them under dbevents, which is not looked at here"
+    yield Finding("settings", "ok", f"{changed} of {len(settings)} set, {others}")
+    for complaint in misnamed.values():
         text, _, near = complaint.partition("; ")
         yield Finding("settings", "warning", text, near or "unset it")
     yield from look_at_environment(os.environ)

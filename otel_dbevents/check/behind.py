@@ -24,6 +24,7 @@ _LINE: Final = re.compile(r"(otelcol_exporter_\w+?)(?:_total)?\{([^}]*)\} (\S+)"
 _LABEL: Final = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 _SIGNAL: Final = {"spans": "traces", "metric_points": "metrics", "log_records": "logs"}
 _LOOK_AGAIN: Final = 0.25
+_WATCHED_S: Final = report.PATIENCE
 
 
 @dataclass(slots=True)
@@ -61,7 +62,7 @@ def look_behind(where: str, sent: Collection[str], *, asked: bool) -> Iterator[F
 def _watch(where: str, sent: Collection[str]) -> tuple[Outlets, Outlets]:
     """Return how the exporters stand at first, and when it is known how each of them fares."""
     before = now = _read(where)
-    deadline = time.monotonic() + report.PATIENCE
+    deadline = time.monotonic() + _WATCHED_S
     while time.monotonic() < deadline:
         time.sleep(_LOOK_AGAIN)
         now = _read(where)

@@ -105,7 +105,7 @@ def _readers(client: Any, stream: str) -> Iterator[Finding]:
         said = f"{waiting} entries wait"
         said += f", the oldest for {behind:.0f} s" if behind >= 10 else ""
         if not group["consumers"]:
-            away = f"or do away with it: redis-cli XGROUP DESTROY {stream} {name}"
+            away = f"or do away with it, as operator: redis-cli XGROUP DESTROY {stream} {name}"
             yield Finding(
                 _TOPIC,
                 "warning",

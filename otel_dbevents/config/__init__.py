@@ -8,7 +8,7 @@ Each setting is declared in its group: `observing`, `health`, `telling`, `langfu
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Literal, TypeAlias
 from urllib.parse import urlsplit
 
@@ -75,6 +75,11 @@ class Config(  # pydantic takes the last group first: settings are listed from `
         self._given = frozenset(values)
         refuse_conflicts(self)
         warn_of_unknown(os.environ, type(self).model_fields, self._told)
+
+    @classmethod
+    def be_quiet_of(cls, variables: Iterable[str]) -> None:
+        """Log no complaint of these variables: whoever asks tells of them in a way of its own."""
+        cls._told.update(variables)
 
     @classmethod
     def from_mapping(cls, options: Mapping[str, Any]) -> "Config":

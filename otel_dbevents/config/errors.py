@@ -77,6 +77,8 @@ def _line(
         got = "another value, which is not shown"
     if is_quoted(found["input"]):
         got += " (its quotes are part of it: leave them away)"
+    elif isinstance(found["input"], str) and found["input"].endswith(("\r", "\n")):
+        got += " (it ends in a line end: save its file with Unix line ends)"
     if name in given:
         shown, example = name, f"{name}={_literal(example)}"
     else:

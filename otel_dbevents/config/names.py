@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 PREFIX: Final = "OTEL_DBEVENTS_"
+_ALIKE: Final = "OTELDBEVENT"
+"""How our variables begin, and those that were meant to be ours: OTEL_DBEVENT_, OTEL_DB_EVENTS_."""
 _log = logging.getLogger("otel_dbevents")
 
 
@@ -28,7 +30,7 @@ def unknown(environ: Mapping[str, str], names: Iterable[str]) -> dict[str, str]:
         found.upper(): f"{found} is not a setting of otel_dbevents and is ignored"
         + nearest(found.upper(), known)
         for found in sorted(environ)
-        if found.upper().startswith(PREFIX) and found.upper() not in known
+        if found.upper().replace("_", "").startswith(_ALIKE) and found.upper() not in known
     }
 
 

@@ -11,6 +11,7 @@ server of its own (`database_server`); `to_langfuse` has Langfuse's own client s
 """
 
 import argparse
+import errno
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -20,6 +21,7 @@ from otel_dbevents.config import ConfigError
 from otel_dbevents.demo.scenes import OUTAGE, SCENES
 from otel_dbevents.exporters import sdk_disabled
 
+_NO_PLACE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.EISDIR)
 _NEEDED = ("rich", "aiosqlite", "greenlet")
 
 
@@ -48,6 +50,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             same = run.on_terminal(options.scene or (), options.svg, beside=options.sidecar)
     except (ConfigError, LookupError) as error:
         return _refuse(str(error))
+    except OSError as error:  # of a folder that cannot be written to: the picture's, or TMPDIR
+        if error.errno not in _NO_PLACE:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        return _refuse(f"{where}{error.strerror}")
     return 0 if same else 1
 
 

@@ -25,12 +25,14 @@ from otel_dbevents.exporters.greenlets import look_up_here
 from otel_dbevents.forks import in_child
 from otel_dbevents.signals import Signals, new_signals
 from otel_dbevents.swallowing import Swallowing, came_through, told
+from otel_dbevents.tally import shown
 from otel_dbevents.threads import new_thread
 from otel_dbevents.unreachable import tell_lost
 
 T = TypeVar("T")
 _log = logging.getLogger("otel_dbevents.exporters")
 
+_LOOK_S: Final = 0.1
 _SUPPRESS: Final = (
     getattr(otel_context, "_SUPPRESS_INSTRUMENTATION_KEY", "suppress_instrumentation"),
     "suppress_instrumentation",
@@ -82,7 +84,6 @@ class Outbox(Generic[T]):
         self._append = self._items.append
         self._counter = count()
         self._tick = self._counter.__next__
-        self._peeks: int = 0
         self._taken: int = 0
         self._in_flight: int = 0
         self._settled: int = 0
@@ -158,7 +159,7 @@ class Outbox(Generic[T]):
             self._signals.put(True)
             with self._sent:
                 if not (self._reached(target) or self._given_up):
-                    self._sent.wait(left)
+                    self._sent.wait(min(left, _LOOK_S))  # a signal's handler may have flushed
         return not self._given_up
 
     def close(self, timeout: float) -> bool:
@@ -256,10 +257,7 @@ class Outbox(Generic[T]):
 
     def _put_in(self) -> int:
         """How many items were put in since the beginning."""
-        with self._lock:
-            number = next(self._counter) - self._peeks
-            self._peeks += 1
-        return number
+        return shown(self._counter)
 
     def _count(self, reason: str, number: int) -> None:
         if number:

@@ -19,7 +19,7 @@ from otel_dbevents.exporters.stages import exporters_of, lost
 from otel_dbevents.forks import hold, in_child
 from otel_dbevents.misread import reason
 from otel_dbevents.swallowing import came_through
-from otel_dbevents.unreachable import say_once, tell_of_loss
+from otel_dbevents.unreachable import say_no_second_reason, say_once, tell_of_loss
 
 _GRACE: Final = 0.2
 _AT_LAST: Final = -1_000
@@ -52,6 +52,7 @@ class Providers:
         all_of_them = [closer.begin() for closer in self._closers]
         if wait_for(all_of_them, deadline - min(_GRACE, timeout / 4)):
             return True
+        say_no_second_reason()
         for closer in self._closers:
             closer.give_up()
         if self._aborter is not None:
@@ -62,7 +63,7 @@ class Providers:
 
 
 _made: Providers | None = None
-_lock = threading.Lock()
+_lock = threading.RLock()
 hold(lambda: (_lock,))
 
 

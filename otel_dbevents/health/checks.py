@@ -188,7 +188,7 @@ class Checks:
     def _begin_anew(self) -> None:
         """Begin at nothing, also in a forked child: what is under way is the parent's."""
         self._lock = threading.RLock()
-        self._lock_counts = threading.Lock()
+        self._lock_counts = threading.RLock()
         self._last: WeakKeyDictionary[Any, Check] = WeakKeyDictionary()
         self._failed: OrderedDict[str, int] = OrderedDict()
 

@@ -21,7 +21,7 @@ from otel_dbevents.health.case import Case
 from otel_dbevents.health.circuit import Circuit, State
 from otel_dbevents.health.saying import TYPES, Says, says, took_ns
 from otel_dbevents.swallowing import Swallowing, told
-from otel_dbevents.threads import new_thread
+from otel_dbevents.threads import begin, new_thread
 
 Delivery: TypeAlias = tuple[Event, Any]
 """An event with the context of its call."""
@@ -155,9 +155,11 @@ class Recovery:
         worker = new_thread(_THREAD, self._run)
         try:
             self._worker = worker
-            worker.start()
-        except Exception as error:  # noqa: BLE001 - the process ends, or no memory: with the next
+            begin(worker)
+        except BaseException as error:  # the process ends, or no memory: with the next
             self._worker = None
+            if not isinstance(error, Exception):
+                raise
             told("recovery", error)
 
     def _run(self) -> None:

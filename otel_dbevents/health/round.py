@@ -58,7 +58,7 @@ class Round:
         self._probe: Probe | None = probe
         """Until it asks: it holds the target, which nobody is to keep."""
         self.limit_s, self._ended = limit_s, ended
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
         self._abort: Callable[[], object] | None = None

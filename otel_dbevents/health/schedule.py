@@ -20,7 +20,7 @@ from otel_dbevents.health.checks import Check, Checks
 from otel_dbevents.health.targets import Target
 from otel_dbevents.sources.around import silenced
 from otel_dbevents.swallowing import Swallowing
-from otel_dbevents.threads import new_thread
+from otel_dbevents.threads import begin, new_thread
 
 NAME: Final = "otel-dbevents-health"
 _LOOK_S: Final = 5.0
@@ -103,7 +103,7 @@ class Schedule:
                 return
             made = new_thread(NAME, _work, weakref.ref(self), self._wake)
             try:
-                made.start()
+                begin(made)
             except Exception as error:  # noqa: BLE001 - no thread is to be had; the next event asks
                 self._swallowing.caught(error, "Health checks could not begin")
                 return
@@ -121,7 +121,7 @@ class Schedule:
 
     def _begin_anew(self) -> None:
         """Begin at nothing, also in a forked child, which has no thread."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._wake = threading.Event()
         self._thread = None
         self._due: dict[str, float] = {}

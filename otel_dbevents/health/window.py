@@ -209,7 +209,7 @@ class Windows:
 
     def _begin_anew(self) -> None:
         """Begin empty, also in a forked child: what was measured before is the parent's."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._windows: OrderedDict[str, _Window] = OrderedDict()
         self._known: dict[int, tuple[Database, _Window]] = {}
         """By identity; the database is kept, so that no other can be taken for it."""

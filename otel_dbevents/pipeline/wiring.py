@@ -117,13 +117,13 @@ class Pipeline:
         )
         self.source, self.clients = self._make_sources(wishes, engine_filter)
         self.health = Health(config, self.environment, self.bus, self.source, self.clients)
+        self.event_log = self._writes()  # the bridge's metrics ask for its losses at once
         self.bridge = self._make_bridge(span_filter)
         self.judges = Judges(
             self.bus.publish,
             slow_query_ns=int(config.slow_query_ms * _MS),
             repeated_queries=config.repeated_queries,
         )
-        self.event_log = self._writes()
         self._listen_to_turns()
         if self._sending is not None:
             self._sending.begin(self.tracer_provider)

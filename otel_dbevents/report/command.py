@@ -193,7 +193,7 @@ def _tell(found: Report, options: argparse.Namespace) -> int:
     if options.json:
         _write(json.dumps(document(found), indent=2) + "\n")
     elif options.html is None:
-        _write(table(found, width=_width(), coloured=_coloured()))
+        _write(table(found, width=_width(), coloured=coloured()))
     else:
         _write(f"{options.html}: {turns(found.total.turns if found.total else 0)}\n")
     return 0
@@ -239,8 +239,10 @@ def _write(text: str) -> None:
         sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - or Python complains at its end
 
 
-def _coloured() -> bool:
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+def coloured() -> bool:
+    """Whether what is printed may have colours: on a terminal that has some, unless NO_COLOR."""
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return sys.stdout.isatty() and not plain
 
 
 def _width() -> int:

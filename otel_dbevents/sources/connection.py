@@ -105,8 +105,9 @@ class ConnectionState:
 
     def unread(self) -> list[Any]:
         """Return the results that are not read to their end yet."""
-        references = [*(self.others or {}).values(), *([self.latest] if self.latest else [])]
-        return [reading for each in references if (reading := each()) is not None]
+        references = [*(self.others or {}).values(), self.latest]
+        found = (None if each is None else each() for each in references)
+        return [reading for reading in found if reading is not None]
 
     @property
     def is_collected(self) -> bool:
@@ -199,15 +200,22 @@ def look_anew(watch: Watch) -> None:
             state.seen = NOBODY
 
 
+def forget_readings(watch: Watch) -> None:
+    """Have nothing told of the results that are not read to their end."""
+    for record in watch.records.all():
+        state: ConnectionState | None = record.info.get(INFO_KEY)
+        for reading in () if state is None else state.unread():
+            reading.watch = None
+
+
 def begin_anew(watch: Watch) -> None:
     """Forget what is the parent's, in a forked child: its connections and its open results.
 
     A connection that the child uses all the same is known from then on.
     """
+    forget_readings(watch)
     for record in watch.records.all():
-        state: ConnectionState | None = record.info.pop(INFO_KEY, None)
-        for reading in () if state is None else state.unread():
-            reading.watch = None
+        record.info.pop(INFO_KEY, None)
     watch.records, watch.proxies, watch.pending = Living(), Living(), deque()
     watch.runs, watch.known_runs, watch.pings, watch.pinged = {}, 0, {}, {}
     watch.succeeded()

@@ -4,9 +4,10 @@
 the places that `otel_dbevents.sources.seams` lists.
 """
 
+import atexit
 import threading
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from sqlalchemy.engine import Engine
 
@@ -15,9 +16,10 @@ from otel_dbevents.forks import hold, in_child
 from otel_dbevents.living import Living
 from otel_dbevents.sources.around import Around, Wishes
 from otel_dbevents.sources.choosing import Choice, EngineFilter
-from otel_dbevents.sources.connection import adopt, begin_anew, look_anew
+from otel_dbevents.sources.connection import adopt, begin_anew, forget_readings, look_anew
 from otel_dbevents.sources.database import database_of
 from otel_dbevents.sources.finding import AnyEngine, find_all, sync_engine, was_used, watch_of
+from otel_dbevents.sources.guarding import guard
 from otel_dbevents.sources.handing import Defer, FindLedger, Publish, no_ledger
 from otel_dbevents.sources.pool.checkin import CAN_FOLLOW, followed
 from otel_dbevents.sources.pool.places import pool_of, read_engine
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
 _lock = threading.RLock()
 hold(lambda: (_lock,))
+_LONGEST_S: Final = 0.2
 _sources: tuple["EngineSource", ...] = ()
 """Who listens now. An engine belongs to the first that wants it."""
 
@@ -196,6 +199,17 @@ class EngineSource:
         for watch in self._watches.all():
             begin_anew(watch)
 
+    def step_aside(self) -> None:
+        """Stand in no engine's way any more, and tell of no result that is open.
+
+        The engines stay under watch: their pools can be read.
+        """
+        for watch in self._watches.all():
+            engine = watch.engine()
+            if engine is not None:
+                unwrap(engine.dialect, watch)
+            forget_readings(watch)
+
     def _release(self, watch: Watch) -> None:
         watch.active = False
         self._watches.discard(watch)
@@ -214,3 +228,26 @@ def _seen(engine: Engine) -> Watch | None:
     if watch is not None:
         return watch
     return next(filter(None, (source.seen(engine) for source in _sources)), None)
+
+
+def _step_aside() -> None:
+    """Leave SQLAlchemy as it was, at the end of the process, after what drains.
+
+    What still uses a database when the interpreter takes its modules apart finds none of ours in
+    its way: their names hold nothing then.
+    """
+    if not _lock.acquire(timeout=_LONGEST_S):
+        return
+    try:
+        for source in _sources:
+            source.step_aside()
+        if _sources:
+            unlisten()
+    except Exception as error:  # noqa: BLE001 - the process ends all the same
+        guard.caught(error)
+    finally:
+        _lock.release()
+
+
+# When this is imported, so that it is called after all that a pipeline registers.
+atexit.register(_step_aside)

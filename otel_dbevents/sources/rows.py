@@ -94,10 +94,13 @@ class CountingFetch(Reading, CursorFetchStrategy):
 
     def __del__(self) -> None:
         """End the reading of a result that nobody closed."""
-        if self.watch is not None:
-            if not self.rows:
-                self.rows = -1 if self.beside is None else self.beside.unread
-            self.done(in_call=False)
+        try:
+            if self.watch is not None:
+                if not self.rows:
+                    self.rows = -1 if self.beside is None else self.beside.unread
+                self.done(in_call=False)
+        except (AttributeError, TypeError):  # Ctrl-C came before it was set up, or nothing of
+            return  # ours is there any more: the interpreter ends
 
 
 class CountingStream(BufferedRowCursorFetchStrategy):
@@ -196,7 +199,10 @@ class CountingStream(BufferedRowCursorFetchStrategy):
 
     def __del__(self) -> None:
         """End the reading of a result that nobody closed."""
-        self._reading.done(in_call=False)
+        try:
+            self._reading.done(in_call=False)
+        except (AttributeError, TypeError):  # as `CountingFetch`
+            return
 
 
 def counting_fetch(reading: CountingFetch, cursor: Any, context: Any) -> CursorFetchStrategy:

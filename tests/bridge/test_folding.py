@@ -411,7 +411,7 @@ def test_what_a_forked_process_held_is_its_parents_to_tell():
     with told.bridge._folding.lock:
         child = os.fork()
         if child == 0:  # pragma: no cover - the child's coverage is not collected
-            signal.alarm(20)
+            signal.alarm(60)
             told.exported.clear()
             told.tell(*burst(3, first=6)).bridge.settle()
             os._exit(0 if counts(told) == [1, 1, 1] else 1)

@@ -622,12 +622,12 @@ def test_no_buffer_is_asked_under_the_buss_own_lock(bus: MemoryBus) -> None:
     """A buffer's worker holds the buffer's lock when the collector runs, and may come to ours."""
     subscription: Any = bus.subscribe(Sink())
     asking = threading.Thread(target=lambda: bus.lost, daemon=True)
-    with subscription.buffer._lock:
+    with subscription.buffer._lock, subscription.buffer._lost._lock:
         asking.start()
         taken = False
         for _ in range(20):  # it has taken what it takes first within the first of these
             asking.join(0.01)
-            taken = bus._lock.acquire(blocking=False)
+            taken = bus._lock.acquire(timeout=PATIENCE / 3)  # it may just have it, for a moment
             if not taken:
                 break
             bus._lock.release()

@@ -44,7 +44,7 @@ ALLOWED: Mapping[str, Mapping[str, set[str]]] = {
         DEAD: {"xadd"},
     },
     "operator": {
-        STREAM: {"xrange", "xlen", "xadd", "xinfo|groups", "xpending"},
+        STREAM: {"xrange", "xlen", "xadd", "xinfo|groups", "xpending", "xgroup|destroy"},
         DEAD: {"xrange", "xrevrange", "xlen", "xdel"},
     },
 }

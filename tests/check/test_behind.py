@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from otel_dbevents.check import examine, report
+from otel_dbevents.check import behind, examine
 from otel_dbevents.check.probe import NAME
 from otel_dbevents.cli import main
 from tests.services.collector import Collector
@@ -58,7 +58,7 @@ def test_nothing_is_sent_through_unless_asked_for(
 def test_a_backend_that_is_away_is_wrong_though_the_collector_takes_all(
     cut_off: Collector, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(report, "PATIENCE", 1.5)
+    monkeypatch.setattr(behind, "_WATCHED_S", 1.5)
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", cut_off.otlp_http)
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
     asked = ["check", "--no-cost", "--json", "--send", "--collector-metrics", cut_off.own_metrics]

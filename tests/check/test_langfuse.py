@@ -12,7 +12,7 @@ from tests.check.test_outlets import (  # noqa: F401 - a server that answers wha
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch, langfuse):
-    monkeypatch.setattr(report, "PATIENCE", 2.0)
+    monkeypatch.setattr(report, "PATIENCE", 60.0)  # none of them needs all of it
     for name in ("PUBLIC_KEY", "SECRET_KEY", "BASE_URL", "HOST", "TIMEOUT"):
         monkeypatch.delenv(f"LANGFUSE_{name}", raising=False)
     return langfuse

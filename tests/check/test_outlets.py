@@ -23,7 +23,7 @@ class Told:
 
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch) -> Told:
-    monkeypatch.setattr(report, "PATIENCE", 0.6)
+    monkeypatch.setattr(report, "PATIENCE", 60.0)  # none of them needs all of it
     return Told()
 
 
@@ -41,7 +41,7 @@ def where(told: Told) -> Iterator[str]:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    serving = Thread(target=server.serve_forever)
+    serving = Thread(target=server.serve_forever, args=(0.05,))
     serving.start()
     yield f"127.0.0.1:{server.server_port}"
     server.shutdown()

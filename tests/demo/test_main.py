@@ -1,9 +1,11 @@
 """What cannot be played is refused before anything is, with the mend."""
 
+import errno
+
 import pytest
 
 from otel_dbevents import demo
-from otel_dbevents.demo import main
+from otel_dbevents.demo import main, run
 
 
 def test_without_its_extra_it_says_what_to_install(monkeypatch, capsys):
@@ -23,6 +25,15 @@ def test_a_wrong_setting_is_refused_by_name(monkeypatch, capsys):
 def test_a_picture_needs_a_folder(tmp_path, capsys):
     assert main(["--svg", str(tmp_path / "missing" / "demo.svg")]) == 2
     assert "--svg" in capsys.readouterr().err
+
+
+def test_a_place_that_cannot_be_written_to_is_told(monkeypatch, capsys):
+    def refuse(*_arguments, **_options):
+        raise OSError(errno.EROFS, "Read-only file system", "demo.svg")
+
+    monkeypatch.setattr(run, "on_terminal", refuse)
+    assert main(["--svg", "demo.svg"]) == 2
+    assert capsys.readouterr().err == "otel-dbevents demo: demo.svg: Read-only file system\n"
 
 
 def test_telemetry_that_is_off_shows_nothing(monkeypatch, capsys):

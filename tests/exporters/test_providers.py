@@ -7,7 +7,6 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from time import monotonic
 from types import SimpleNamespace
 
 import grpc
@@ -36,6 +35,7 @@ from otel_dbevents.exporters import (
 from otel_dbevents.exporters.processors import CountingLogRecordProcessor, CountingSpanProcessor
 from otel_dbevents.exporters.stages import exporters_of
 from tests.demo.receiver import receiving
+from tests.services.process import wait_until
 
 DEAD = "http://127.0.0.1:1"
 
@@ -302,15 +302,19 @@ def stuck(monkeypatch, no_exporters):
     made.released.set()
 
 
-def test_all_that_hangs_has_one_deadline_and_what_was_not_sent_is_counted(stuck):
-    providers = ensure_providers(timeout=60)
-    providers.tracer.get_tracer("test").start_span("a").end()
-    providers.logger.get_logger("test").emit(_logs.LogRecord(body="b"))
-    providers.meter.shutdown = stuck.export
-    began = monotonic()
-    assert not providers.shutdown(1.0)
-    assert monotonic() - began < 2.8  # each with a second of its own would take four
-    lost = exporters.lost(providers.tracer, providers.logger)
+def test_all_that_hangs_has_one_deadline_and_what_was_not_sent_is_counted(stuck, monkeypatch):
+    made, ends = ensure_providers(timeout=60), []
+    made.tracer.get_tracer("test").start_span("a").end()
+    made.logger.get_logger("test").emit(_logs.LogRecord(body="b"))
+    made.meter.shutdown = stuck.export
+    wait_for = providers.wait_for
+    monkeypatch.setattr(
+        providers, "wait_for", lambda those, until: ends.append(until) or wait_for(those, until)
+    )
+    assert not made.shutdown(1.0)
+    half, most, all_of_it = ends
+    assert (half, most) == (pytest.approx(all_of_it - 0.5), pytest.approx(all_of_it - 0.2))
+    lost = exporters.lost(made.tracer, made.logger)
     assert lost == {"span_shutdown": 1, "log_shutdown": 1}
 
 
@@ -459,6 +463,20 @@ def test_another_reason_is_another_line_and_what_is_no_failure_passes(caplog):
     assert said[2:] == ["something else"]
 
 
+def test_exporters_that_are_given_up_say_no_second_reason_of_a_place(stuck, caplog, monkeypatch):
+    """One had no connection, and the next is cancelled, which says less of the same."""
+    monkeypatch.setattr(GRPC, "filters", [])  # the SDK's own lets nothing through twice
+    made, failed = ensure_providers(timeout=60), "Failed to export %s to %s, error code: %s"
+    made.tracer.get_tracer("test").start_span("a").end()
+    GRPC.error(failed, "traces", "c:4317", "StatusCode.UNAVAILABLE")
+    assert not made.shutdown(0.1)
+    GRPC.error(failed, "metrics", "c:4317", "StatusCode.CANCELLED")
+    [record] = [each for each in caplog.records if each.name.startswith("otel_dbevents")]
+    assert "does not arrive at c:4317 (UNAVAILABLE)" in record.getMessage()
+    GRPC.error(failed, "logs", "d:4317", "StatusCode.CANCELLED")
+    assert "does not arrive at d:4317 (no answer)" in caplog.messages[-1]
+
+
 @pytest.mark.parametrize(
     ("where", "details", "mend"),
     [
@@ -490,8 +508,11 @@ def test_http_on_a_port_for_grpc_is_said_to_be_that(caplog: pytest.LogCaptureFix
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     unreachable.say_once()
-    exporter = OTLPSpanExporter(endpoint=f"http://127.0.0.1:{port}/v1/traces", timeout=3)
-    exporter.export([])
+    exporter = OTLPSpanExporter(endpoint=f"http://127.0.0.1:{port}/v1/traces", timeout=60)
+    with ThreadPoolExecutor(1) as aside:
+        aside.submit(exporter.export, [])
+        wait_until(lambda: bool(caplog.messages))
+        exporter.shutdown()  # tries no more
     server.stop(None)
     assert (
         "that is a port for gRPC, as it seems: set OTEL_EXPORTER_OTLP_PROTOCOL=grpc"

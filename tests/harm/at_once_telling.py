@@ -159,8 +159,9 @@ def a_repetition(folder: Path) -> None:
                     connection.execute(SELECT).all()
             otel_context.detach(token)
 
-        at_once(work)
-    assert pipeline.flush(60)
+        with patch("otel_dbevents.bursts._QUIET_NS", 3600 * 10**9):  # however busy the machine
+            at_once(work)
+            assert pipeline.flush(60)
     otel_dbevents.uninstrument()
     assert sum(each.count for each in found) == THREADS * 15, found
     assert found[0].called_from is not None

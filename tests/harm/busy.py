@@ -58,7 +58,7 @@ def child(path: str, url: str, tracers: TracerProvider, meters: MeterProvider) -
     signal.alarm(_HANGS_S)
     engine = create_engine(url)
     execute(engine, CHILDS, IN_CHILD)
-    flushed = otel_dbevents.flush(10), tracers.force_flush(), meters.force_flush()
+    flushed = otel_dbevents.flush(60), tracers.force_flush(), meters.force_flush()
     tell(path, flushed=flushed, errors=guard.errors, last=guard.last)
     os._exit(0)
 
@@ -88,7 +88,7 @@ def main(path: str, url: str, rounds: str) -> None:
     for thread in busy:
         thread.stopping = True
     for thread in busy:
-        thread.join(10)
+        thread.join(60)
     flushed = tracers.force_flush(), meters.force_flush()
     tell(path, flushed=flushed, errors=guard.errors, last=guard.last)
     executed, lost = sum(thread.executed for thread in busy), pipeline.lost()

@@ -58,7 +58,7 @@ def main(url: str, rounds: str) -> None:
         sleep(number % 5 / 500)
         pid = os.fork()
         if not pid:
-            signal.alarm(20)
+            signal.alarm(60)
             work(url, "child")
             os._exit(0 if flush() else 3)
         if code := os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]):

@@ -98,7 +98,7 @@ def test_taken_away_again_sqlalchemy_is_what_it_was():
     with engine.connect() as connection:
         connection.execute(text("SELECT 1")).all()
     assert state(engine) != before
-    assert pipeline.close()
+    assert pipeline.close(60)
     after = state(engine)
     assert after.keys() == before.keys()
     for name, was in before.items():

@@ -182,7 +182,7 @@ def works(made: Pipeline) -> bool:
     with engine.connect() as connection:
         connection.execute(text("SELECT 1")).all()
     engine.dispose()
-    done = made.flush(5)
+    done = made.flush(60)
     handler.cancel()
     return done and "QueryExecuted" in told
 

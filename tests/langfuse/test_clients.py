@@ -229,7 +229,7 @@ def test_a_client_that_is_shut_down_before_us(app: Application) -> None:
     client.shutdown()
     assert {each.name for each in app.server.observations} == {*ANSWERED}
     answer(app, client)
-    assert pipeline.close()
+    assert pipeline.close(60)
 
 
 def test_a_pipeline_that_is_closed_first_leaves_the_client_alone(app: Application) -> None:
@@ -237,7 +237,7 @@ def test_a_pipeline_that_is_closed_first_leaves_the_client_alone(app: Applicatio
     client = app.client()
     with client.start_as_current_observation(name="agent", as_type="agent"):
         app.query()
-        assert pipeline.close()
+        assert pipeline.close(60)
         app.query()
     assert [*app.counts()] == ["agent"]
 

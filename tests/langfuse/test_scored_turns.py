@@ -131,9 +131,9 @@ def test_a_pipeline_that_was_closed_scores_no_more_and_leaves_no_thread(app: App
             app.query()
         assert scores(app)["ask", COUNT] == count
         assert len(app.server.scores) == 2
-        assert pipeline.close()
+        assert pipeline.close(60)
         app.observe()
     ours = [each for each in threading.enumerate() if each.name == "otel-dbevents-langfuse-scores"]
     for thread in ours:
-        thread.join(10)
+        thread.join(60)
         assert not thread.is_alive()

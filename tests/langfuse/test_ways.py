@@ -378,4 +378,4 @@ def test_a_dead_langfuse_harms_nothing(application, langfuse, monkeypatch):
         application.happen(duration_ns=SLOW, llm=LLM)
     application.flush()
     assert pipeline.lost() == {"langfuse_export_failed": 1}
-    assert pipeline.close()
+    assert pipeline.close(60)

@@ -93,7 +93,7 @@ def test_a_result_that_is_read_later_keeps_the_cause_of_its_query(app: App, lang
 def test_two_agents_in_threads_are_not_blamed_for_each_other(app: App, langfuse: Any) -> None:
     app.engine = create_engine("sqlite://")
     app.pipelines[0].attach(app.engine)
-    both = threading.Barrier(2, timeout=10)
+    both = threading.Barrier(2, timeout=60)
 
     def agent(name: str) -> None:
         with observed(langfuse, name, "agent"):

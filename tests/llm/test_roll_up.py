@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -98,7 +99,7 @@ def test_what_ran_at_the_same_time_is_busy_once(app: App, langfuse: Any) -> None
     anywhere = {"check_same_thread": False}
     engine = create_engine("sqlite://", poolclass=QueuePool, connect_args=anywhere)
     app.pipelines[0].attach(engine)
-    together = threading.Barrier(4, timeout=10)
+    together = threading.Barrier(4, timeout=60)
 
     def wait(connection: Any, _: Any) -> None:
         def meet() -> int:
@@ -369,9 +370,11 @@ def test_what_runs_after_the_end_is_not_written_and_warns_nobody(
 
 
 def test_threads_that_end_spans_while_others_query_and_the_worker_writes_warn_nobody(
-    app: App, langfuse: Any, caplog: pytest.LogCaptureFixture
+    app: App, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    counts: list[int] = []
+    app.engine = create_engine(f"sqlite:///{tmp_path / 'turns.db'}")  # a connection for each
+    app.observe()
+    langfuse, counts = app.langfuse(), list[int]()
 
     def turns(number: int) -> None:
         for turn in range(30):

@@ -135,7 +135,11 @@ SERVERS: list[tuple[str, str, str]] = [
         "cannot be used as it is written",
         "the URL's options",
     ),
-    ("redis://only:Xq7only@127.0.0.1:{port}/0", "the user may not do that (", "docs/sidecar.md"),
+    (
+        "redis://only:Xq7only@127.0.0.1:{port}/0",
+        "the user may not do that (",
+        "deploy/redis/users.acl",
+    ),
 ]
 
 

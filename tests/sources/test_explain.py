@@ -652,7 +652,7 @@ def test_a_forked_child_begins_anew(
         connection.execute(text("SELECT 1")).all()
         child = os.fork()
         if not child:  # pragma: no cover - measured in the parent
-            signal.alarm(20)
+            signal.alarm(60)
             stuck.opened = -10
             fresh = explainer.settle(0) and explainer.lost == {}
             with engine.connect() as own:

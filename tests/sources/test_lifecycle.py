@@ -13,9 +13,10 @@ from sqlalchemy import Engine, create_engine, event, exc, select, text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool, Pool, SingletonThreadPool, StaticPool
 
-from otel_dbevents.events import ConnectionCheckedOut, QueryExecuted, QueryFailed
+from otel_dbevents.events import QueryExecuted, QueryFailed
 from otel_dbevents.sources.engine import EngineSource
 from otel_dbevents.sources.guarding import guard
+from tests.services.process import wait_until
 from tests.sources.engines import PLACES, Told
 
 
@@ -371,25 +372,27 @@ def test_a_users_own_listener_still_runs(told: Told, url: str, source: EngineSou
 async def test_a_cancelled_query_is_a_failed_query(
     told: Told, source: EngineSource, postgresql
 ) -> None:
-    url = postgresql.url(postgresql.database(), "postgresql+asyncpg")
-    engine = create_async_engine(url)
+    name = postgresql.database()
+    engine = create_async_engine(postgresql.url(name, "postgresql+asyncpg"))
+    looking = create_engine(postgresql.url(name, "postgresql+psycopg"))
+    running = text("SELECT count(*) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(30)'")
 
     async def slow() -> None:
         async with engine.connect() as connection:
             await connection.execute(text("SELECT pg_sleep(30)"))
 
-    async def wait_for_a_connection() -> None:
-        while not told.of(ConnectionCheckedOut):
-            await asyncio.sleep(0.01)
+    def runs() -> bool:
+        with looking.connect() as connection:
+            return connection.scalar(running) == 1
 
     task = asyncio.create_task(slow())
-    await wait_for_a_connection()
-    await asyncio.sleep(0.1)
+    await asyncio.to_thread(wait_until, runs)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
     failed = told.one(QueryFailed)
     assert failed.failure.error_type == "asyncio.exceptions.CancelledError"
+    looking.dispose()
     await engine.dispose()
 
 

@@ -35,6 +35,7 @@ from otel_dbevents.events import (
 from otel_dbevents.pipeline import Pipeline
 from otel_dbevents.sources.engine import EngineSource
 from tests.bridge.support import metrics_of, points_of, values_of
+from tests.services.process import wait_until
 from tests.sources.engines import Case, Told
 
 
@@ -309,6 +310,7 @@ def test_those_who_wait_are_pending_and_those_who_gave_up_are_timeouts(
     engine = create_engine(url, pool_size=1, max_overflow=0, pool_timeout=0.3)
     pools.pipeline.attach(engine)
     failed: list[BaseException] = []
+    seen = threading.Event()
 
     def wait() -> None:
         try:
@@ -316,17 +318,20 @@ def test_those_who_wait_are_pending_and_those_who_gave_up_are_timeouts(
         except exc.TimeoutError as error:
             failed.append(error)
 
+    def wait_again() -> None:
+        while not seen.is_set():
+            wait()
+
     with engine.connect():
-        threads = [threading.Thread(target=wait) for _ in range(2)]
+        threads = [threading.Thread(target=wait_again) for _ in range(2)]
         for thread in threads:
             thread.start()
-        while pools.numbers().pending != 2:
-            assert not failed
-        assert pools.numbers()[:3] == (0, 1, 2)
+        wait_until(lambda: pools.numbers()[:3] == (0, 1, 2), every_s=0.01)
+        seen.set()
         for thread in threads:
             thread.join()
-    assert len(failed) == 2
-    assert pools.counted("timeouts") == 2
+    assert len(failed) >= 2
+    assert pools.counted("timeouts") == len(failed)
     assert pools.numbers()[:3] == (1, 0, 0)
     assert pools.counted("wait_time") == 1
     engine.dispose()

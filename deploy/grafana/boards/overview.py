@@ -54,7 +54,8 @@ def _quantile(share: float) -> str:
 
 def _connects_failed(window: str) -> str:
     failures = f"sum(rate(database_connection_failures_total{{{DATABASE}}}[{window}]))"
-    return f"{failures} / sum(rate(database_connection_attempts_total{{{DATABASE}}}[{window}]))"
+    attempts = f"sum(rate(database_connection_attempts_total{{{DATABASE}}}[{window}]))"
+    return f"clamp_max({failures} / {attempts}, 1)"
 
 
 _NOW = Row(

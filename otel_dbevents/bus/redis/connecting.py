@@ -22,7 +22,7 @@ _SINGLE: Final = "name a single Redis, as clusters are not supported"
 _BY_CODE: Final = {
     "NOAUTH": ("it wants a password", "put it into the URL: redis://:password@host:6379/0"),
     "WRONGPASS": ("it refuses the password", "correct user and password in the URL"),
-    "NOPERM": ("the user may not do that", "give its ACL user the commands of docs/sidecar.md"),
+    "NOPERM": ("the user may not do that", "deploy/redis/users.acl has what each user needs"),
     "OOM": ("its memory is full", "raise maxmemory, or read faster: more sidecars"),
     "READONLY": ("it is a replica", "name the primary in the URL"),
     "NOREPLICAS": ("it has too few replicas to write", "look at its replicas"),

@@ -25,7 +25,7 @@ from otel_dbevents.sources.failure import describe
 from otel_dbevents.sources.guarding import guard
 from otel_dbevents.sources.watch import Watch
 from otel_dbevents.swallowing import told
-from otel_dbevents.threads import new_thread
+from otel_dbevents.threads import begin, new_thread
 
 _AGAIN_S: Final = 600.0
 """After this time a statement may be explained again."""
@@ -160,10 +160,12 @@ class Explainer:
         worker = new_thread("otel-dbevents-explain", self._work)
         try:
             self._worker = worker
-            worker.start()
-        except Exception as error:  # noqa: BLE001 - the process ends, no memory, too many threads
+            begin(worker)
+        except BaseException as error:  # the process ends, no memory, too many threads
             self._worker = None
             self._tasks.clear()
+            if not isinstance(error, Exception):
+                raise
             told("explainer", error)
             self._lose("explain_failed", "no thread could be started")
 
