@@ -36,6 +36,9 @@ CONFIG: Final = {
 """As anybody would have it, but for the times: nobody wants to watch for a minute."""
 BEFORE_S, AWAY_S, AFTER_S = 0.7, 1.0, 0.4
 _BETWEEN_S: Final = 0.05
+_LEAST: Final = 5
+"""So many sales are tried at least, however slow the machine is: the first that fails finds a
+connection dead, and those after it find none."""
 _PATIENCE_S: Final = 15.0
 _sales = Table(
     "sales", MetaData(), Column("id", Integer, primary_key=True), Column("cents", Integer)
@@ -170,8 +173,9 @@ def _open(engine: Engine, tracer: Tracer) -> None:
 
 def _sell(engine: Engine, tracer: Tracer, seconds: float, outage: Outage) -> int:
     """Sell something every now and then; return how often that went well."""
-    sold, until = 0, monotonic() + seconds
-    while monotonic() < until:
+    sold, tried, until = 0, 0, monotonic() + seconds
+    while tried < _LEAST or monotonic() < until:
+        tried += 1
         with tracer.start_as_current_span("sell"):
             try:
                 with engine.begin() as connection:

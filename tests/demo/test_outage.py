@@ -10,9 +10,12 @@ from typing import Any
 import pytest
 import yaml
 from msgspec.structs import replace
+from opentelemetry.trace import NoOpTracer
 from rich.console import Console
+from sqlalchemy import create_engine
 
 from otel_dbevents.demo import alerts, database_driver, database_server
+from otel_dbevents.demo import outage as second_act
 from otel_dbevents.demo.alerts import verdicts
 from otel_dbevents.demo.metrics import Point
 from otel_dbevents.demo.outage import Outage, Server
@@ -189,6 +192,14 @@ def test_the_server_is_a_process_that_is_killed_and_started_on_its_port(tmp_path
     assert cursor.fetchone() is None
     connection.close()
     server.kill()
+
+
+def test_some_sales_are_tried_however_slow_the_machine_is() -> None:
+    engine = create_engine("sqlite://")
+    with engine.begin() as connection:
+        second_act._sales.create(connection)
+    assert second_act._sell(engine, NoOpTracer(), 0.0, Outage()) == second_act._LEAST > 3
+    engine.dispose()
 
 
 def test_the_server_does_not_outlive_whoever_started_it(tmp_path: Any) -> None:
