@@ -41,11 +41,14 @@ class Arriving:
     def __init__(self) -> None:
         self.done: set[tuple[str, int]] = set()
         self.where = ""
+        # Kept: CPython 3.11 makes a frame's object between looking up what traces and calling it,
+        # and a finalizer that runs then may be what we end the tracing in.
+        self._calls = self._called
 
     def while_doing(self, act: Callable[[], object]) -> None:
         """Do something; the signal arrives at the first line where it did not yet."""
         self.where = ""
-        sys.settrace(self._called)
+        sys.settrace(self._calls)
         try:
             act()
         finally:
