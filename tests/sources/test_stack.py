@@ -93,8 +93,9 @@ def test_neither_event_nor_span_has_it(seen: Seen) -> None:
         refused_to_ada()
     (record,) = seen.records("database.connection.failed")
     assert "refused_to_ada" in record[STACK]
-    assert handled == list(seen.pipeline.bus.history)
-    assert all(b"refused_to_ada" not in codec.encode_cloudevent(each) for each in handled)
+    history = seen.pipeline.bus.history  # an engine that another test left may be told of, too
+    assert handled == [each for each in history if isinstance(each, DatabaseConnectionFailed)]
+    assert all(b"refused_to_ada" not in codec.encode_cloudevent(each) for each in history)
     spans = seen.spans.get_finished_spans()
     assert {each.name for each in spans} >= {"request"}
     told = [span.to_json() for span in spans]
