@@ -71,7 +71,7 @@ class Judges:
         repeated_queries: int = 10,
     ) -> None:
         self._publish = publish
-        self._is_at_it: bool
+        self._is_settling: bool  # set anew in a forked child
         self._slow_ns = slow_query_ns
         self._repeated = repeated_queries
         self._begin_anew()
@@ -110,12 +110,12 @@ class Judges:
         Where a signal's handler asks for it, what it interrupted goes on with that afterwards.
         """
         with self._lock:
-            if not self._is_at_it:
-                self._is_at_it = True
+            if not self._is_settling:
+                self._is_settling = True
                 try:
                     self._bursts.end_all()
                 finally:
-                    self._is_at_it = False
+                    self._is_settling = False
         self._tell()
 
     def _begin_anew(self) -> None:
@@ -126,7 +126,7 @@ class Judges:
         self._outages = Outages()
         # Held twice by one thread where a signal's handler flushes while that thread does.
         self._lock = threading.RLock()
-        self._is_at_it = False
+        self._is_settling = False
 
     def _judge(self, batch: Sequence[Any]) -> None:
         events: list[Any] = list(map(_event_of, batch))
